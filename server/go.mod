@@ -1,0 +1,7 @@
+module github.com/saas-gestor/gestor/server
+
+go 1.26
+
+require github.com/saas-gestor/gestor/proto v0.0.0
+
+replace github.com/saas-gestor/gestor/proto => ../proto
