@@ -1,0 +1,121 @@
+package scheduler_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/saas-gestor/gestor/server/internal/gestor"
+	"github.com/saas-gestor/gestor/server/internal/scheduler"
+)
+
+var noon = time.Date(2026, 11, 23, 12, 30, 5, 0, time.UTC)
+
+func node(id string) scheduler.Node {
+	return scheduler.Node{ID: gestor.NodeID(id), TenantID: "ten_1", Name: id, Status: gestor.NodeConnected, Since: noon, CPUs: 2}
+}
+
+func build(id, app string, nodes ...gestor.NodeID) gestor.Task {
+	return gestor.Task{
+		ID: gestor.TaskID(id), TenantID: "ten_1", Kind: gestor.TaskBuild, AppID: gestor.AppID(app),
+		Resource: "build/" + app, Candidates: nodes, Priority: gestor.PriorityBuild, CreatedAt: noon,
+	}
+}
+
+func onNode(kind, id string, n gestor.NodeID) gestor.Task {
+	return gestor.Task{
+		ID: gestor.TaskID(id), TenantID: "ten_1", Kind: kind, AppID: "shop", Resource: "app/shop", NodeID: n, CreatedAt: noon,
+	}
+}
+
+func held(t gestor.Task, n gestor.NodeID) gestor.Task {
+	t.State, t.NodeID = gestor.TaskRunning, n
+	return t
+}
+
+func TestNew_Explains(t *testing.T) {
+	lost, draining, strict, other := node("web-1"), node("web-1"), node("web-1"), node("web-1")
+	lost.Status, draining.Draining, strict.Forbidden, other.TenantID = gestor.NodeLost, true, []string{"build"}, "ten_2"
+	later, again := build("tsk_1", "shop", "web-1"), build("tsk_1", "shop", "web-1")
+	later.NotBefore, again.NotBefore, again.Attempt = noon.Add(time.Minute), noon.Add(time.Minute), 1
+	for _, c := range []struct {
+		name string
+		task gestor.Task
+		held []gestor.Task
+		node scheduler.Node
+		want string
+	}{
+		{"lost", build("tsk_1", "shop", "web-1"), nil, lost, "node web-1 is not connected since 12:30:05 UTC"},
+		{"draining", build("tsk_1", "shop", "web-1"), nil, draining, "node web-1 is being drained"},
+		{"policy", build("tsk_1", "shop", "web-1"), nil, strict, "the policy of node web-1 forbids build tasks"},
+		{"foreign", build("tsk_1", "shop", "web-1"), nil, other, "node web-1 belongs to another tenant"},
+		{"gone", build("tsk_1", "shop", "web-9"), nil, node("web-1"), "node web-9 is gone"},
+		{"nowhere", build("tsk_1", "shop"), nil, node("web-1"), "no node may do this; add a node to the app"},
+		{"delayed", later, nil, node("web-1"), "begins at 12:31:05 UTC"},
+		{"retry", again, nil, node("web-1"), "next attempt at 12:31:05 UTC"},
+		{"same app", build("tsk_1", "shop", "web-1"), []gestor.Task{held(build("tsk_0", "shop"), "web-1")}, node("web-1"), "waits for build 12 of shop on web-1"},
+		{"full", build("tsk_1", "blog", "web-1"), []gestor.Task{held(build("tsk_0", "shop"), "web-1")}, node("web-1"), "node web-1 runs 1 build, which is its limit"},
+		{"resource", onNode("switch", "tsk_1", "web-1"), []gestor.Task{held(onNode("retire", "tsk_2", "web-1"), "web-1")}, node("web-1"), "waits for retire of shop on web-1"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			plan := scheduler.New(scheduler.Snapshot{
+				Queued: []gestor.Task{c.task}, Held: c.held, Nodes: []scheduler.Node{c.node},
+				Labels: map[gestor.TaskID]string{"tsk_0": "build 12 of shop"},
+			}, noon)
+			if len(plan.Leases) != 0 || plan.Waiting["tsk_1"] != c.want {
+				t.Fatalf("leases %v, waiting %q, want %q", plan.Leases, plan.Waiting["tsk_1"], c.want)
+			}
+		})
+	}
+}
+
+func TestNew_PrefersTheNodeWithTheFewestBuildsThenTheFirstListed(t *testing.T) {
+	big1, big2, big3 := node("web-1"), node("web-2"), node("web-3")
+	big1.CPUs, big2.CPUs, big3.CPUs = 8, 8, 8
+	plan := scheduler.New(scheduler.Snapshot{
+		Queued: []gestor.Task{build("tsk_1", "a", "web-1", "web-3", "web-2"), build("tsk_2", "b", "web-1", "web-2", "web-3")},
+		Held:   []gestor.Task{held(build("tsk_0", "c"), "web-1")},
+		Nodes:  []scheduler.Node{big1, big2, big3},
+	}, noon)
+	if len(plan.Leases) != 2 || plan.Leases[0].Node != "web-3" || plan.Leases[1].Node != "web-2" {
+		t.Fatalf("leases = %v", plan.Leases)
+	}
+}
+
+func TestNew_BuildAndSwitchOfOneAppDoNotExcludeEachOther(t *testing.T) {
+	plan := scheduler.New(scheduler.Snapshot{
+		Queued: []gestor.Task{build("tsk_1", "shop", "web-1"), onNode("switch", "tsk_2", "web-1")},
+		Nodes:  []scheduler.Node{node("web-1")},
+	}, noon)
+	if len(plan.Leases) != 2 {
+		t.Fatalf("leases = %v, waiting = %v", plan.Leases, plan.Waiting)
+	}
+}
+
+func TestNew_DrainingNodeFinishesWhatItHas(t *testing.T) {
+	n := node("web-1")
+	n.Draining = true
+	for kind, want := range map[string]int{"switch": 1, "watch": 1, "retire": 1, "remove": 1, "prepare": 0} {
+		plan := scheduler.New(scheduler.Snapshot{Queued: []gestor.Task{onNode(kind, "tsk_1", "web-1")}, Nodes: []scheduler.Node{n}}, noon)
+		if len(plan.Leases) != want {
+			t.Errorf("%s: %d leases, want %d", kind, len(plan.Leases), want)
+		}
+	}
+}
+
+func TestNew_HigherPriorityTakesTheResourceFirst(t *testing.T) {
+	old, urgent := onNode("retire", "tsk_1", "web-1"), onNode("switch", "tsk_2", "web-1")
+	old.CreatedAt, urgent.Priority = noon.Add(-time.Hour), gestor.PriorityRevert
+	plan := scheduler.New(scheduler.Snapshot{Queued: []gestor.Task{old, urgent}, Nodes: []scheduler.Node{node("web-1")}}, noon)
+	if len(plan.Leases) != 1 || plan.Leases[0].Task != "tsk_2" {
+		t.Fatalf("leases = %v", plan.Leases)
+	}
+}
+
+func TestNew_TellsWhenTheNextTaskMayGo(t *testing.T) {
+	a, b := build("tsk_1", "a", "web-1"), build("tsk_2", "b", "web-1")
+	a.NotBefore, b.NotBefore = noon.Add(time.Minute), noon.Add(time.Second)
+	plan := scheduler.New(scheduler.Snapshot{Queued: []gestor.Task{a, b}, Nodes: []scheduler.Node{node("web-1")}}, noon)
+	if !plan.Next.Equal(noon.Add(time.Second)) {
+		t.Fatalf("next = %v", plan.Next)
+	}
+}
