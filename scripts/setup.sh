@@ -1,0 +1,65 @@
+#!/usr/bin/env bash
+# Installs the Debian or Ubuntu packages that building, testing and the demo need. It does nothing, and asks for no
+# privileges, when everything is there.
+set -euo pipefail
+
+# command:package; the command's presence stands for the package.
+readonly wanted=(
+	nginx:nginx
+	git:git
+	zstd:zstd
+	ssh:openssh-client
+	sshd:openssh-server
+	ip:iproute2
+	ps:procps
+	shellcheck:shellcheck
+	curl:curl
+)
+
+# present also looks where an ordinary user's PATH does not.
+present() {
+	PATH="$PATH:/usr/sbin:/sbin" command -v "$1" >/dev/null 2>&1
+}
+
+missing() {
+	local entry
+	for entry in "${wanted[@]}"; do
+		present "${entry%%:*}" || echo "${entry##*:}"
+	done
+}
+
+as_root() {
+	if [ "$(id -u)" -eq 0 ]; then
+		env "$@"
+	elif command -v sudo >/dev/null 2>&1; then
+		sudo env "$@"
+	else
+		echo "setup: run this as root, or install: ${packages[*]}" >&2
+		exit 1
+	fi
+}
+
+# install keeps services from being started: the tests and the demo run their own.
+install() {
+	as_root DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -y --no-install-recommends "$@"
+}
+
+main() {
+	command -v go >/dev/null 2>&1 || {
+		echo "setup: Go 1.26 or newer is needed, see https://go.dev/dl/" >&2
+		exit 1
+	}
+	mapfile -t packages < <(missing)
+	[ "${#packages[@]}" -gt 0 ] || exit 0
+	command -v apt-get >/dev/null 2>&1 || {
+		echo "setup: this is neither Debian nor Ubuntu; install: ${packages[*]}" >&2
+		exit 1
+	}
+	echo "setup: installing ${packages[*]}"
+	install "${packages[@]}" || {
+		as_root apt-get update
+		install "${packages[@]}"
+	}
+}
+
+main "$@"
