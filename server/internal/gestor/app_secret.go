@@ -7,4 +7,4 @@ package gestor
 func EnvPlace(app AppID, name string) string { return string(app) + "/env/" + name }
 
 // DeployKeyPlace is where the private half of an app's deploy key lives.
-func DeployKeyPlace(app AppID) string { return string(app) + "/deploy-key" }
+func DeployKeyPlace(app AppID) string { return string(app) + "/deploy_key" }
