@@ -234,8 +234,8 @@ func isKnownHostsLine(line string) bool {
 	if err != nil || len(blob) < 4 {
 		return false
 	}
-	n := binary.BigEndian.Uint32(blob) // a public key begins with its own type
-	return uint64(n) <= uint64(len(blob)-4) && n > 0 && string(blob[4:4+n]) == parts[1]
+	n := int64(binary.BigEndian.Uint32(blob)) // a public key begins with its own type
+	return n > 0 && n <= int64(len(blob)-4) && string(blob[4:4+n]) == parts[1]
 }
 
 // firstError returns the first that is not nil.

@@ -42,12 +42,12 @@ func checkTable(t *testing.T, check func(field, value string) error, good, bad [
 		}
 	}
 	for _, v := range bad {
-		if err := check("f", v); err == nil {
+		err := check("f", v)
+		if err == nil {
 			t.Errorf("%q passes", v)
 			continue
-		} else {
-			wantInvalid(t, err, "f")
 		}
+		wantInvalid(t, err, "f")
 	}
 }
 
