@@ -12,7 +12,11 @@ require github.com/saas-gestor/gestor/plugins v0.0.0
 
 require github.com/saas-gestor/gestor/cli v0.0.0
 
-require golang.org/x/sys v0.49.0 // indirect
+require (
+	connectrpc.com/connect v1.21.1 // indirect
+	golang.org/x/sys v0.49.0 // indirect
+	google.golang.org/protobuf v1.36.12 // indirect
+)
 
 replace github.com/saas-gestor/gestor/proto => ../proto
 

@@ -223,7 +223,7 @@ func TestSystemd_AppsAndBuildsRunInUnitsOfTheirOwn(t *testing.T) {
 	done := w.background("build", "app")
 	buildUnits := func() string { return h.run("systemctl", "list-units", "--no-legend", "--plain", "gestor-build-*") }
 	w.until("the build to run", func() bool { return w.taskIn("app", "build", "RUNNING") && buildUnits() != "" })
-	w.cli("builds", "cancel", "app", "2")
+	w.cli("builds", "cancel", "app", "3")
 	<-done
 	w.until("the build's unit to be gone", func() bool { return buildUnits() == "" })
 }

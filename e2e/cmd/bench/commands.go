@@ -1,0 +1,125 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	gestorv1 "github.com/saas-gestor/gestor/proto/gen/gestor/v1"
+	"github.com/saas-gestor/gestor/proto/gen/gestor/v1/gestorv1connect"
+	"github.com/saas-gestor/gestor/proto/rpc"
+)
+
+// commands measures durable writes through the API: each is authorised, sealed, replicated to disk and applied before
+// it is answered. The clients share the machine with the server.
+func (b *bench) commands(ctx context.Context) error {
+	repo, err := b.site(ctx, "writes")
+	if err != nil {
+		return err
+	}
+	if err := b.createApp(ctx, "writes", repo.Dir, 1, 0, "--domain", "writes.example"); err != nil {
+		return err
+	}
+	client, err := b.client(ctx)
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	apps := gestorv1connect.NewAppServiceClient(client.HTTP, client.URL, client.Options()...)
+	for _, callers := range []int{1, 16, 64, 256} {
+		if err := writes(ctx, apps, callers); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func writes(ctx context.Context, apps gestorv1connect.AppServiceClient, callers int) error {
+	const window = 3 * time.Second
+	var (
+		mu   sync.Mutex
+		took sample
+		errs []error
+		wg   sync.WaitGroup
+	)
+	end := time.Now().Add(window)
+	for caller := range callers {
+		wg.Go(func() {
+			var own sample
+			var err error
+			for time.Now().Before(end) && err == nil {
+				start := time.Now()
+				_, err = apps.UpdateEnv(ctx, &gestorv1.UpdateEnvRequest{App: "writes", Set: map[string]string{fmt.Sprintf("K%d", caller): start.String()}})
+				own = append(own, time.Since(start))
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			took, errs = append(took, own...), append(errs, err)
+		})
+	}
+	wg.Wait()
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	fmt.Printf("%-46s %7.0f/s   p50 %s, p99 %s\n", fmt.Sprintf("durable writes through the API, %d callers", callers),
+		float64(len(took))/window.Seconds(), ms(took.median()), ms(took.percentile(99)))
+	return nil
+}
+
+// client is a signed-in client of the stack's server.
+func (b *bench) client(ctx context.Context) (*rpc.Client, error) {
+	roots, err := serverRoots(ctx, b.stack.URL)
+	if err != nil {
+		return nil, err
+	}
+	var token string
+	client := rpc.New(rpc.Options{
+		Address: strings.TrimPrefix(b.stack.URL, "https://"), Roots: roots, Version: "bench",
+		Token: func() string { return token },
+	})
+	password, err := os.ReadFile(filepath.Join(b.stack.Dir, "admin-password"))
+	if err != nil {
+		return nil, err
+	}
+	session, err := gestorv1connect.NewSessionServiceClient(client.HTTP, client.URL, client.Options()...).
+		CreateSession(ctx, &gestorv1.CreateSessionRequest{Email: "admin@example.com", Password: string(password)})
+	if err != nil {
+		return nil, err
+	}
+	token = session.GetToken()
+	return client, nil
+}
+
+// serverRoots asks the server itself: it is ours, on this machine.
+func serverRoots(ctx context.Context, url string) (*x509.CertPool, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url+"/ca.pem", http.NoBody)
+	if err != nil {
+		return nil, err
+	}
+	trusting := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}} //nolint:gosec // asks for the root itself
+	defer trusting.CloseIdleConnections()
+	resp, err := trusting.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(resp.Body, 1<<20))
+	if err != nil {
+		return nil, err
+	}
+	block, _ := pem.Decode(body)
+	if block == nil {
+		return nil, fmt.Errorf("%s/ca.pem is not PEM", url)
+	}
+	return rpc.Roots(block.Bytes)
+}
