@@ -1,0 +1,94 @@
+package source
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// mirror is a bare repository that holds what was fetched so far. It belongs to the app's user.
+type mirror struct{ dir string }
+
+func (g *Git) mirror(owner string, a Address) mirror {
+	sum := sha256.Sum256([]byte(owner + "\x00" + a.URL))
+	return mirror{dir: filepath.Join(g.o.Dir, "mirrors", hex.EncodeToString(sum[:12]))}
+}
+
+// damagedError says that the mirror, not the repository, is at fault.
+type damagedError struct{ err error }
+
+func (e *damagedError) Error() string { return "mirror is damaged: " + e.err.Error() }
+func (e *damagedError) Unwrap() error { return e.err }
+
+// prepare makes the mirror if there is none or if the one there is old, and removes the locks of a git that was killed.
+func (m mirror) prepare(uid int) error {
+	root, err := os.OpenRoot(m.dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return m.recreate(uid)
+	}
+	if err != nil {
+		return fmt.Errorf("open mirror: %w", err)
+	}
+	defer root.Close()
+	if info, err := root.Stat("HEAD"); err != nil || !info.Mode().IsRegular() || worn(root) {
+		return m.recreate(uid)
+	}
+	for _, dir := range []string{".", "refs/gestor"} {
+		for _, name := range names(root, dir) {
+			if strings.HasSuffix(name, ".lock") {
+				_ = root.Remove(filepath.Join(dir, name))
+			}
+		}
+	}
+	return nil
+}
+
+// worn tells that so much has piled up that a fresh start is cheaper than tidying: the thresholds of git's own tidying.
+func worn(root *os.Root) bool {
+	return len(names(root, "objects/pack")) > 2*50 || len(names(root, "objects/17")) > 27
+}
+
+func names(root *os.Root, dir string) []string {
+	f, err := root.Open(dir)
+	if err != nil {
+		return nil
+	}
+	defer f.Close()
+	list, _ := f.Readdirnames(-1)
+	return list
+}
+
+// recreate makes an empty bare repository by hand, which saves a process.
+func (m mirror) recreate(uid int) error {
+	if err := os.RemoveAll(m.dir); err != nil {
+		return fmt.Errorf("remove mirror: %w", err)
+	}
+	for _, dir := range []string{"", "objects", "objects/pack", "objects/info", "refs", "refs/heads", "refs/gestor"} {
+		if err := makeOwned(filepath.Join(m.dir, dir), uid); err != nil {
+			return fmt.Errorf("make mirror: %w", err)
+		}
+	}
+	for name, content := range map[string]string{
+		"HEAD":   "ref: refs/heads/main\n",
+		"config": "[core]\n\trepositoryformatversion = 0\n\tbare = true\n\tlogAllRefUpdates = false\n",
+	} {
+		path := filepath.Join(m.dir, name)
+		if err := errors.Join(os.WriteFile(path, []byte(content), 0o600), os.Lchown(path, uid, uid)); err != nil {
+			return fmt.Errorf("make mirror: %w", err)
+		}
+	}
+	return nil
+}
+
+// makeOwned makes a folder that only the user may enter.
+func makeOwned(path string, uid int) error {
+	if err := os.Mkdir(path, 0o700); err != nil {
+		return err
+	}
+	return os.Lchown(path, uid, uid)
+}
