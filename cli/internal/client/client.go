@@ -1,0 +1,107 @@
+package client
+
+import (
+	"crypto/x509"
+	"net"
+	"strings"
+
+	"github.com/saas-gestor/gestor/proto/fault"
+	"github.com/saas-gestor/gestor/proto/gen/gestor/v1/gestorv1connect"
+	"github.com/saas-gestor/gestor/proto/rpc"
+)
+
+// Options is how to talk to a server.
+type Options struct {
+	URL     string // https://host or https://host:port
+	Token   string // bearer; empty before signing in
+	Roots   string // PEM; the system's roots if empty
+	Version string // of this program
+}
+
+// Client talks to one server over one connection, which is made with the first call.
+type Client struct {
+	*rpc.Client
+}
+
+// New returns a client. It does not connect.
+func New(o Options) (*Client, error) {
+	base, err := CheckURL(o.URL)
+	if err != nil {
+		return nil, err
+	}
+	roots, err := pool(o.Roots)
+	if err != nil {
+		return nil, err
+	}
+	return &Client{rpc.New(rpc.Options{
+		Address: address(base),
+		Roots:   roots,
+		Token:   func() string { return o.Token },
+		Version: o.Version,
+	})}, nil
+}
+
+func pool(roots string) (*x509.CertPool, error) {
+	if roots == "" {
+		return nil, nil //nolint:nilnil // nil means the system's roots, as in crypto/tls
+	}
+	p := x509.NewCertPool()
+	if !p.AppendCertsFromPEM([]byte(roots)) {
+		return nil, fault.Invalid("roots", "the server's roots are not PEM certificates").WithFix("sign in again with gestor login")
+	}
+	return p, nil
+}
+
+// address is the host and port of a base address.
+func address(base string) string {
+	host := strings.TrimPrefix(base, "https://")
+	if _, _, err := net.SplitHostPort(host); err == nil {
+		return host
+	}
+	return net.JoinHostPort(strings.Trim(host, "[]"), "443")
+}
+
+// Setup is the service that claims a fresh server.
+func (c *Client) Setup() gestorv1connect.SetupServiceClient {
+	return gestorv1connect.NewSetupServiceClient(c.HTTP, c.URL, c.Options()...)
+}
+
+// Sessions is the service that signs in and out.
+func (c *Client) Sessions() gestorv1connect.SessionServiceClient {
+	return gestorv1connect.NewSessionServiceClient(c.HTTP, c.URL, c.Options()...)
+}
+
+// Nodes is the service of the hosts.
+func (c *Client) Nodes() gestorv1connect.NodeServiceClient {
+	return gestorv1connect.NewNodeServiceClient(c.HTTP, c.URL, c.Options()...)
+}
+
+// Apps is the service of the applications.
+func (c *Client) Apps() gestorv1connect.AppServiceClient {
+	return gestorv1connect.NewAppServiceClient(c.HTTP, c.URL, c.Options()...)
+}
+
+// Builds is the service of the builds.
+func (c *Client) Builds() gestorv1connect.BuildServiceClient {
+	return gestorv1connect.NewBuildServiceClient(c.HTTP, c.URL, c.Options()...)
+}
+
+// Releases is the service of the releases.
+func (c *Client) Releases() gestorv1connect.ReleaseServiceClient {
+	return gestorv1connect.NewReleaseServiceClient(c.HTTP, c.URL, c.Options()...)
+}
+
+// Deployments is the service that brings releases live.
+func (c *Client) Deployments() gestorv1connect.DeploymentServiceClient {
+	return gestorv1connect.NewDeploymentServiceClient(c.HTTP, c.URL, c.Options()...)
+}
+
+// Tasks is the service of the agents' work.
+func (c *Client) Tasks() gestorv1connect.TaskServiceClient {
+	return gestorv1connect.NewTaskServiceClient(c.HTTP, c.URL, c.Options()...)
+}
+
+// Logs is the service that reads logs.
+func (c *Client) Logs() gestorv1connect.LogServiceClient {
+	return gestorv1connect.NewLogServiceClient(c.HTTP, c.URL, c.Options()...)
+}
