@@ -56,17 +56,27 @@ func (l *Log) Stderr() io.Writer { return l.stderr }
 
 // Close ends the log: nothing is taken any more, and the servers are told that it is whole.
 func (l *Log) Close() {
+	if l.leave() {
+		l.store.finish(l.id)
+	}
+}
+
+// Leave spools what there is and takes nothing any more, but the log is not whole: Open goes on with it. After Close
+// it does nothing.
+func (l *Log) Leave() { l.leave() }
+
+func (l *Log) leave() bool {
 	for _, s := range []*stream{l.stdout, l.stderr, l.own} {
 		s.flush()
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.closed {
-		return
+		return false
 	}
 	l.flush()
 	l.closed = true
-	l.store.finish(l.id)
+	return true
 }
 
 func (l *Log) add(from gestorv1.LogStream, text string) {

@@ -169,8 +169,9 @@ func (p *pusher) acknowledge(m *agentv1.PushLogsResponse) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	endStored := p.land(m)
-	if t, ok := s.tails[m.GetLogId()]; ok && m.GetUnwanted() {
-		t.stop()
+	if t, ok := s.tails[m.GetLogId()]; ok {
+		s.acknowledgeTail(t, m, endStored)
+		return
 	}
 	sp, ok := s.spools[m.GetLogId()]
 	if !ok {
@@ -188,6 +189,19 @@ func (p *pusher) acknowledge(m *agentv1.PushLogsResponse) {
 	}
 	if sp.whole && sp.eofSent && endStored && sp.acked >= sp.last {
 		s.forget(sp)
+	}
+}
+
+// acknowledgeTail forgets a tail whose end has arrived; s.mu is held.
+func (s *Store) acknowledgeTail(t *Tail, m *agentv1.PushLogsResponse, nothingInFlight bool) {
+	if m.GetUnwanted() {
+		delete(s.tails, t.id)
+		t.stop(nil)
+		return
+	}
+	if finished, err := t.finished(); finished && nothingInFlight {
+		delete(s.tails, t.id)
+		t.over(err)
 	}
 }
 

@@ -189,3 +189,9 @@ func (r *Redactor) match(b []byte) (n int, wait bool) {
 	}
 	return n, wait
 }
+
+// RedactText returns text without the secrets.
+func RedactText(text string, secrets []string) string {
+	r := NewRedactor(NewPatterns(secrets))
+	return string(r.Flush(r.Redact(nil, []byte(text))))
+}

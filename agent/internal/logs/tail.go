@@ -37,6 +37,7 @@ type Tail struct {
 	id     string
 	cancel context.CancelFunc
 	done   chan struct{}
+	over   func(error)
 
 	mu    sync.Mutex // guards everything below
 	room  *sync.Cond
@@ -44,12 +45,13 @@ type Tail struct {
 	bytes int
 	seq   uint64
 	ended bool // nothing more comes
+	err   error
 	eof   bool // that was sent
 }
 
-// OpenTail starts sending an app's output under r.ID. ended is called once if the tail cannot go on; err is nil when
-// everything asked for was read. The tail stops with CloseTail or CloseTails.
-func (s *Store) OpenTail(r TailRequest, ended func(err error)) error {
+// OpenTail starts sending an app's output under r.ID. over is called, and must not block, when the tail came to its end
+// and everything read was acknowledged; err is nil if that is everything asked for. CloseTail and CloseTails end it without.
+func (s *Store) OpenTail(r TailRequest, over func(err error)) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if _, ok := s.tails[r.ID]; ok {
@@ -59,16 +61,12 @@ func (s *Store) OpenTail(r TailRequest, ended func(err error)) error {
 		return fault.Exhausted("this node follows %d logs already", maxTails)
 	}
 	ctx, cancel := context.WithCancel(context.Background()) // lives until CloseTail
-	t := &Tail{store: s, id: r.ID, cancel: cancel, done: make(chan struct{})}
+	t := &Tail{store: s, id: r.ID, cancel: cancel, done: make(chan struct{}), over: over}
 	t.room = sync.NewCond(&t.mu)
 	s.tails[r.ID] = t
 	go func() {
 		defer close(t.done)
-		err := t.run(ctx, r)
-		t.stop()
-		if ctx.Err() == nil {
-			ended(err)
-		}
+		t.stop(t.run(ctx, r))
 	}()
 	return nil
 }
@@ -80,8 +78,7 @@ func (s *Store) CloseTail(id string) {
 	delete(s.tails, id)
 	s.mu.Unlock()
 	if ok {
-		t.cancel()
-		t.stop()
+		t.stop(nil)
 		<-t.done
 	}
 }
@@ -100,13 +97,22 @@ func (s *Store) CloseTails() {
 }
 
 // stop lets the sender know that no more lines come.
-func (t *Tail) stop() {
+func (t *Tail) stop(err error) {
 	t.mu.Lock()
-	t.ended = true
+	if !t.ended {
+		t.ended, t.err = true, err
+	}
 	t.room.Broadcast()
 	t.mu.Unlock()
 	t.cancel()
 	t.store.signal()
+}
+
+// finished tells whether the end was sent, and why it ended.
+func (t *Tail) finished() (bool, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.eof, t.err
 }
 
 // next takes the lines that wait; the store's lock is held.
