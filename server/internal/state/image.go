@@ -1,0 +1,186 @@
+package state
+
+import (
+	"context"
+	"crypto/sha256"
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"strings"
+
+	"modernc.org/sqlite"
+)
+
+// Pin holds a moment of the state still, to copy it while writing goes on.
+type Pin struct {
+	conn *sql.Conn
+}
+
+// Pin holds the committed state of now. It is quick; Pin.Copy is not. The caller closes it.
+func (s *Store) Pin(ctx context.Context) (*Pin, error) {
+	conn, err := s.current().read.Conn(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("pin state: %w", err)
+	}
+	p := &Pin{conn: conn}
+	// A read transaction begins with its first read, not with BEGIN.
+	for _, query := range []string{"BEGIN", "SELECT applied FROM meta"} {
+		if err := p.run(ctx, query); err != nil {
+			return nil, errors.Join(fmt.Errorf("pin state: %w", err), conn.Close())
+		}
+	}
+	return p, nil
+}
+
+func (p *Pin) run(ctx context.Context, query string) error {
+	rows, err := p.conn.QueryContext(ctx, query)
+	if err != nil {
+		return err
+	}
+	for rows.Next() { // to its end, so that the statement is done
+	}
+	return errors.Join(rows.Err(), rows.Close())
+}
+
+// backuper is what the driver's connections offer beyond database/sql.
+type backuper interface {
+	NewBackup(dstURI string) (*sqlite.Backup, error)
+}
+
+// Copy writes the pinned state into a new file, a whole SQLite database.
+func (p *Pin) Copy(path string) error {
+	err := p.conn.Raw(func(c any) error {
+		b, ok := c.(backuper)
+		if !ok {
+			return fmt.Errorf("the driver's connection %T cannot back up", c)
+		}
+		backup, err := b.NewBackup(path)
+		if err != nil {
+			return err
+		}
+		_, err = backup.Step(-1)
+		return errors.Join(err, backup.Finish())
+	})
+	if err != nil {
+		return fmt.Errorf("copy state to %s: %w", path, err)
+	}
+	return nil
+}
+
+// Close lets the moment go.
+func (p *Pin) Close() error {
+	ctx := context.Background() // it must end whatever became of the caller
+	err := p.run(ctx, "ROLLBACK")
+	if err != nil {
+		// A connection that is still in the transaction must not go back to the others.
+		err = errors.Join(err, p.conn.Raw(func(any) error { return driver.ErrBadConn }))
+	}
+	return errors.Join(err, p.conn.Close())
+}
+
+// CheckImage reads a copied database through and says what is wrong with it.
+func CheckImage(ctx context.Context, path string) error {
+	uri := url.URL{Scheme: "file", OmitHost: true, Path: path, RawQuery: "mode=ro&immutable=1"}
+	db, err := sql.Open("sqlite", uri.String())
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	var verdict string
+	if err := db.QueryRowContext(ctx, "PRAGMA integrity_check").Scan(&verdict); err != nil {
+		return fmt.Errorf("check image: %w", err)
+	}
+	if verdict != "ok" {
+		return fmt.Errorf("check image: it is damaged: %s", verdict)
+	}
+	var version int
+	if err := db.QueryRowContext(ctx, "PRAGMA user_version").Scan(&version); err != nil {
+		return fmt.Errorf("check image: %w", err)
+	}
+	if version != schemaVersion {
+		return fmt.Errorf("check image: its schema is version %d, this server has %d", version, schemaVersion)
+	}
+	return nil
+}
+
+// Restore makes the database at path, which it takes over, the state, at once for every new read. All subscriptions
+// are signalled.
+func (s *Store) Restore(ctx context.Context, path string) error {
+	if err := CheckImage(ctx, path); err != nil {
+		return fmt.Errorf("restore state: %w", err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	target := s.path(s.serial + 1)
+	if err := errors.Join(remove(target), os.Rename(path, target)); err != nil {
+		return fmt.Errorf("restore state: %w", err)
+	}
+	db, err := open(ctx, target)
+	if err != nil {
+		return fmt.Errorf("restore state: %w", err)
+	}
+	s.serial++
+	old := s.retired
+	s.retired, s.db = s.db, db
+	s.hub.publish(^Table(0))
+	if old != nil {
+		err = errors.Join(old.close(), remove(old.path))
+	}
+	return err
+}
+
+const allTables = `
+SELECT name
+FROM sqlite_master
+WHERE type = 'table' AND name NOT LIKE 'sqlite_%'
+ORDER BY name`
+
+// Hash is the same for the same state, whatever way led there.
+func (s *Store) Hash(ctx context.Context) (string, error) {
+	names, err := s.texts(ctx, allTables)
+	if err != nil {
+		return "", err
+	}
+	sum := sha256.New()
+	for _, name := range names {
+		fmt.Fprintf(sum, "table %s\n", name)
+		rows, err := s.rows(ctx, name)
+		if err != nil {
+			return "", err
+		}
+		for _, row := range rows {
+			fmt.Fprintln(sum, row)
+		}
+	}
+	return fmt.Sprintf("%x", sum.Sum(nil)), nil
+}
+
+// rows are a table's rows as text, in the order of all their columns.
+func (s *Store) rows(ctx context.Context, name string) ([]string, error) {
+	columns, err := s.texts(ctx, "SELECT name FROM pragma_table_info('"+name+"') ORDER BY cid")
+	if err != nil {
+		return nil, err
+	}
+	quoted := "quote(" + strings.Join(columns, ") || ',' || quote(") + ")"
+	return s.texts(ctx, "SELECT "+quoted+" FROM "+name+" ORDER BY "+strings.Join(columns, ", "))
+}
+
+func (s *Store) texts(ctx context.Context, query string) ([]string, error) {
+	rows, err := s.query(ctx, query)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var out []string
+	for rows.Next() {
+		var text string
+		if err := rows.Scan(&text); err != nil {
+			return nil, err
+		}
+		out = append(out, text)
+	}
+	return out, rows.Err()
+}

@@ -1,0 +1,171 @@
+package state
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"fmt"
+	"reflect"
+	"strings"
+	"time"
+)
+
+// column binds a column to a field of a value: its pointer is scanned into and written from. The pointer's type says
+// how it is stored: text, numbers and claims as they are, times as nanoseconds, bytes as they are, all else as JSON.
+type column struct {
+	name  string
+	field any
+}
+
+// table is how values of T are stored.
+type table[T any] struct {
+	touches Table
+	columns func(*T) []column
+	sel     string // SELECT … FROM …
+	put     string
+}
+
+// newTable prepares the statements of a table; key names the columns of its primary key.
+func newTable[T any](touches Table, name string, key []string, columns func(*T) []column) *table[T] {
+	var v T
+	var names, marks, sets []string
+	for _, c := range columns(&v) {
+		names = append(names, c.name)
+		marks = append(marks, "?")
+		sets = append(sets, c.name+" = excluded."+c.name)
+	}
+	list := strings.Join(names, ", ")
+	return &table[T]{
+		touches: touches,
+		columns: columns,
+		sel:     "SELECT " + list + "\nFROM " + name,
+		put: "INSERT INTO " + name + " (" + list + ")\nVALUES (" + strings.Join(marks, ", ") + ")" +
+			"\nON CONFLICT (" + strings.Join(key, ", ") + ") DO UPDATE SET " + strings.Join(sets, ", "),
+	}
+}
+
+// save writes v, new or not.
+func (t *table[T]) save(ctx context.Context, x *Txn, v *T) error {
+	columns := t.columns(v)
+	args := make([]any, len(columns))
+	for i, c := range columns {
+		arg, err := stored(c.field)
+		if err != nil {
+			return fmt.Errorf("store %s: %w", c.name, err)
+		}
+		args[i] = arg
+	}
+	x.touch(t.touches)
+	return x.exec(ctx, t.put, args...)
+}
+
+// find reads the values that fit the rest of a SELECT.
+func (t *table[T]) find(ctx context.Context, from source, rest string, args ...any) ([]T, error) {
+	rows, err := from.query(ctx, t.sel+"\n"+rest, args...)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var out []T
+	for rows.Next() {
+		var v T
+		if err := t.scan(rows, &v); err != nil {
+			return nil, err
+		}
+		out = append(out, v)
+	}
+	return out, rows.Err()
+}
+
+func (t *table[T]) scan(rows *sql.Rows, v *T) error {
+	columns := t.columns(v)
+	into := make([]any, len(columns))
+	for i, c := range columns {
+		into[i] = target(c.field)
+	}
+	return rows.Scan(into...)
+}
+
+// stored is the value of the field behind a pointer as SQLite keeps it.
+func stored(field any) (any, error) {
+	switch p := field.(type) {
+	case *time.Time:
+		return nanos(*p), nil
+	case *[]byte:
+		if *p == nil {
+			return []byte{}, nil
+		}
+		return *p, nil
+	}
+	switch v := reflect.ValueOf(field).Elem(); v.Kind() {
+	case reflect.String:
+		return v.String(), nil
+	case reflect.Bool:
+		return v.Bool(), nil
+	case reflect.Int, reflect.Int64:
+		return v.Int(), nil
+	case reflect.Uint32, reflect.Uint64:
+		return int64(v.Uint()), nil
+	default:
+		b, err := json.Marshal(field)
+		return string(b), err
+	}
+}
+
+// target is what Scan fills for the field behind a pointer.
+func target(field any) any {
+	switch p := field.(type) {
+	case *time.Time:
+		return (*momentScan)(p)
+	case *[]byte:
+		return (*bytesScan)(p)
+	}
+	switch reflect.TypeOf(field).Elem().Kind() {
+	case reflect.Struct, reflect.Map, reflect.Slice, reflect.Pointer:
+		return jsonScan{field}
+	default:
+		return field
+	}
+}
+
+func nanos(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.UnixNano()
+}
+
+type momentScan time.Time
+
+func (m *momentScan) Scan(src any) error {
+	n, ok := src.(int64)
+	if !ok {
+		return fmt.Errorf("a time is stored as %T", src)
+	}
+	*m = momentScan{}
+	if n != 0 {
+		*m = momentScan(time.Unix(0, n).UTC())
+	}
+	return nil
+}
+
+type bytesScan []byte
+
+// Scan reads empty bytes as none, as the domain has them.
+func (b *bytesScan) Scan(src any) error {
+	*b = nil
+	if v, ok := src.([]byte); ok && len(v) > 0 {
+		*b = append(*b, v...)
+	}
+	return nil
+}
+
+type jsonScan struct{ into any }
+
+func (j jsonScan) Scan(src any) error {
+	text, ok := src.(string)
+	if !ok {
+		return fmt.Errorf("JSON is stored as %T", src)
+	}
+	return json.Unmarshal([]byte(text), j.into)
+}
