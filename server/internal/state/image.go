@@ -184,3 +184,12 @@ func (s *Store) texts(ctx context.Context, query string) ([]string, error) {
 	}
 	return out, rows.Err()
 }
+
+// Temp is the path of a new empty file beside the database, for an image on its way in or out.
+func (s *Store) Temp() (string, error) {
+	f, err := os.CreateTemp(s.dir, "state-image-*")
+	if err != nil {
+		return "", err
+	}
+	return f.Name(), f.Close()
+}

@@ -1,0 +1,162 @@
+// Package fsm is the state machine: it applies committed batches of commands to the state, each batch of entries in
+// one transaction and each command in a savepoint of it, and makes and reads snapshots.
+//
+// It is a pure function of state and entry: no clock but a command's At, no randomness, and no files or network but
+// in snapshot.go. A command that the state of things forbids is refused: it changes nothing, and its result is the same
+// *fault.Error on every server. An entry that cannot be decoded, an op this server does not know, and a database that
+// fails stop the program by a panic, because going on would part this server's state from the others'.
+// DESIGN.md says what the commands mean.
+package fsm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/saas-gestor/gestor/proto/fault"
+	raftv1 "github.com/saas-gestor/gestor/proto/gen/gestor/raft/v1"
+	"github.com/saas-gestor/gestor/server/internal/command"
+	"github.com/saas-gestor/gestor/server/internal/gestor"
+	"github.com/saas-gestor/gestor/server/internal/state"
+)
+
+// FSM applies entries to a store. Apply, Snapshot and Restore are called by one goroutine.
+type FSM struct {
+	store   *state.Store
+	version string
+}
+
+// New is the state machine over store; version is the server's, for the headers of snapshots.
+func New(store *state.Store, version string) *FSM { return &FSM{store: store, version: version} }
+
+// Entry is one committed Raft entry, a gestor.raft.v1.Batch.
+type Entry struct {
+	Index uint64
+	Data  []byte
+}
+
+// Result is what became of one command.
+type Result struct {
+	Receipt command.Receipt
+	Err     error // nil or a *fault.Error
+}
+
+// Apply applies entries in one transaction, which is committed when it returns. Results are by entry and by the
+// position of the command in it.
+func (f *FSM) Apply(entries []Entry) [][]Result {
+	if len(entries) == 0 {
+		return nil
+	}
+	ctx := context.Background() // a committed entry has no caller who could call it off
+	x, err := f.store.Begin(ctx)
+	if err != nil {
+		panic(fmt.Sprintf("apply: %v", err))
+	}
+	results := make([][]Result, len(entries))
+	for i, e := range entries {
+		x.Revision = e.Index
+		results[i] = applyEntry(ctx, x, e)
+	}
+	if err := x.Commit(ctx, entries[len(entries)-1].Index); err != nil {
+		panic(fmt.Sprintf("apply up to entry %d: %v", entries[len(entries)-1].Index, err))
+	}
+	return results
+}
+
+func applyEntry(ctx context.Context, x *state.Txn, e Entry) []Result {
+	var batch raftv1.Batch
+	if err := proto.Unmarshal(e.Data, &batch); err != nil {
+		panic(fmt.Sprintf("apply entry %d: it is no batch of commands: %v", e.Index, err))
+	}
+	results := make([]Result, len(batch.GetCommands()))
+	for i, m := range batch.GetCommands() {
+		c, err := command.Decode(m)
+		if err != nil {
+			panic(fmt.Sprintf("apply entry %d: %v; a newer server wrote it, upgrade this one", e.Index, err))
+		}
+		if results[i], err = applyCommand(ctx, x, e.Index, c); err != nil {
+			panic(fmt.Sprintf("apply entry %d, %T: %v", e.Index, c.Op, err))
+		}
+	}
+	return results
+}
+
+// applyCommand applies c unless its request was applied before. An error is a failure of the store.
+func applyCommand(ctx context.Context, x *state.Txn, index uint64, c command.Command) (Result, error) {
+	if c.RequestID != "" {
+		r, found, err := x.RequestByID(ctx, c.Actor.TenantID, c.RequestID)
+		if err != nil {
+			return Result{}, err
+		}
+		if found {
+			return resultOf(r), nil
+		}
+	}
+	ch := &change{Txn: x, ctx: ctx, index: index, at: c.At, actor: c.Actor, tenant: c.Actor.TenantID}
+	if err := x.Save(ctx); err != nil {
+		return Result{}, err
+	}
+	refusal, err := ch.run(c.Op)
+	if err != nil {
+		return Result{}, err
+	}
+	if err := ch.record(c, refusal); err != nil {
+		return Result{}, err
+	}
+	return result(command.Receipt{Revision: index, Object: ch.object}, refusal), nil
+}
+
+// run applies op, keeps what it did, or takes it back if it was refused.
+func (c *change) run(op command.Op) (*fault.Error, error) {
+	err := c.apply(op)
+	if err == nil {
+		return nil, c.Keep(c.ctx)
+	}
+	refusal, ok := errors.AsType[*fault.Error](err)
+	if !ok {
+		return nil, err
+	}
+	return refusal, c.Undo(c.ctx)
+}
+
+// record remembers the request and writes the audit entry.
+func (c *change) record(cmd command.Command, refusal *fault.Error) error {
+	if cmd.RequestID != "" {
+		err := c.PutRequest(c.ctx, state.Request{
+			TenantID: cmd.Actor.TenantID,
+			ID:       cmd.RequestID,
+			At:       c.at,
+			Revision: c.index,
+			Object:   c.object,
+			Refusal:  refusal,
+		})
+		if err != nil {
+			return err
+		}
+	}
+	if cmd.Actor.Action == "" {
+		return nil
+	}
+	return c.PutAudit(c.ctx, gestor.AuditEntry{
+		TenantID:  c.tenant,
+		At:        c.at,
+		Actor:     cmd.Actor,
+		Action:    cmd.Actor.Action,
+		Object:    c.object,
+		Detail:    c.auditDetail(refusal),
+		RequestID: cmd.RequestID,
+	})
+}
+
+func resultOf(r state.Request) Result {
+	return result(command.Receipt{Revision: r.Revision, Object: r.Object}, r.Refusal)
+}
+
+func result(r command.Receipt, refusal *fault.Error) Result {
+	if refusal != nil {
+		return Result{Err: refusal}
+	}
+	return Result{Receipt: r}
+}
