@@ -1,0 +1,211 @@
+package deploy
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/saas-gestor/gestor/server/internal/command"
+	"github.com/saas-gestor/gestor/server/internal/gestor"
+)
+
+// decide returns what to propose for a deployment, in order; nothing while it waits. It is pure.
+func decide(s snapshot) []command.Op {
+	switch s.Deployment.State {
+	case gestor.DeploymentBuilding:
+		return s.building()
+	case gestor.DeploymentPreparing:
+		return s.preparing()
+	case gestor.DeploymentSwitching:
+		return s.switching()
+	case gestor.DeploymentWatching:
+		return s.watching()
+	case gestor.DeploymentReverting:
+		return s.reverting()
+	}
+	return nil
+}
+
+func (s snapshot) building() []command.Op {
+	switch {
+	case s.Deployment.Cancelling:
+		return s.to(gestor.DeploymentCancelled, "", nil, open(s.of(stepBuild)))
+	case s.Build != nil && s.Build.Status != gestor.BuildSuccess && s.Build.Status.Ended():
+		return s.to(gestor.DeploymentFailed, buildFailure(*s.Build), nil, nil)
+	case s.Build != nil && !s.Build.Status.Ended():
+		return nil
+	case s.Release == nil:
+		return s.to(gestor.DeploymentPreparing, "", nil, nil) // this makes the release, whose name the tasks need
+	}
+	return append(s.quiet(), s.to(gestor.DeploymentPreparing, "", s.missing(stepPrepare), nil)...)
+}
+
+func buildFailure(b gestor.Build) string {
+	if b.Status == gestor.BuildCancelled {
+		return fmt.Sprintf("build %d was cancelled", b.Number)
+	}
+	if b.Error == "" {
+		return fmt.Sprintf("build %d failed; its log has the reason", b.Number)
+	}
+	return fmt.Sprintf("build %d failed: %s", b.Number, b.Error)
+}
+
+// quiet cancels what still tidies up after earlier deployments: it would hold the app's resource for the whole drain,
+// and this deployment tidies up again at its end.
+func (s snapshot) quiet() []command.Op {
+	var ops []command.Op
+	for _, t := range s.Tidying {
+		if !t.Cancelling {
+			ops = append(ops, command.CancelTask{ID: t.ID})
+		}
+	}
+	return ops
+}
+
+func (s snapshot) preparing() []command.Op {
+	if s.Release == nil {
+		if s.Deployment.Cancelling {
+			return s.to(gestor.DeploymentCancelled, "", nil, nil)
+		}
+		return nil
+	}
+	tasks := s.of(stepPrepare)
+	switch failed := failures(tasks); {
+	case len(failed) > 0:
+		return s.to(gestor.DeploymentFailed, s.describe(failed), s.retires(), open(tasks))
+	case s.Deployment.Cancelling:
+		return s.to(gestor.DeploymentCancelled, "", s.retires(), open(tasks))
+	case len(s.missing(stepPrepare)) > 0:
+		return append(s.quiet(), s.to(gestor.DeploymentPreparing, "", s.missing(stepPrepare), nil)...)
+	case all(tasks):
+		return s.to(gestor.DeploymentSwitching, "", s.missing(stepSwitch), nil)
+	}
+	return nil
+}
+
+func (s snapshot) switching() []command.Op {
+	tasks := s.of(stepSwitch)
+	switch failed := failures(tasks); {
+	case len(failed) > 0:
+		return s.back(s.describe(failed))
+	case s.Deployment.Cancelling:
+		return s.back("")
+	case len(s.missing(stepSwitch)) > 0:
+		return s.to(gestor.DeploymentSwitching, "", s.missing(stepSwitch), nil)
+	case all(tasks):
+		return s.to(gestor.DeploymentWatching, "", s.missing(stepWatch), nil)
+	}
+	return nil
+}
+
+func (s snapshot) watching() []command.Op {
+	tasks := s.of(stepWatch)
+	switch failed := failures(tasks); {
+	case len(failed) > 0:
+		return s.back(s.describe(failed))
+	case s.Deployment.Cancelling:
+		return s.back("")
+	case len(s.missing(stepWatch)) > 0:
+		return s.to(gestor.DeploymentWatching, "", s.missing(stepWatch), nil)
+	case all(tasks):
+		return s.to(gestor.DeploymentSucceeded, "", append(s.retires(), s.removals()...), nil)
+	}
+	return nil
+}
+
+// back begins the revert and stops what else is under way.
+func (s snapshot) back(why string) []command.Op {
+	return s.to(gestor.DeploymentReverting, why, s.reverts(), append(open(s.of(stepSwitch)), open(s.of(stepWatch))...))
+}
+
+// reverting goes on until every node where the switch may have begun is back. A switch that was leased while the revert
+// was decided, and a revert that failed, get another task.
+func (s snapshot) reverting() []command.Op {
+	if more := s.reverts(); len(more) > 0 {
+		return s.to(gestor.DeploymentReverting, s.revertTrouble(), more, nil)
+	}
+	if len(open(s.Tasks)) > 0 || slices.ContainsFunc(s.Tasks, func(w work) bool { return w.State.Held() }) {
+		return nil
+	}
+	if s.Deployment.Cancelling && !slices.ContainsFunc(s.Tasks, func(w work) bool {
+		return (w.Step == stepSwitch || w.Step == stepWatch) && w.State == gestor.TaskFailed
+	}) {
+		return s.to(gestor.DeploymentCancelled, s.Deployment.Error, s.retires(), nil)
+	}
+	return s.to(gestor.DeploymentFailed, s.Deployment.Error, s.retires(), nil)
+}
+
+// revertTrouble is the deployment's error with what keeps it from going back; empty if nothing does.
+func (s snapshot) revertTrouble() string {
+	var failed []work
+	for _, n := range s.Deployment.Nodes {
+		if last, ok := s.last(stepRevert, n); ok && last.State != gestor.TaskSucceeded && last.State.Ended() {
+			failed = append(failed, last)
+		}
+	}
+	if len(failed) == 0 {
+		return ""
+	}
+	why, _, _ := strings.Cut(s.Deployment.Error, troubleMark)
+	return strings.TrimPrefix(why+troubleMark+s.describe(failed)+"; it is tried again", troubleMark[:2])
+}
+
+// troubleMark parts a deployment's own error from that of its revert.
+const troubleMark = "; going back did not work yet: "
+
+// to moves the deployment on.
+func (s snapshot) to(state gestor.DeploymentState, why string, tasks []command.CreateTask, cancel []gestor.TaskID) []command.Op {
+	return []command.Op{command.AdvanceDeployment{
+		ID: s.Deployment.ID, From: s.Deployment.State, To: state, Tasks: tasks, Error: why, CancelTasks: cancel,
+	}}
+}
+
+// failures are the tasks that ended without success. A lost task that is held for a person is none yet.
+func failures(tasks []work) []work {
+	var out []work
+	for _, t := range tasks {
+		held := t.State == gestor.TaskLost && t.OnLost == gestor.LostHold
+		if t.State.Ended() && t.State != gestor.TaskSucceeded && !held {
+			out = append(out, t)
+		}
+	}
+	return out
+}
+
+// all reports whether there are tasks and all succeeded.
+func all(tasks []work) bool {
+	return len(tasks) > 0 && !slices.ContainsFunc(tasks, func(w work) bool { return w.State != gestor.TaskSucceeded })
+}
+
+// open are the tasks that can still be stopped and have not been asked to.
+func open(tasks []work) []gestor.TaskID {
+	var ids []gestor.TaskID
+	for _, t := range tasks {
+		if (!t.State.Ended() && !t.Cancelling || t.State == gestor.TaskLost) && t.Step != stepRevert {
+			ids = append(ids, t.ID)
+		}
+	}
+	return ids
+}
+
+// describe says what failed where: "web-1: GET /health answered 500 for 60 s".
+func (s snapshot) describe(failed []work) string {
+	const most = 3
+	var parts []string
+	for i, t := range failed {
+		if i == most {
+			parts = append(parts, fmt.Sprintf("and %d more nodes", len(failed)-most))
+			break
+		}
+		why := t.Error
+		switch {
+		case why != "":
+		case t.State == gestor.TaskCancelled:
+			why = fmt.Sprintf("the %s was cancelled", t.Step)
+		default:
+			why = fmt.Sprintf("the %s ended as %s; its log has the reason", t.Step, t.State)
+		}
+		parts = append(parts, s.name(t.NodeID)+": "+why)
+	}
+	return strings.Join(parts, "; ")
+}

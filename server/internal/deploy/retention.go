@@ -1,0 +1,150 @@
+package deploy
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"github.com/saas-gestor/gestor/server/internal/blob"
+	"github.com/saas-gestor/gestor/server/internal/command"
+	"github.com/saas-gestor/gestor/server/internal/gestor"
+	"github.com/saas-gestor/gestor/server/internal/history"
+	"github.com/saas-gestor/gestor/server/internal/state"
+)
+
+// RetentionOptions are what a Retention is made of. Zero times mean the defaults.
+type RetentionOptions struct {
+	Engine  Engine
+	History *history.Store
+	Blobs   *blob.Store
+	Every   time.Duration // between rounds; 1 h
+	Records time.Duration // how long ended tasks, request ids and expired sessions stay; 30 days
+	Young   time.Duration // how long an artifact stays whoever needs it; 24 h
+	Log     *slog.Logger  // nil discards
+}
+
+// Retention removes what is old enough: records in the state, logs, and artifacts that no kept release and no recent
+// build names.
+type Retention struct {
+	o RetentionOptions
+}
+
+// NewRetention makes a Retention.
+func NewRetention(o RetentionOptions) *Retention {
+	o.Every = or(o.Every, time.Hour)
+	o.Records = or(o.Records, 30*24*time.Hour)
+	o.Young = or(o.Young, 24*time.Hour)
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	return &Retention{o}
+}
+
+// Run tidies this server's own logs and artifacts, every so often until ctx ends.
+func (r *Retention) Run(ctx context.Context) error {
+	return r.every(ctx, "could not tidy logs and artifacts", r.Tidy)
+}
+
+// RunTerm prunes the state while this server leads.
+func (r *Retention) RunTerm(ctx context.Context) error {
+	return r.every(ctx, "could not prune old records", r.prune)
+}
+
+func (r *Retention) every(ctx context.Context, trouble string, f func(context.Context) error) error {
+	tick := time.NewTicker(r.o.Every)
+	defer tick.Stop()
+	for {
+		if err := f(ctx); err != nil && ctx.Err() == nil {
+			r.o.Log.Warn(trouble, "err", err)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+	}
+}
+
+func (r *Retention) prune(ctx context.Context) error {
+	now := time.Now()
+	_, err := r.o.Engine.Propose(ctx, command.Command{
+		At: now, Actor: gestor.SystemActor("retention"), Op: command.Prune{Before: now.Add(-r.o.Records)},
+	})
+	return err
+}
+
+// Tidy does one round of Run.
+func (r *Retention) Tidy(ctx context.Context) error {
+	return errors.Join(r.o.History.Prune(ctx), r.collect(ctx))
+}
+
+func (r *Retention) collect(ctx context.Context) error {
+	// The time is taken before the state is read: what is stored after that is young.
+	before := time.Now().Add(-r.o.Young)
+	needed, err := r.needed(ctx)
+	if err != nil {
+		return err
+	}
+	gone, err := r.o.Blobs.Collect(ctx, before, func(digest string) bool { return needed[digest] })
+	for _, b := range gone {
+		r.o.Log.Info("artifact removed", "digest", b.Digest, "bytes", b.Bytes)
+	}
+	return err
+}
+
+// recentBuilds is how many of an app's latest builds keep their artifacts, so that they can still be deployed.
+const recentBuilds = 5
+
+// needed are the digests of artifacts that may still be deployed.
+func (r *Retention) needed(ctx context.Context) (map[string]bool, error) {
+	view := r.o.Engine.View(gestor.SystemScope())
+	needed := map[string]bool{}
+	var token string
+	for {
+		apps, next, err := view.Apps(ctx, gestor.Page{Size: 500, Token: token})
+		if err != nil {
+			return nil, err
+		}
+		for _, app := range apps {
+			if err := neededBy(ctx, view, app, needed); err != nil {
+				return nil, err
+			}
+		}
+		if token = next; token == "" {
+			return needed, nil
+		}
+	}
+}
+
+func neededBy(ctx context.Context, view *state.View, app gestor.App, needed map[string]bool) error {
+	releases, _, err := view.ReleasesByApp(ctx, app.ID, gestor.Page{Size: 500})
+	if err != nil {
+		return err
+	}
+	builds, _, err := view.BuildsByApp(ctx, app.ID, gestor.Page{Size: recentBuilds})
+	if err != nil {
+		return err
+	}
+	live := map[gestor.ReleaseID]bool{app.CurrentRelease: true}
+	if app.ActiveDeployment != "" {
+		d, err := view.Deployment(ctx, app.ActiveDeployment)
+		if err != nil {
+			return err
+		}
+		live[d.ReleaseID], live[d.PreviousRelease] = true, true
+	}
+	keep := map[string]bool{}
+	for _, name := range kept(releases, live, app.Settings.WithDefaults().Keep) {
+		keep[name] = true
+	}
+	for _, rel := range releases {
+		if keep[rel.Name] {
+			needed[rel.Artifact.Digest] = true
+		}
+	}
+	for _, b := range builds {
+		needed[b.Artifact.Digest] = true
+	}
+	return nil
+}

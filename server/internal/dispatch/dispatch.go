@@ -1,0 +1,171 @@
+// Package dispatch gives waiting tasks to nodes, takes them back when a node is gone, and says why others wait.
+//
+// The decision is scheduler's; bringing a leased task to its agent is nodes'. DESIGN.md explains the leases.
+//
+// Guarantees. A task is leased at most once at a time, because the state machine refuses a second lease and every lease
+// has its own fence. A held task whose node does not renew its lease is lost no earlier than the lease and a margin
+// after it was last renewed, and never because of a change of leader.
+package dispatch
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/saas-gestor/gestor/proto/fault"
+	"github.com/saas-gestor/gestor/server/internal/command"
+	"github.com/saas-gestor/gestor/server/internal/gestor"
+	"github.com/saas-gestor/gestor/server/internal/nodes"
+	"github.com/saas-gestor/gestor/server/internal/scheduler"
+	"github.com/saas-gestor/gestor/server/internal/state"
+)
+
+// Options are what a Dispatcher is made of.
+type Options struct {
+	Engine Engine
+	Limits scheduler.Limits
+	Times  Times
+	Log    *slog.Logger // nil discards
+}
+
+// Times are how long things take. A zero means the default.
+type Times struct {
+	Lease   time.Duration // after a heartbeat; 30 s
+	Margin  time.Duration // after the lease until the task is lost; 5 s
+	Overdue time.Duration // after a task's deadline until it is cancelled, and again until it fails; 15 s
+	Explain time.Duration // between reasons of one task; 1 s
+}
+
+func (t Times) withDefaults() Times {
+	set := func(d *time.Duration, v time.Duration) {
+		if *d <= 0 {
+			*d = v
+		}
+	}
+	set(&t.Lease, 30*time.Second)
+	set(&t.Margin, 5*time.Second)
+	set(&t.Overdue, 15*time.Second)
+	set(&t.Explain, time.Second)
+	return t
+}
+
+// Dispatcher leases tasks while this server leads.
+type Dispatcher struct {
+	engine Engine
+	limits scheduler.Limits
+	times  Times
+	log    *slog.Logger
+
+	mu      sync.Mutex
+	renewed map[nodes.Held]time.Time // when a lease was last renewed; guarded by mu
+}
+
+var _ nodes.Leases = (*Dispatcher)(nil)
+
+// New makes a Dispatcher.
+func New(o Options) *Dispatcher {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	return &Dispatcher{
+		engine: o.Engine, limits: o.Limits, times: o.Times.withDefaults(), log: o.Log.With("component", "dispatch"),
+		renewed: map[nodes.Held]time.Time{},
+	}
+}
+
+// Renew records that a node works on tasks. It is called with every heartbeat and stays in memory.
+func (d *Dispatcher) Renew(_ gestor.NodeID, held []nodes.Held) {
+	now := time.Now()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, h := range held {
+		if _, ok := d.renewed[h]; ok { // only leases this server knows, so that the map is bounded by them
+			d.renewed[h] = now
+		}
+	}
+}
+
+// RunTerm leases, loses and explains until ctx ends with this server's leadership.
+func (d *Dispatcher) RunTerm(ctx context.Context) error {
+	sub := d.engine.Watch(state.Tasks, state.Nodes)
+	defer sub.Close()
+	t := &term{Dispatcher: d, began: time.Now(), explained: map[gestor.TaskID]explanation{}}
+	d.mu.Lock()
+	clear(d.renewed)
+	d.mu.Unlock()
+	for {
+		next, err := t.step(ctx, time.Now())
+		if err != nil && ctx.Err() == nil {
+			d.log.Error("could not dispatch", "err", err)
+			next = time.Now().Add(time.Second)
+		}
+		timer := time.NewTimer(time.Until(next))
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return nil
+		case <-sub.C:
+		case <-timer.C:
+		}
+		timer.Stop()
+	}
+}
+
+// term is one leadership.
+type term struct {
+	*Dispatcher
+	began     time.Time
+	explained map[gestor.TaskID]explanation
+}
+
+// idle is how long the loop rests when nothing is due.
+const idle = time.Minute
+
+// step looks at everything once and does what is due. It returns when to look again without a change.
+func (t *term) step(ctx context.Context, now time.Time) (time.Time, error) {
+	snap, err := t.snapshot(ctx)
+	if err != nil {
+		return time.Time{}, err
+	}
+	due, ops := t.overdue(snap.Held, now)
+	plan := scheduler.New(snap, now)
+	for _, l := range plan.Leases {
+		ops = append(ops, command.LeaseTask{ID: l.Task, Node: l.Node})
+	}
+	reasons, again := t.explain(snap.Queued, plan.Waiting, now)
+	if len(reasons) > 0 {
+		ops = append(ops, command.ExplainTasks{Waiting: reasons})
+	}
+	return soonest(now.Add(idle), due, plan.Next, again), t.proposeAll(ctx, ops)
+}
+
+func soonest(first time.Time, others ...time.Time) time.Time {
+	for _, o := range others {
+		if !o.IsZero() && o.Before(first) {
+			first = o
+		}
+	}
+	return first
+}
+
+// proposeAll commits ops side by side, so that they share Raft entries. A refusal means that the state has moved on;
+// the next step sees it.
+func (d *Dispatcher) proposeAll(ctx context.Context, ops []command.Op) error {
+	var g errgroup.Group
+	g.SetLimit(128)
+	for _, op := range ops {
+		g.Go(func() error {
+			_, err := d.engine.Propose(ctx, command.Command{At: time.Now(), Actor: gestor.SystemActor("dispatch"), Op: op})
+			if errors.Is(err, fault.KindConflict) || errors.Is(err, fault.KindNotFound) || errors.Is(err, fault.KindInvalid) {
+				d.log.Debug("proposal was refused", "err", err)
+				return nil
+			}
+			return err
+		})
+	}
+	return g.Wait()
+}

@@ -1,0 +1,70 @@
+package dispatch
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/saas-gestor/gestor/server/internal/command"
+	"github.com/saas-gestor/gestor/server/internal/gestor"
+	"github.com/saas-gestor/gestor/server/internal/nodes"
+)
+
+// overdue takes back what is not renewed and ends what is past its deadline. It returns when the next of them is due.
+// A lease this term has not seen before counts from now: the leader before may have heard of it a moment ago.
+func (t *term) overdue(held []gestor.Task, now time.Time) (time.Time, []command.Op) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	var next time.Time
+	var ops []command.Op
+	known := make(map[nodes.Held]time.Time, len(held))
+	for _, task := range held {
+		h := nodes.Held{Task: task.ID, Fence: task.Fence}
+		since, ok := t.renewed[h]
+		if !ok {
+			since = now
+		}
+		known[h] = since
+		end := since.Add(t.times.Lease + t.times.Margin)
+		if !now.Before(end) {
+			ops = append(ops, command.LoseTask{ID: task.ID, Fence: task.Fence})
+			continue
+		}
+		next = earlier(next, end)
+		at, op := t.late(task, now)
+		if op != nil {
+			ops = append(ops, op)
+		}
+		next = earlier(next, at)
+	}
+	t.renewed = known
+	return next, ops
+}
+
+// late stops a task that is past its deadline: first the agent is asked to, then the task fails without it. The agent
+// keeps deadlines itself, so this is for agents that do not. It returns when to look again.
+func (t *term) late(task gestor.Task, now time.Time) (time.Time, command.Op) {
+	if task.Deadline.IsZero() {
+		return time.Time{}, nil
+	}
+	ask := task.Deadline.Add(t.times.Overdue)
+	fail := ask.Add(t.times.Overdue)
+	switch {
+	case now.Before(ask):
+		return ask, nil
+	case !now.Before(fail):
+		return time.Time{}, command.FinishTask{
+			ID: task.ID, Fence: task.Fence, Outcome: gestor.TaskFailed,
+			Error: fmt.Sprintf("it did not end within %s and its agent did not stop it", task.Timeout),
+		}
+	case !task.Cancelling:
+		return fail, command.CancelTask{ID: task.ID}
+	}
+	return fail, nil
+}
+
+func earlier(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
+}

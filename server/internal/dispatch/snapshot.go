@@ -1,0 +1,98 @@
+package dispatch
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	agentv1 "github.com/saas-gestor/gestor/proto/gen/gestor/agent/v1"
+	gestorv1 "github.com/saas-gestor/gestor/proto/gen/gestor/v1"
+	"github.com/saas-gestor/gestor/server/internal/gestor"
+	"github.com/saas-gestor/gestor/server/internal/scheduler"
+)
+
+// snapshot reads what the scheduler decides on.
+func (d *Dispatcher) snapshot(ctx context.Context) (scheduler.Snapshot, error) {
+	view := d.engine.View(gestor.SystemScope())
+	queued, err := view.QueuedTasks(ctx)
+	if err != nil {
+		return scheduler.Snapshot{}, err
+	}
+	held, err := view.HeldTasks(ctx, "")
+	if err != nil {
+		return scheduler.Snapshot{}, err
+	}
+	s := scheduler.Snapshot{Queued: queued, Held: held, Limits: d.limits, Labels: map[gestor.TaskID]string{}}
+	if len(queued) == 0 {
+		return s, nil // nothing to place: the nodes do not matter
+	}
+	all, err := view.AllNodes(ctx)
+	if err != nil {
+		return scheduler.Snapshot{}, err
+	}
+	for _, n := range all {
+		s.Nodes = append(s.Nodes, node(n))
+	}
+	for _, t := range held {
+		if label := buildLabel(t); label != "" {
+			s.Labels[t.ID] = label
+		}
+	}
+	return s, nil
+}
+
+func node(n gestor.Node) scheduler.Node {
+	var facts gestorv1.NodeFacts
+	_ = proto.Unmarshal(n.Facts, &facts) // facts that cannot be read are no facts
+	return scheduler.Node{
+		ID: n.ID, TenantID: n.TenantID, Name: n.Name, Status: n.Status, Since: n.StatusSince, Draining: n.Draining,
+		CPUs: int(facts.GetCpus()), Forbidden: facts.GetForbiddenKinds(),
+	}
+}
+
+// buildLabel names a build by its number, "build 12 of shop".
+func buildLabel(t gestor.Task) string {
+	if t.Kind != gestor.TaskBuild {
+		return ""
+	}
+	var spec agentv1.TaskSpec
+	if err := proto.Unmarshal(t.Spec, &spec); err != nil || spec.GetBuild() == nil {
+		return ""
+	}
+	return fmt.Sprintf("build %d of %s", spec.GetBuild().GetNumber(), spec.GetBuild().GetApp().GetSlug())
+}
+
+// explanation is the reason that was last recorded for a task.
+type explanation struct {
+	why string
+	at  time.Time
+}
+
+// explain picks the reasons that changed, at most one per task and Times.Explain. It returns when the rest is due.
+func (t *term) explain(queued []gestor.Task, waiting map[gestor.TaskID]string, now time.Time) (map[gestor.TaskID]string, time.Time) {
+	changed := map[gestor.TaskID]string{}
+	var next time.Time
+	seen := make(map[gestor.TaskID]explanation, len(waiting))
+	for _, task := range queued {
+		why, waits := waiting[task.ID]
+		if !waits {
+			continue
+		}
+		last := t.explained[task.ID]
+		due := last.at.Add(t.times.Explain)
+		switch {
+		case why == task.Waiting:
+			seen[task.ID] = last
+		case now.Before(due):
+			seen[task.ID] = last
+			next = earlier(next, due)
+		default:
+			changed[task.ID] = why
+			seen[task.ID] = explanation{why, now}
+		}
+	}
+	t.explained = seen
+	return changed, next
+}

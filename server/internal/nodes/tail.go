@@ -1,0 +1,141 @@
+package nodes
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"strings"
+	"sync"
+
+	"github.com/saas-gestor/gestor/proto/fault"
+	agentv1 "github.com/saas-gestor/gestor/proto/gen/gestor/agent/v1"
+	gestorv1 "github.com/saas-gestor/gestor/proto/gen/gestor/v1"
+	"github.com/saas-gestor/gestor/server/internal/gestor"
+)
+
+// tailBuffer is how many chunks a viewer may be behind before lines are skipped for it.
+const tailBuffer = 64
+
+// tail is an app's output on its way from one node to one viewer.
+type tail struct {
+	id    string
+	node  gestor.NodeID
+	lines chan []*gestorv1.LogLine
+
+	mu      sync.Mutex
+	closed  bool
+	skipped int
+}
+
+// OpenTail asks a node for an app's output: the last so many lines and, with follow, those to come. The channel is
+// closed at the end, when ctx ends, or when the node's session does. A viewer that does not read misses lines, and a
+// line says so; it never slows the agent.
+func (s *Service) OpenTail(ctx context.Context, node gestor.NodeID, slug string, last int, follow bool) (<-chan []*gestorv1.LogLine, error) {
+	t := &tail{id: tailPrefix + strings.ToLower(rand.Text()), node: node, lines: make(chan []*gestorv1.LogLine, tailBuffer)}
+	s.mu.Lock()
+	sess := s.sessions[node]
+	if sess != nil {
+		s.tails[t.id] = t
+	}
+	s.mu.Unlock()
+	if sess == nil {
+		return nil, fault.Unavailable("the node is not connected, its logs cannot be read now")
+	}
+	sess.offer(&agentv1.SessionResponse{Message: &agentv1.SessionResponse_OpenTail{OpenTail: &agentv1.OpenTail{
+		LogId: t.id, Slug: slug, Last: int32(last), Follow: follow,
+	}}})
+	context.AfterFunc(ctx, func() {
+		if s.drop(t) {
+			sess.offer(closeTail(t.id))
+		}
+	})
+	return t.lines, nil
+}
+
+func closeTail(id string) *agentv1.SessionResponse {
+	return &agentv1.SessionResponse{Message: &agentv1.SessionResponse_CloseTail{CloseTail: &agentv1.CloseTail{LogId: id}}}
+}
+
+// passOn hands lines of a tail to its viewer. They are acknowledged whether or not it reads them.
+func (s *Service) passOn(node gestor.NodeID, m *agentv1.PushLogsRequest) (acked uint64, unwanted bool) {
+	s.mu.Lock()
+	t := s.tails[m.GetLogId()]
+	s.mu.Unlock()
+	if t == nil || t.node != node {
+		return 0, true
+	}
+	if n := len(m.GetLines()); n > 0 {
+		acked = m.GetLines()[n-1].GetSeq()
+		t.offer(m.GetLines())
+	}
+	if m.GetEof() {
+		s.drop(t)
+	}
+	return acked, false
+}
+
+func (t *tail) offer(lines []*gestorv1.LogLine) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.closed {
+		return
+	}
+	if t.skipped > 0 {
+		lines = append([]*gestorv1.LogLine{notice(fmt.Sprintf("%d lines were skipped, the reader is too slow", t.skipped))}, lines...)
+	}
+	select {
+	case t.lines <- lines:
+		t.skipped = 0
+	default:
+		t.skipped += len(lines)
+	}
+}
+
+func notice(text string) *gestorv1.LogLine {
+	return &gestorv1.LogLine{Stream: gestorv1.LogStream_LOG_STREAM_GESTOR, Text: text}
+}
+
+// drop ends a tail; false if it had ended already.
+func (s *Service) drop(t *tail) bool {
+	s.mu.Lock()
+	delete(s.tails, t.id)
+	s.mu.Unlock()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.closed {
+		return false
+	}
+	t.closed = true
+	close(t.lines)
+	return true
+}
+
+// tailEnded is the agent's word that it cannot go on.
+func (s *Service) tailEnded(node gestor.NodeID, m *agentv1.TailEnded) {
+	s.mu.Lock()
+	t := s.tails[m.GetLogId()]
+	s.mu.Unlock()
+	if t == nil || t.node != node {
+		return
+	}
+	if why := m.GetError(); why != "" {
+		t.offer([]*gestorv1.LogLine{notice(clip(why, maxError))})
+	}
+	s.drop(t)
+}
+
+// closeTails ends a node's tails.
+func (s *Service) closeTails(node gestor.NodeID, why string) {
+	s.mu.Lock()
+	var of []*tail
+	for _, t := range s.tails {
+		if t.node == node {
+			of = append(of, t)
+		}
+	}
+	s.mu.Unlock()
+	for _, t := range of {
+		t.offer([]*gestorv1.LogLine{notice(why)})
+		s.drop(t)
+	}
+}
