@@ -82,6 +82,16 @@ func (t *Throttle) Succeeded(keys ...string) {
 	}
 }
 
+// Undo takes one attempt under key back: it was no guess.
+func (t *Throttle) Undo(key string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if f, ok := t.entries[key]; ok && f.count > 0 {
+		f.count--
+		f.until = time.Time{}
+	}
+}
+
 func (t *Throttle) fail(key string, now time.Time) {
 	f, ok := t.entries[key]
 	if !ok {
