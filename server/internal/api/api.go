@@ -1,0 +1,119 @@
+// Package api is the server's outer wall and its reception: it terminates Connect over HTTP/2, proves who calls, refuses
+// what the caller may not do before a byte of the message is read, checks what was sent against the contract, converts
+// it into the domain, calls, and converts the answer back. It decides nothing about apps, nodes or deployments.
+//
+// Guarantees. A method without a declared permission keeps the server from starting. A caller of one tenant reads and
+// changes nothing of another. No error leaves without a kind: what has none becomes a reference into the log.
+package api
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"connectrpc.com/connect"
+
+	"github.com/saas-gestor/gestor/proto/rpc"
+	"github.com/saas-gestor/gestor/server/internal/pki"
+)
+
+// Mount makes a service's handler with the options that guard it, as the generated constructors do:
+//
+//	func(o ...connect.HandlerOption) (string, http.Handler) { return gestorv1connect.NewAppServiceHandler(apps, o...) }
+type Mount func(options ...connect.HandlerOption) (string, http.Handler)
+
+// Deps are what the API is made of. All but Now, Ready and Log is needed.
+type Deps struct {
+	Engine   Engine
+	Revision func() uint64     // the revision this server has applied; answers carry it
+	Agents   pki.AgentVerifier // proves who an agent is
+	RootPEM  []byte            // the root that signs servers, served as /ca.pem
+	Version  string
+	Mounts   []Mount                         // every service
+	Ready    func(ctx context.Context) error // nil when this server can serve; the error is shown
+	Now      func() time.Time
+	Log      *slog.Logger // nil discards
+}
+
+// unaryTimeout is how long a call that is no stream may take, from its headers to its answer.
+const unaryTimeout = 30 * time.Second
+
+// New builds the handler of everything this server serves.
+func New(d Deps) (http.Handler, error) {
+	if d.Log == nil {
+		d.Log = slog.New(slog.DiscardHandler)
+	}
+	if d.Now == nil {
+		d.Now = time.Now
+	}
+	policy, err := NewPolicy(Contract()...)
+	if err != nil {
+		return nil, err
+	}
+	options, err := guards(d, policy)
+	if err != nil {
+		return nil, err
+	}
+	mux := http.NewServeMux()
+	for _, mount := range d.Mounts {
+		mux.Handle(mount(options...))
+	}
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { text(w, http.StatusOK, "ok\n") })
+	mux.HandleFunc("GET /readyz", ready(d.Ready))
+	mux.HandleFunc("GET /ca.pem", func(w http.ResponseWriter, _ *http.Request) { text(w, http.StatusOK, string(d.RootPEM)) })
+	return outer(d, http.NewCrossOriginProtection().Handler(mux)), nil
+}
+
+// guards are the options every service is mounted with. The gate runs first, before a message is read; then the
+// interceptors, outermost first.
+func guards(d Deps, policy Policy) ([]connect.HandlerOption, error) {
+	validation, err := newValidation()
+	if err != nil {
+		return nil, err
+	}
+	gate := &gate{deps: d, policy: policy}
+	faults := rpc.ServerFaults(referenceOf, gate.report)
+	return []connect.HandlerOption{
+		connect.WithRequestGate(gate.enter),
+		connect.WithInterceptors(&outcomes{revision: d.Revision}, faults, &recovery{}, validation),
+		connect.WithCodec(strictJSON{"json"}),
+		connect.WithCodec(strictJSON{"json; charset=utf-8"}),
+		connect.WithConditionalHandlerOptions(limits),
+	}, nil
+}
+
+func limits(spec connect.Spec) []connect.HandlerOption {
+	if spec.StreamType == connect.StreamTypeUnary {
+		return []connect.HandlerOption{connect.WithReadMaxBytes(rpc.MaxUnaryBytes)}
+	}
+	return []connect.HandlerOption{connect.WithReadMaxBytes(rpc.MaxStreamBytes)}
+}
+
+func ready(check func(context.Context) error) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if check == nil {
+			text(w, http.StatusOK, "ready\n")
+			return
+		}
+		ctx, cancel := context.WithTimeout(r.Context(), 5*time.Second)
+		defer cancel()
+		if err := check(ctx); err != nil {
+			text(w, http.StatusServiceUnavailable, "not ready: "+outside(err)+"\n")
+			return
+		}
+		text(w, http.StatusOK, "ready\n")
+	}
+}
+
+// outside is what strangers may know of an error.
+func outside(err error) string {
+	ce, _ := rpc.Encode(err, "none")
+	return ce.Message()
+}
+
+func text(w http.ResponseWriter, status int, body string) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.WriteHeader(status)
+	_, _ = w.Write([]byte(body)) // the peer is gone if this fails
+}
