@@ -1,0 +1,127 @@
+// Package engine is the one door to replication and state: commands go in through Propose, state comes out through
+// View, changes are announced by Watch, and what only the leader does hangs on OnTerm.
+//
+// The state's database is made anew at every start from the newest snapshot and the log, and never trusted after a
+// crash. Revisions are Raft indexes: whoever got a Receipt and then reads here, reads it.
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"time"
+
+	"github.com/hashicorp/raft"
+
+	"github.com/saas-gestor/gestor/server/internal/cluster"
+	"github.com/saas-gestor/gestor/server/internal/command"
+	"github.com/saas-gestor/gestor/server/internal/fsm"
+	"github.com/saas-gestor/gestor/server/internal/gestor"
+	"github.com/saas-gestor/gestor/server/internal/state"
+)
+
+// Options configure Open. Only Dir is needed.
+type Options struct {
+	Dir      string       // everything on disk is below it: raft/ is what matters, state/ is made anew
+	ServerID string       // this voter
+	Version  string       // the server's version, for snapshots
+	Log      *slog.Logger // default: none
+
+	Transport raft.Transport    // reaches the other voters; nil for one voter
+	Join      bool              // wait to be added to an installation instead of making one
+	Heartbeat time.Duration     // election timeout; 300 ms by default
+	OnStall   func(call string) // what happens when the disk hangs; by default the process ends
+}
+
+// Engine is replication and state of this server. Its methods may be called at any time from anywhere.
+type Engine struct {
+	cluster *cluster.Cluster
+	store   *state.Store
+	fsm     *fsm.FSM
+	applied *applied
+}
+
+// Open starts the engine. Ready tells when it can be used.
+func Open(ctx context.Context, o Options) (*Engine, error) {
+	store, err := state.Open(ctx, filepath.Join(o.Dir, "state"))
+	if err != nil {
+		return nil, fmt.Errorf("open engine: %w", err)
+	}
+	e := &Engine{store: store, fsm: fsm.New(store, o.Version), applied: newApplied()}
+	e.cluster, err = cluster.Open(ctx, cluster.Options{
+		Dir:       filepath.Join(o.Dir, "raft"),
+		ServerID:  o.ServerID,
+		Machine:   machine{e},
+		Log:       o.Log,
+		Transport: o.Transport,
+		Join:      o.Join,
+		Heartbeat: o.Heartbeat,
+		OnStall:   o.OnStall,
+	})
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("open engine: %w", err), store.Close())
+	}
+	return e, nil
+}
+
+// Ready waits until there is a leader and, if it is this server, until it has applied all it had committed. It takes
+// an election, about half a second.
+func (e *Engine) Ready(ctx context.Context) error { return e.cluster.Ready(ctx) }
+
+// Propose replicates c and waits until it is applied here. A refusal by the state machine comes back as a
+// *fault.Error; so do an overload (Exhausted) and a missing leader (Unavailable), after which c may or may not be
+// applied: proposing it again with the same RequestID settles it. At defaults to now.
+func (e *Engine) Propose(ctx context.Context, c command.Command) (command.Receipt, error) {
+	if c.At.IsZero() {
+		c.At = time.Now()
+	}
+	data, err := command.Marshal(c)
+	if err != nil {
+		return command.Receipt{}, err
+	}
+	answer, err := e.cluster.Propose(ctx, data)
+	if err != nil {
+		return command.Receipt{}, err
+	}
+	r, ok := answer.(fsm.Result)
+	if !ok {
+		return command.Receipt{}, fmt.Errorf("the state machine answered %T", answer)
+	}
+	return r.Receipt, r.Err
+}
+
+// View reads the state of this server within a scope.
+func (e *Engine) View(s gestor.Scope) *state.View { return e.store.View(s) }
+
+// Watch announces commits that touch one of tables. The caller closes the subscription.
+func (e *Engine) Watch(tables ...state.Table) *state.Subscription { return e.store.Watch(tables...) }
+
+// Wait returns once this server has applied revision.
+func (e *Engine) Wait(ctx context.Context, revision uint64) error {
+	return e.applied.wait(ctx, revision)
+}
+
+// Revision is the last revision this server has applied.
+func (e *Engine) Revision() uint64 { return e.applied.last() }
+
+// IsLeader reports whether this server leads, as far as it knows.
+func (e *Engine) IsLeader() bool { return e.cluster.IsLeader() }
+
+// OnTerm adds a loop that runs while this server leads; see cluster.Cluster.OnTerm. It is called before Run.
+func (e *Engine) OnTerm(name string, run func(ctx context.Context) error) {
+	e.cluster.OnTerm(name, run)
+}
+
+// Run runs the leader loops until ctx ends, and returns nil then. It is called once.
+func (e *Engine) Run(ctx context.Context) error { return e.cluster.Run(ctx) }
+
+// Snapshot takes a snapshot of the state now.
+func (e *Engine) Snapshot() error { return e.cluster.Snapshot() }
+
+// StateHash is equal on servers with the same state at the same revision.
+func (e *Engine) StateHash(ctx context.Context) (string, error) { return e.store.Hash(ctx) }
+
+// Close stops everything. Run must have returned.
+func (e *Engine) Close() error { return errors.Join(e.cluster.Close(), e.store.Close()) }
