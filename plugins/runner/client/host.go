@@ -31,7 +31,7 @@ func (h *hostServer) serve(b *plugin.GRPCBroker, id uint32) (stop func()) {
 	go func() {
 		defer close(done)
 		b.AcceptAndServe(id, func(o []grpc.ServerOption) *grpc.Server {
-			s := grpc.NewServer(o...)
+			s := grpc.NewServer(append(o, grpc.WaitForHandlers(true))...)
 			runnerv1.RegisterHostServiceServer(s, h)
 			made <- s
 			return s
