@@ -1,12 +1,15 @@
 package identity
 
 import (
+	"bytes"
 	"context"
+	"crypto/sha256"
 	"crypto/x509"
 	"encoding/hex"
 	"errors"
 	"net"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -52,10 +55,14 @@ type JoinRequest struct {
 }
 
 // Join enrols this host and stores its identity. It may be called again with the same token if the answer was lost:
-// the key stays the same. A host that is a node already is refused.
+// the key stays the same. A host that is a node of the token's cluster already stays what it is; one of another cluster
+// is refused.
 func (d Dir) Join(ctx context.Context, r JoinRequest) (Identity, error) {
 	if old, _, err := d.Load(); err == nil {
-		return old, fault.Exists("this host has joined as %s (%s) already", old.NodeName, old.NodeID).
+		if old.under(r.Token.Pin) {
+			return old, nil
+		}
+		return old, fault.Exists("this host has joined another cluster as %s (%s)", old.NodeName, old.NodeID).
 			WithFix("to join anew, delete that node and remove %s", string(d))
 	}
 	address, err := Address(r.Server)
@@ -87,6 +94,18 @@ func (d Dir) Join(ctx context.Context, r JoinRequest) (Identity, error) {
 		i.Servers = []string{address}
 	}
 	return i, d.Store(i)
+}
+
+// under tells whether the pin is of one of the roots.
+func (i Identity) under(pin []byte) bool {
+	return slices.ContainsFunc(i.ServerRoots, func(der []byte) bool {
+		c, err := x509.ParseCertificate(der)
+		if err != nil {
+			return false
+		}
+		sum := sha256.Sum256(c.RawSubjectPublicKeyInfo)
+		return bytes.Equal(sum[:], pin)
+	})
 }
 
 // Address is the host:port of a server given as URL or host with or without port.

@@ -23,11 +23,11 @@ import (
 )
 
 const (
-	compactAbove   = 1 << 20 // bytes of file below which compaction is not worth its fsyncs
-	compactFactor  = 4       // and how much bigger than its last compacted self the file must be
-	maxTaskFences  = 4096    // how many fences of "task/…" resources are kept; those of apps are kept for ever
-	taskResource   = "task/"
-	fileMode = 0o600
+	compactAbove  = 1 << 20 // bytes of file below which compaction is not worth its fsyncs
+	compactFactor = 4       // and how much bigger than its last compacted self the file must be
+	maxTaskFences = 4096    // how many fences of "task/…" resources are kept; those of apps are kept for ever
+	taskResource  = "task/"
+	fileMode      = 0o600
 )
 
 // ErrStale says that an assignment's fence is not above the last one seen for its resource.
@@ -122,8 +122,10 @@ func (j *Journal) Assign(spec *agentv1.TaskSpec, hasSecrets bool) (Verdict, erro
 	if err != nil {
 		return 0, fmt.Errorf("encode task: %w", err)
 	}
-	return New, j.append(record{Op: opAssigned, Task: spec.GetId(), Fence: spec.GetFence(), Resource: spec.GetResource(),
-		Secrets: hasSecrets, Message: raw})
+	return New, j.append(record{
+		Op: opAssigned, Task: spec.GetId(), Fence: spec.GetFence(), Resource: spec.GetResource(),
+		Secrets: hasSecrets, Message: raw,
+	})
 }
 
 // Begin notes that the executor of a task is about to run.

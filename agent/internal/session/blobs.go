@@ -204,4 +204,3 @@ func (b *blobReader) receive() error {
 	b.request.Offset += int64(len(b.data))
 	return nil
 }
-

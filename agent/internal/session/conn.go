@@ -58,7 +58,7 @@ func (s *Session) once(ctx context.Context, address string) error {
 	s.setLink(link)
 	defer s.dropLink()
 	defer s.o.Logs.CloseTails()
-	return c.run(ctx, welcome)
+	return c.run(ctx, cancel, welcome)
 }
 
 // hello says who this is and waits for the answer.
@@ -67,12 +67,15 @@ func (c *conn) hello(ctx context.Context, cancel context.CancelCauseFunc) (*agen
 	defer timer.Stop()
 	o := c.s.o
 	err := c.stream.Send(&agentv1.SessionRequest{Message: &agentv1.SessionRequest_Hello{Hello: &agentv1.AgentHello{
-		Version: o.Version, BootId: o.BootID, Facts: o.Facts(ctx), Tasks: o.Tasks.Held(),
+		Version: o.Version, BootId: o.BootID, Facts: o.Facts(ctx), Tasks: c.s.tasks.Held(),
 	}}})
 	if err != nil && !errors.Is(err, io.EOF) { // after EOF, Receive has the reason
 		return nil, err
 	}
 	m, err := c.receive()
+	if cause := context.Cause(ctx); err != nil && cause != nil {
+		return nil, cause
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -90,12 +93,20 @@ func (c *conn) receive() (*agentv1.SessionResponse, error) {
 	return m, err
 }
 
-func (c *conn) run(ctx context.Context, welcome *agentv1.ServerHello) error {
-	c.s.o.Tasks.Resync()
-	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return c.listen() })
-	group.Go(func() error { return c.speak(ctx, heartbeatOf(welcome)) })
-	group.Go(func() error { return c.pushLogs(ctx) })
+// run ends when one of its parts does; cancel then ends the stream, and with it the others.
+func (c *conn) run(ctx context.Context, cancel context.CancelCauseFunc, welcome *agentv1.ServerHello) error {
+	c.s.tasks.Resync()
+	var group errgroup.Group
+	part := func(f func() error) {
+		group.Go(func() error {
+			err := f()
+			cancel(err)
+			return err
+		})
+	}
+	part(c.listen)
+	part(func() error { return c.speak(ctx, heartbeatOf(welcome)) })
+	part(func() error { return c.pushLogs(ctx) })
 	return group.Wait()
 }
 
@@ -119,7 +130,7 @@ func (c *conn) listen() error {
 }
 
 func (c *conn) handle(m *agentv1.SessionResponse) error {
-	tasks := c.s.o.Tasks
+	tasks := c.s.tasks
 	switch m := m.GetMessage().(type) {
 	case *agentv1.SessionResponse_Assign:
 		tasks.Assign(m.Assign)
@@ -151,7 +162,7 @@ func (c *conn) speak(ctx context.Context, every time.Duration) error {
 			return context.Cause(ctx)
 		case m := <-c.outbox:
 			err = c.send(m)
-		case <-c.s.o.Tasks.Changed():
+		case <-c.s.tasks.Changed():
 			err = c.sendPending()
 		case <-beat.C:
 			err = c.heartbeat()
@@ -164,7 +175,7 @@ func (c *conn) speak(ctx context.Context, every time.Duration) error {
 
 func (c *conn) heartbeat() error {
 	err := c.send(&agentv1.SessionRequest{Message: &agentv1.SessionRequest_Heartbeat{Heartbeat: &agentv1.Heartbeat{
-		Tasks: c.s.o.Tasks.Held(), Load: c.s.o.Load(),
+		Tasks: c.s.tasks.Held(), Load: c.s.o.Sample(c.s.tasks.Busy()),
 	}}})
 	if err != nil {
 		return err
@@ -173,7 +184,7 @@ func (c *conn) heartbeat() error {
 }
 
 func (c *conn) sendPending() error {
-	for _, m := range c.s.o.Tasks.Pending() {
+	for _, m := range c.s.tasks.Pending() {
 		if err := c.send(m); err != nil {
 			return err
 		}

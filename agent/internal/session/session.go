@@ -39,6 +39,7 @@ type Tasks interface {
 	Cancel(c *agentv1.CancelTask)
 	Acknowledge(a *agentv1.TaskAcknowledged)
 	Held() []*agentv1.HeldTask
+	Busy() int
 	Resync()
 	Pending() []*agentv1.SessionRequest
 	Changed() <-chan struct{}
@@ -48,11 +49,10 @@ type Tasks interface {
 type Options struct {
 	Servers func() []string // addresses, host:port
 	Client  func(address string) (*rpc.Client, error)
-	Tasks   Tasks
 	Logs    *logs.Store
 	Facts   func(ctx context.Context) *gestorv1.NodeFacts
-	Load    func() *gestorv1.NodeLoad
-	AppDir  func(slug string) (string, error) // the folder of an app
+	Sample  func(tasks int) *gestorv1.NodeLoad // the host's load, with the number of tasks under way
+	AppDir  func(slug string) (string, error)  // the folder of an app
 	Version string
 	BootID  string
 	Log     *slog.Logger
@@ -60,7 +60,8 @@ type Options struct {
 
 // Session is the agent's side of the control stream.
 type Session struct {
-	o Options
+	o     Options
+	tasks Tasks
 
 	mu      sync.Mutex // guards everything below
 	link    agentv1connect.AgentServiceClient
@@ -69,8 +70,11 @@ type Session struct {
 	told    time.Time
 }
 
-// New returns a session; Run connects it.
+// New returns a session. Serve tells it whose messages to carry; Run connects it.
 func New(o Options) *Session { return &Session{o: o, linked: make(chan struct{})} }
+
+// Serve sets the tasks, before Run. It is apart from New because tasks are carried out with the session's Blobs.
+func (s *Session) Serve(t Tasks) { s.tasks = t }
 
 // Run keeps a session open until ctx ends.
 func (s *Session) Run(ctx context.Context) error {

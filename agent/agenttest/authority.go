@@ -1,0 +1,139 @@
+package agenttest
+
+import (
+	"context"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/hex"
+	"math/big"
+	"testing"
+	"time"
+
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/saas-gestor/gestor/proto/fault"
+	agentv1 "github.com/saas-gestor/gestor/proto/gen/gestor/agent/v1"
+)
+
+const clusterID = "clu_test"
+
+// authority is the root of a server, which for tests signs agents, too.
+type authority struct {
+	key  *ecdsa.PrivateKey
+	root *x509.Certificate
+}
+
+type joinToken struct {
+	secret  string
+	expires time.Time
+	usedBy  string
+}
+
+func newAuthority(t testing.TB) *authority {
+	t.Helper()
+	key := newKey(t)
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test root"},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
+		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatalf("make root: %v", err)
+	}
+	root, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatalf("parse root: %v", err)
+	}
+	return &authority{key: key, root: root}
+}
+
+func newKey(t testing.TB) *ecdsa.PrivateKey {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatalf("make key: %v", err)
+	}
+	return key
+}
+
+func (a *authority) serverCertificate(t testing.TB) tls.Certificate {
+	t.Helper()
+	key := newKey(t)
+	der, err := a.sign(key.Public(), "server", x509.ExtKeyUsageServerAuth, "server."+clusterID+".gestor.internal")
+	if err != nil {
+		t.Fatalf("sign server: %v", err)
+	}
+	return tls.Certificate{Certificate: [][]byte{der, a.root.Raw}, PrivateKey: key}
+}
+
+func (a *authority) sign(key crypto.PublicKey, name string, usage x509.ExtKeyUsage, dns ...string) ([]byte, error) {
+	serial, err := rand.Int(rand.Reader, big.NewInt(1<<62))
+	if err != nil {
+		return nil, err
+	}
+	return x509.CreateCertificate(rand.Reader, &x509.Certificate{
+		SerialNumber: serial, Subject: pkix.Name{CommonName: name}, DNSNames: dns,
+		NotBefore: time.Now().Add(-time.Minute), NotAfter: time.Now().Add(time.Hour),
+		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{usage},
+	}, a.root, key, a.key)
+}
+
+// Token makes a join token that is good for ttl; a negative one makes an expired token. Its id is "tok".
+func (s *Server) Token(ttl time.Duration) string {
+	pin := sha256.Sum256(s.ca.root.RawSubjectPublicKeyInfo)
+	s.update(func() { s.tokens["tok"] = &joinToken{secret: "s3cret", expires: time.Now().Add(ttl)} })
+	return "gst1." + hex.EncodeToString(pin[:]) + ".tok.s3cret"
+}
+
+type enrollmentService struct{ s *Server }
+
+// Enroll signs against a token, once per key.
+func (e enrollmentService) Enroll(_ context.Context, r *agentv1.EnrollRequest) (*agentv1.EnrollResponse, error) {
+	csr, err := x509.ParseCertificateRequest(r.GetCsr())
+	if err != nil || csr.CheckSignature() != nil {
+		return nil, fault.Invalid("csr", "this is no certificate request")
+	}
+	spki := string(csr.RawSubjectPublicKeyInfo)
+	e.s.mu.Lock()
+	defer e.s.mu.Unlock()
+	token, ok := e.s.tokens[r.GetTokenId()]
+	switch {
+	case !ok || token.secret != r.GetTokenSecret():
+		return nil, fault.Denied("this join token is not valid").WithFix("make a new one: gestor node token <name>")
+	case time.Now().After(token.expires):
+		return nil, fault.Denied("this join token has expired").WithFix("make a new one: gestor node token <name>")
+	case token.usedBy != "" && token.usedBy != spki:
+		return nil, fault.Conflict("this join token was used by another host").WithFix("make a new one: gestor node token <name>")
+	}
+	token.usedBy = spki
+	identity, err := e.s.identity(csr.PublicKey, 1)
+	return &agentv1.EnrollResponse{Identity: identity}, err
+}
+
+// Renew signs again for whoever has a certificate of this authority.
+func (e enrollmentService) Renew(_ context.Context, r *agentv1.RenewRequest) (*agentv1.RenewResponse, error) {
+	csr, err := x509.ParseCertificateRequest(r.GetCsr())
+	if err != nil || csr.CheckSignature() != nil {
+		return nil, fault.Invalid("csr", "this is no certificate request")
+	}
+	identity, err := e.s.identity(csr.PublicKey, r.GetGeneration()+1)
+	return &agentv1.RenewResponse{Identity: identity}, err
+}
+
+func (s *Server) identity(key crypto.PublicKey, generation uint64) (*agentv1.Identity, error) {
+	der, err := s.ca.sign(key, "agent", x509.ExtKeyUsageClientAuth)
+	if err != nil {
+		return nil, err
+	}
+	return &agentv1.Identity{
+		NodeId: "nod_test", NodeName: "web1", ClusterId: clusterID, Certificate: der, ServerRoots: [][]byte{s.ca.root.Raw},
+		Servers: []string{s.address}, NotAfter: timestamppb.New(time.Now().Add(time.Hour)), Generation: generation,
+	}, nil
+}
