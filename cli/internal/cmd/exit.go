@@ -206,8 +206,17 @@ func cause(ctx context.Context, err error) error {
 	if err == nil || ctx.Err() == nil {
 		return err
 	}
-	if why := context.Cause(ctx); why != nil && !errors.Is(why, context.Canceled) {
+	if why := context.Cause(ctx); isStop(err) && !errors.Is(why, context.Canceled) {
 		return why
 	}
 	return err
+}
+
+// isStop reports an error that only says that a context ended.
+func isStop(err error) bool {
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return true
+	}
+	kind := fault.KindOf(err)
+	return kind == fault.KindCancelled || kind == fault.KindTimeout
 }

@@ -185,9 +185,17 @@ func isAfter(l, last *gestorv1.LogLine) bool {
 	return at.After(before) || l.GetSeq() > last.GetSeq()
 }
 
+// clock is when a line was read, in this computer's time.
+func clock(l *gestorv1.LogLine) string {
+	if l.GetAt() == nil {
+		return "        "
+	}
+	return l.GetAt().AsTime().In(time.Local).Format(time.TimeOnly)
+}
+
 func (r *run) printLines(prefix output.Styled, lines []*gestorv1.LogLine) {
 	for _, l := range lines {
-		stamp := r.out.Paint(output.Dim, l.GetAt().AsTime().In(time.Local).Format(time.TimeOnly))
+		stamp := r.out.Paint(output.Dim, clock(l))
 		text := output.Styled(output.CleanLog(l.GetText(), r.out.Colours))
 		if l.GetStream() == gestorv1.LogStream_LOG_STREAM_GESTOR {
 			text = r.out.Paint(output.Yellow, "gestor: "+l.GetText())

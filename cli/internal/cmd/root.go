@@ -126,6 +126,9 @@ func group(root *cobra.Command, id string, cmds ...*cobra.Command) {
 
 // prepare runs before every command, when the flags are known.
 func (r *run) prepare(c *cobra.Command, _ []string) error {
+	if err := c.ValidateFlagGroups(); err != nil {
+		return usage(c, "%v", err)
+	}
 	r.started = true
 	r.out.JSON = r.json
 	r.out.Colours = r.env.OutTerminal && !r.json && r.wantsColours()

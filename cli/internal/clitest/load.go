@@ -1,0 +1,87 @@
+package clitest
+
+import (
+	"encoding/json"
+	"fmt"
+
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/saas-gestor/gestor/proto/fault"
+	gestorv1 "github.com/saas-gestor/gestor/proto/gen/gestor/v1"
+)
+
+// file is State as JSON; messages are protojson. A list of states holds changes: each is the one before with the given
+// fields replaced.
+type file struct {
+	Unclaimed                                  bool
+	Nodes, Apps, Env, Builds, Releases, AppLog []json.RawMessage
+	Tasks, Deployments                         [][]json.RawMessage
+	Logs                                       map[string][]string
+	Fail                                       map[string]struct{ Kind, Message, Field, Fix string }
+	Break                                      map[string]int
+	Hold                                       string
+}
+
+// Load reads a State from JSON.
+func Load(raw []byte) (State, error) {
+	var f file
+	if err := json.Unmarshal(raw, &f); err != nil {
+		return State{}, fmt.Errorf("read state: %w", err)
+	}
+	s := State{Unclaimed: f.Unclaimed, Logs: f.Logs, Break: f.Break, Hold: f.Hold, Fail: map[string]*fault.Error{}}
+	for method, e := range f.Fail {
+		s.Fail[method] = &fault.Error{Kind: fault.Kind(e.Kind), Message: e.Message, Field: e.Field, Fix: e.Fix}
+	}
+	l := &loader{}
+	s.Nodes = list(l, f.Nodes, func() *gestorv1.Node { return &gestorv1.Node{} })
+	s.Apps = list(l, f.Apps, func() *gestorv1.App { return &gestorv1.App{} })
+	s.Env = list(l, f.Env, func() *gestorv1.EnvVar { return &gestorv1.EnvVar{} })
+	s.Builds = list(l, f.Builds, func() *gestorv1.Build { return &gestorv1.Build{} })
+	s.Releases = list(l, f.Releases, func() *gestorv1.Release { return &gestorv1.Release{} })
+	s.AppLog = list(l, f.AppLog, func() *gestorv1.TailAppLogResponse { return &gestorv1.TailAppLogResponse{} })
+	for _, states := range f.Tasks {
+		s.Tasks = append(s.Tasks, list(l, states, following[*gestorv1.Task](&gestorv1.Task{})))
+	}
+	for _, states := range f.Deployments {
+		s.Deployments = append(s.Deployments, list(l, states, following[*gestorv1.Deployment](&gestorv1.Deployment{})))
+	}
+	return s, l.err
+}
+
+type loader struct{ err error }
+
+func list[T proto.Message](l *loader, raws []json.RawMessage, base func() T) []T {
+	var all []T
+	for _, raw := range raws {
+		m, change := base(), base()
+		proto.Reset(change)
+		if err := protojson.Unmarshal(raw, change); err != nil && l.err == nil {
+			l.err = fmt.Errorf("read %s: %w", raw, err)
+		}
+		replace(m, change)
+		all = append(all, m)
+	}
+	return all
+}
+
+// following returns a base that is a copy of what was made of the base before.
+func following[T proto.Message](first T) func() T {
+	last, calls := first, 0
+	return func() T {
+		calls++
+		if calls%2 == 0 { // the change, which begins empty
+			return proto.CloneOf(last)
+		}
+		last = proto.CloneOf(last)
+		return last
+	}
+}
+
+// replace sets the fields of m that change has.
+func replace(m, change proto.Message) {
+	to := m.ProtoReflect()
+	for field, value := range change.ProtoReflect().Range {
+		to.Set(field, value)
+	}
+}
