@@ -63,18 +63,14 @@ func (s snapshot) quiet() []command.Op {
 }
 
 func (s snapshot) preparing() []command.Op {
-	if s.Release == nil {
-		if s.Deployment.Cancelling {
-			return s.to(gestor.DeploymentCancelled, "", nil, nil)
-		}
-		return nil
-	}
 	tasks := s.of(stepPrepare)
-	switch failed := failures(tasks); {
-	case len(failed) > 0:
-		return s.to(gestor.DeploymentFailed, s.describe(failed), s.retires(), open(tasks))
+	switch why := s.failure(tasks); {
+	case why != "":
+		return s.to(gestor.DeploymentFailed, why, s.retires(), open(tasks))
 	case s.Deployment.Cancelling:
 		return s.to(gestor.DeploymentCancelled, "", s.retires(), open(tasks))
+	case s.Release == nil:
+		return nil
 	case len(s.missing(stepPrepare)) > 0:
 		return append(s.quiet(), s.to(gestor.DeploymentPreparing, "", s.missing(stepPrepare), nil)...)
 	case all(tasks):
@@ -85,11 +81,9 @@ func (s snapshot) preparing() []command.Op {
 
 func (s snapshot) switching() []command.Op {
 	tasks := s.of(stepSwitch)
-	switch failed := failures(tasks); {
-	case len(failed) > 0:
-		return s.back(s.describe(failed))
-	case s.Deployment.Cancelling:
-		return s.back("")
+	switch why := s.failure(tasks); {
+	case why != "" || s.Deployment.Cancelling:
+		return s.back(why)
 	case len(s.missing(stepSwitch)) > 0:
 		return s.to(gestor.DeploymentSwitching, "", s.missing(stepSwitch), nil)
 	case all(tasks):
@@ -100,11 +94,9 @@ func (s snapshot) switching() []command.Op {
 
 func (s snapshot) watching() []command.Op {
 	tasks := s.of(stepWatch)
-	switch failed := failures(tasks); {
-	case len(failed) > 0:
-		return s.back(s.describe(failed))
-	case s.Deployment.Cancelling:
-		return s.back("")
+	switch why := s.failure(tasks); {
+	case why != "" || s.Deployment.Cancelling:
+		return s.back(why)
 	case len(s.missing(stepWatch)) > 0:
 		return s.to(gestor.DeploymentWatching, "", s.missing(stepWatch), nil)
 	case all(tasks):
@@ -124,15 +116,30 @@ func (s snapshot) reverting() []command.Op {
 	if more := s.reverts(); len(more) > 0 {
 		return s.to(gestor.DeploymentReverting, s.revertTrouble(), more, nil)
 	}
-	if len(open(s.Tasks)) > 0 || slices.ContainsFunc(s.Tasks, func(w work) bool { return w.State.Held() }) {
+	if stop := open(s.Tasks); len(stop) > 0 {
+		return s.to(gestor.DeploymentReverting, "", nil, stop)
+	}
+	if slices.ContainsFunc(s.Tasks, func(w work) bool { return !w.State.Ended() }) {
 		return nil
 	}
-	if s.Deployment.Cancelling && !slices.ContainsFunc(s.Tasks, func(w work) bool {
-		return (w.Step == stepSwitch || w.Step == stepWatch) && w.State == gestor.TaskFailed
-	}) {
-		return s.to(gestor.DeploymentCancelled, s.Deployment.Error, s.retires(), nil)
+	if s.Deployment.Cancelling && !slices.ContainsFunc(s.Tasks, goesLive) {
+		return s.to(gestor.DeploymentCancelled, s.cause(), s.retires(), nil)
 	}
-	return s.to(gestor.DeploymentFailed, s.Deployment.Error, s.retires(), nil)
+	return s.to(gestor.DeploymentFailed, s.cause(), s.retires(), nil)
+}
+
+// goesLive reports a task that failed in making a release live, whatever was cancelled besides.
+func goesLive(w work) bool {
+	return (w.Step == stepSwitch || w.Step == stepWatch) && w.State == gestor.TaskFailed
+}
+
+// cause is why the deployment failed, without what kept it from going back.
+func (s snapshot) cause() string {
+	why, trouble, _ := strings.Cut(s.Deployment.Error, troubleMark)
+	if why == "" && trouble != "" {
+		return "it was cancelled; going back took more than one attempt"
+	}
+	return why
 }
 
 // revertTrouble is the deployment's error with what keeps it from going back; empty if nothing does.
@@ -147,11 +154,11 @@ func (s snapshot) revertTrouble() string {
 		return ""
 	}
 	why, _, _ := strings.Cut(s.Deployment.Error, troubleMark)
-	return strings.TrimPrefix(why+troubleMark+s.describe(failed)+"; it is tried again", troubleMark[:2])
+	return why + troubleMark + s.describe(failed) + "; it is tried again"
 }
 
 // troubleMark parts a deployment's own error from that of its revert.
-const troubleMark = "; going back did not work yet: "
+const troubleMark = " | going back has not worked yet: "
 
 // to moves the deployment on.
 func (s snapshot) to(state gestor.DeploymentState, why string, tasks []command.CreateTask, cancel []gestor.TaskID) []command.Op {
@@ -160,16 +167,28 @@ func (s snapshot) to(state gestor.DeploymentState, why string, tasks []command.C
 	}}
 }
 
-// failures are the tasks that ended without success. A lost task that is held for a person is none yet.
-func failures(tasks []work) []work {
-	var out []work
+// failure says why a step failed; empty if it has not.
+func (s snapshot) failure(tasks []work) string {
+	var failed []work
 	for _, t := range tasks {
-		held := t.State == gestor.TaskLost && t.OnLost == gestor.LostHold
-		if t.State.Ended() && t.State != gestor.TaskSucceeded && !held {
-			out = append(out, t)
+		if t.State.Ended() && t.State != gestor.TaskSucceeded && !s.undecided(t) {
+			failed = append(failed, t)
 		}
 	}
-	return out
+	if len(failed) > 0 {
+		return s.describe(failed)
+	}
+	for _, n := range s.Deployment.Nodes {
+		if !s.exists(n) {
+			return fmt.Sprintf("node %s was deleted during the deployment", n)
+		}
+	}
+	return ""
+}
+
+// undecided reports a lost task that waits for a person to retry or cancel it.
+func (s snapshot) undecided(t work) bool {
+	return t.State == gestor.TaskLost && t.OnLost == gestor.LostHold && s.exists(target(t.Task))
 }
 
 // all reports whether there are tasks and all succeeded.
@@ -181,7 +200,7 @@ func all(tasks []work) bool {
 func open(tasks []work) []gestor.TaskID {
 	var ids []gestor.TaskID
 	for _, t := range tasks {
-		if (!t.State.Ended() && !t.Cancelling || t.State == gestor.TaskLost) && t.Step != stepRevert {
+		if !t.State.Ended() && !t.Cancelling && t.Step != stepRevert {
 			ids = append(ids, t.ID)
 		}
 	}
@@ -199,7 +218,7 @@ func (s snapshot) describe(failed []work) string {
 		}
 		why := t.Error
 		switch {
-		case why != "":
+		case why != "" && t.State != gestor.TaskCancelled:
 		case t.State == gestor.TaskCancelled:
 			why = fmt.Sprintf("the %s was cancelled", t.Step)
 		default:

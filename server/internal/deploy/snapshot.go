@@ -140,6 +140,12 @@ func optional[ID ~string, T any](ctx context.Context, read func(context.Context,
 	return &v, err
 }
 
+// exists reports whether a node has not been deleted.
+func (s snapshot) exists(id gestor.NodeID) bool {
+	_, ok := s.Names[id]
+	return ok
+}
+
 func (s snapshot) name(id gestor.NodeID) string {
 	if name, ok := s.Names[id]; ok {
 		return name

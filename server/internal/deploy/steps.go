@@ -30,7 +30,7 @@ const (
 func (s snapshot) missing(step step) []command.CreateTask {
 	var out []command.CreateTask
 	for _, n := range s.Deployment.Nodes {
-		if _, ok := s.last(step, n); !ok {
+		if _, ok := s.last(step, n); !ok && s.exists(n) {
 			out = append(out, s.task(step, n, 1))
 		}
 	}
@@ -43,15 +43,12 @@ func (s snapshot) reverts() []command.CreateTask {
 	var out []command.CreateTask
 	for _, n := range s.Deployment.Nodes {
 		sw, ok := s.last(stepSwitch, n)
-		if !ok || sw.Fence == 0 {
-			continue // never given to the node
+		if !ok || sw.Fence == 0 || !s.exists(n) {
+			continue // never given to the node, or there is none to bring back
 		}
 		last, ok := s.last(stepRevert, n)
 		if ok && (last.State == gestor.TaskSucceeded || !last.State.Ended()) {
 			continue
-		}
-		if _, exists := s.Names[n]; !exists && len(s.Names) > 0 {
-			continue // the node was deleted: there is nothing to bring back
 		}
 		out = append(out, s.revert(n, last))
 	}
@@ -71,7 +68,9 @@ func (s snapshot) revert(n gestor.NodeID, last work) command.CreateTask {
 func (s snapshot) retires() []command.CreateTask {
 	var out []command.CreateTask
 	for _, n := range s.Deployment.Nodes {
-		out = append(out, s.task(stepRetire, n, 1))
+		if s.exists(n) {
+			out = append(out, s.task(stepRetire, n, 1))
+		}
 	}
 	return out
 }
@@ -80,7 +79,7 @@ func (s snapshot) retires() []command.CreateTask {
 func (s snapshot) removals() []command.CreateTask {
 	var out []command.CreateTask
 	for _, n := range s.PreviousNodes {
-		if _, exists := s.Names[n]; exists && !slices.Contains(s.Deployment.Nodes, n) {
+		if s.exists(n) && !slices.Contains(s.Deployment.Nodes, n) {
 			out = append(out, s.task(stepRemove, n, 1))
 		}
 	}
@@ -149,7 +148,11 @@ func (s snapshot) keep() []string {
 	if s.Deployment.State == gestor.DeploymentWatching {
 		live[s.Deployment.ReleaseID] = true
 	}
-	return kept(s.Releases, live, s.Deployment.Settings.WithDefaults().Keep)
+	// One that was never live stays on no host.
+	failed := func(r gestor.Release) bool {
+		return r.ID == s.Deployment.ReleaseID && r.Status == gestor.ReleaseNew && !live[r.ID]
+	}
+	return kept(slices.DeleteFunc(slices.Clone(s.Releases), failed), live, s.Deployment.Settings.WithDefaults().Keep)
 }
 
 // kept names the releases that stay: the newest n that are not bad, the good one that was live last, pinned ones, and

@@ -3,6 +3,7 @@ package nodes
 import (
 	"context"
 	"errors"
+	"strings"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -45,7 +46,7 @@ func (s *Service) told(ctx context.Context, sess *session, h Held, op command.Op
 		sess.offer(cancelTask(h, "it is not assigned to this node"))
 		return
 	}
-	err := s.insist(ctx, sess.node, op)
+	err := s.insist(ctx, sess.actor(), op)
 	if err != nil && ctx.Err() == nil {
 		s.log.Debug("report was refused", "node", sess.name, "task", h.Task, "err", err)
 		if ofNoInterest(err) {
@@ -62,7 +63,7 @@ func (s *Service) finished(ctx context.Context, sess *session, f *agentv1.TaskFi
 		err = fault.NotFound("task %s is not of this node", op.ID)
 	}
 	if err == nil {
-		err = s.insist(ctx, sess.node, op)
+		err = s.insist(ctx, sess.actor(), op)
 	}
 	if err != nil && !ofNoInterest(err) {
 		if ctx.Err() == nil {
@@ -126,17 +127,21 @@ func outcome(f *agentv1.TaskFinished) (command.FinishTask, error) {
 	return op, err
 }
 
+func (sess *session) actor() gestor.Actor {
+	return gestor.Actor{Kind: "agent", ID: string(sess.node), Name: sess.name, TenantID: sess.tenant}
+}
+
 func clip(s string, most int) string {
 	if len(s) <= most {
 		return s
 	}
-	return s[:most]
+	return strings.ToValidUTF8(s[:most], "")
 }
 
 // insist proposes until the command is committed or refused for good: a leader may be missing for a moment.
-func (s *Service) insist(ctx context.Context, node gestor.NodeID, op command.Op) error {
+func (s *Service) insist(ctx context.Context, by gestor.Actor, op command.Op) error {
 	for pause := 50 * time.Millisecond; ; pause = min(2*pause, 2*time.Second) {
-		err := s.propose(ctx, gestor.Actor{Kind: "agent", ID: string(node)}, op)
+		err := s.propose(ctx, by, op)
 		if !passing(err) || ctx.Err() != nil {
 			return err
 		}
@@ -168,7 +173,7 @@ func (s *Service) refuse(ctx context.Context, t gestor.Task, cause error) {
 		why = cause.Error()
 	}
 	op := command.FinishTask{ID: t.ID, Fence: t.Fence, Outcome: gestor.TaskFailed, Error: why}
-	if err := s.insist(ctx, t.NodeID, op); err != nil {
+	if err := s.insist(ctx, gestor.SystemActor("nodes"), op); err != nil {
 		s.log.Error("could not fail a task", "task", t.ID, "err", err)
 	}
 }

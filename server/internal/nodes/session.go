@@ -29,6 +29,7 @@ const (
 // only the handler's return can close.
 type session struct {
 	node    gestor.NodeID
+	tenant  gestor.TenantID
 	name    string
 	send    chan *agentv1.SessionResponse
 	reports chan *agentv1.SessionRequest
@@ -82,7 +83,7 @@ func (s *Service) Session(ctx context.Context, stream *sessionStream) error {
 
 func newSession(n gestor.Node, cancel context.CancelCauseFunc) *session {
 	sess := &session{
-		node: n.ID, name: n.Name, cancel: cancel,
+		node: n.ID, tenant: n.TenantID, name: n.Name, cancel: cancel,
 		send:    make(chan *agentv1.SessionResponse, sendQueue),
 		reports: make(chan *agentv1.SessionRequest, reportQueue),
 		kick:    make(chan struct{}, 1),
