@@ -206,3 +206,6 @@ func (a *Agent) appDir(slug string) (string, error) {
 	}
 	return filepath.Join(a.config.DeployRoot, slug), nil
 }
+
+// Blobs moves artifacts to and from the servers.
+func (a *Agent) Blobs() session.Blobs { return a.session }
