@@ -32,7 +32,7 @@ func (d *Dir) Activate(name string, fence uint64) error {
 		}
 		return d.sync(".")
 	}
-	if err := d.flip(name); err != nil {
+	if err := errors.Join(d.publishEnv(name), d.flip(name)); err != nil {
 		return fmt.Errorf("activate release %s: %w", name, err)
 	}
 	return nil
@@ -108,7 +108,7 @@ func (d *Dir) Prune(keep []string) ([]string, error) {
 			err = errors.Join(err, d.removeAll("releases/"+name))
 		case CheckName(name) == nil && e.IsDir() && !kept[name]:
 			// The mark first: what is half removed is no release.
-			err = errors.Join(err, d.removeAll(markerOf(name)), d.removeAll("releases/"+name))
+			err = errors.Join(err, d.removeAll(markerOf(name)), d.removeAll(envOf(name)), d.removeAll("releases/"+name))
 			removed = append(removed, name)
 		}
 	}

@@ -4,6 +4,7 @@
 //	  current -> releases/<name>        replaced by rename, never missing while it changes
 //	  releases/<name>/                  root's, read-only for the app
 //	  releases/.<name>.json             says that the release is complete, with its digest
+//	  releases/.<name>.env            the variables it runs with, 0640 root:<app>
 //	  releases/.fence                   the highest fence that changed current
 //	  releases/current -> ../current    the documented path
 //	  shared/                           survives releases

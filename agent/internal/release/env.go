@@ -1,7 +1,10 @@
 package release
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
+	"path/filepath"
 	"regexp"
 	"sort"
 	"strings"
@@ -11,18 +14,48 @@ import (
 
 var validVariable = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 
-// WriteEnv replaces the app's env file, 0640 root:<app>, in a form that systemd, dotenv and our own reader agree on:
-// single quotes where they do, else double ones with \\, ", $ and ` escaped. Names that change how programs are
-// loaded are refused.
-func (d *Dir) WriteEnv(env map[string]string) error {
+// WriteEnv keeps the variables a release runs with beside it, 0640 root:<app>, in a form that systemd, dotenv and our
+// own reader agree on: single quotes where they do, else double ones with \\, ", $ and ` escaped. Names that change how
+// programs are loaded are refused. The app sees them as shared/.env once the release is live.
+func (d *Dir) WriteEnv(release string, env map[string]string) error {
+	if err := CheckName(release); err != nil {
+		return err
+	}
 	text, err := renderEnv(env)
 	if err != nil {
 		return err
 	}
-	if old, err := d.root.ReadFile("shared/.env"); err == nil && string(old) == text {
+	if err := d.put(envOf(release), text); err != nil {
+		return err
+	}
+	if _, err := d.root.Lstat("shared/.env"); errors.Is(err, fs.ErrNotExist) { // for the very first start
+		return d.put("shared/.env", text)
+	}
+	return nil
+}
+
+// EnvFile is the path of the variables a release runs with.
+func (d *Dir) EnvFile(release string) string { return filepath.Join(d.path, envOf(release)) }
+
+// publishEnv makes the variables of a release the app's.
+func (d *Dir) publishEnv(release string) error {
+	b, err := d.root.ReadFile(envOf(release))
+	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	return d.write("shared/.env", []byte(text), 0o640, int(d.app.UID))
+	if err != nil {
+		return fmt.Errorf("read variables of release %s: %w", release, err)
+	}
+	return d.put("shared/.env", string(b))
+}
+
+func envOf(release string) string { return "releases/." + release + ".env" }
+
+func (d *Dir) put(name, text string) error {
+	if old, err := d.root.ReadFile(name); err == nil && string(old) == text {
+		return nil
+	}
+	return d.write(name, []byte(text), 0o640, int(d.app.UID))
 }
 
 func renderEnv(env map[string]string) (string, error) {

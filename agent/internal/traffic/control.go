@@ -37,6 +37,7 @@ func (o *Options) complete() error {
 		}
 	}
 	set(&o.LogDir, "/var/log/nginx")
+	set(&o.Status, "127.0.0.1:9413")
 	if o.Program == "" {
 		p, err := exec.LookPath("nginx")
 		if err != nil {
@@ -58,12 +59,14 @@ func (n *Nginx) directories() []string {
 	return d
 }
 
-// socket is where nginx tells its generation. A socket's path has room for about 100 bytes.
-func (n *Nginx) socket() string {
+// socket is where a managed nginx tells its generation. A socket's path has room for about 100 bytes.
+func (n *Nginx) socket() string { return filepath.Join(n.o.Dir, "status.sock") }
+
+func (n *Nginx) listen() string {
 	if n.o.Mode == System {
-		return "/run/gestor-nginx.sock"
+		return n.o.Status
 	}
-	return filepath.Join(n.o.Dir, "status.sock")
+	return "unix:" + n.socket()
 }
 
 // frame writes the files around the generations.
@@ -152,7 +155,11 @@ func (n *Nginx) reload(ctx context.Context, gen uint64) error {
 	before := workers(master)
 	if n.o.Mode == System {
 		if out, err := n.nginx(ctx, "-t", "-q"); err != nil {
-			return fault.Invalid("nginx", "the host's nginx does not take the configuration: %s", complaint(out)).WithCause(err)
+			e := fault.Invalid("nginx", "the host's nginx does not take the configuration: %s", complaint(out)).WithCause(err)
+			if strings.Contains(out, "duplicate default server") {
+				e = e.WithFix("give the app a domain, or remove the host's default site (/etc/nginx/sites-enabled/default)")
+			}
+			return e
 		}
 	}
 	if err := syscall.Kill(master, syscall.SIGHUP); err != nil {

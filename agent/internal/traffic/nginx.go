@@ -44,6 +44,9 @@ type Options struct {
 	LogDir string
 	// Program is nginx; found in PATH if empty.
 	Program string
+	// Status is the loopback address where nginx tells its generation, mode system only; 127.0.0.1:9413 if empty. Not a
+	// socket file: one that is left over would keep the host's nginx from starting.
+	Status string
 	// User runs the workers, mode managed only; www-data if empty.
 	User string
 	// Log takes what an operator must know; required.
@@ -240,7 +243,7 @@ func (n *Nginx) writeGeneration(gen uint64, sites []Site) error {
 	if err := errors.Join(os.RemoveAll(dir), os.Mkdir(dir, 0o755)); err != nil { //nolint:gosec // holds no secret
 		return fmt.Errorf("write configuration: %w", err)
 	}
-	frame, err := execute("frame", frameView{Generation: gen, Socket: n.socket()})
+	frame, err := execute("frame", frameView{Generation: gen, Status: n.listen()})
 	if err != nil {
 		return err
 	}
@@ -305,6 +308,9 @@ func (n *Nginx) answering(ctx context.Context) (uint64, error) {
 		Transport: &http.Transport{
 			DisableKeepAlives: true,
 			DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+				if n.o.Mode == System {
+					return (&net.Dialer{}).DialContext(ctx, "tcp", n.o.Status)
+				}
 				return (&net.Dialer{}).DialContext(ctx, "unix", n.socket())
 			},
 		},

@@ -41,7 +41,7 @@ func renderSite(s Site, logDir string) (string, error) {
 // frameView is for the parts that are not an app's.
 type frameView struct {
 	Generation uint64
-	Socket     string
+	Status     string
 	Dir        string
 	User       string
 	Include    string
