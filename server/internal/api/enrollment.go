@@ -1,0 +1,149 @@
+package api
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/saas-gestor/gestor/proto/fault"
+	agentv1 "github.com/saas-gestor/gestor/proto/gen/gestor/agent/v1"
+	"github.com/saas-gestor/gestor/proto/gen/gestor/agent/v1/agentv1connect"
+	"github.com/saas-gestor/gestor/server/internal/auth"
+	"github.com/saas-gestor/gestor/server/internal/command"
+	"github.com/saas-gestor/gestor/server/internal/gestor"
+	"github.com/saas-gestor/gestor/server/internal/pki"
+)
+
+// EnrollmentDeps are what the enrolment service needs; all of it.
+type EnrollmentDeps struct {
+	Engine     Engine
+	AgentRoot  *pki.Root // signs agents
+	ServerRoot *pki.Root // told to agents
+	Cluster    gestor.ClusterID
+	Servers    []string       // where agents reach the servers, host:port
+	Guesses    *auth.Throttle // by network
+	Now        func() time.Time
+	Log        *slog.Logger
+}
+
+// EnrollmentService turns join tokens into nodes and renews their certificates.
+type EnrollmentService struct{ deps EnrollmentDeps }
+
+var _ agentv1connect.EnrollmentServiceHandler = (*EnrollmentService)(nil)
+
+// NewEnrollmentService makes the service.
+func NewEnrollmentService(d EnrollmentDeps) *EnrollmentService { return &EnrollmentService{deps: d} }
+
+// Enroll signs a host's key against a join token. The token is consumed by one replicated command, so it makes one node
+// however many servers are asked at once.
+func (s *EnrollmentService) Enroll(ctx context.Context, req *agentv1.EnrollRequest) (*agentv1.EnrollResponse, error) {
+	signing, err := pki.ParseRequest(req.GetCsr())
+	if err != nil {
+		return nil, fault.Invalid("csr", "%v", err)
+	}
+	network := auth.Network(requestOf(ctx).address)
+	if wait := s.deps.Guesses.Take(network); wait > 0 {
+		return nil, tooMany(wait)
+	}
+	token, err := s.consume(ctx, req, signing.SPKI)
+	if err != nil {
+		s.deps.Log.Warn("enrolment refused", "address", requestOf(ctx).address, "token", req.GetTokenId(), "err", err)
+		return nil, err
+	}
+	s.deps.Guesses.Succeeded(network)
+	node, err := s.deps.Engine.View(gestor.SystemScope()).Node(ctx, token.NodeID)
+	if err != nil {
+		return nil, err
+	}
+	s.deps.Log.Info("node enrolled", "node", node.ID, "name", node.Name, "address", requestOf(ctx).address)
+	identity, err := s.identity(node, signing)
+	return &agentv1.EnrollResponse{Identity: identity}, err
+}
+
+// consume uses a token for a key. Whether it may is decided by the state machine, which also writes refusals to the audit
+// log; here only what no tenant can be told of is refused: a token that does not exist.
+func (s *EnrollmentService) consume(ctx context.Context, req *agentv1.EnrollRequest, spki []byte) (gestor.JoinToken, error) {
+	token, err := s.deps.Engine.View(gestor.SystemScope()).JoinToken(ctx, req.GetTokenId())
+	if errors.Is(err, fault.KindNotFound) {
+		return token, fault.Unauthenticated("the join token is not valid").WithFix("make a new one: gestor node add <name>")
+	}
+	if err != nil {
+		return token, err
+	}
+	facts, err := proto.Marshal(req.GetFacts())
+	if err != nil {
+		return token, fmt.Errorf("pack facts: %w", err)
+	}
+	caller, _ := auth.CallerFrom(ctx)
+	by := caller.Actor
+	by.Kind, by.ID, by.Name = "agent", string(token.NodeID), token.NodeName
+	op := command.EnrollNode{TokenID: token.ID, SecretHash: pki.HashSecret(req.GetTokenSecret()), SPKI: spki, Facts: facts}
+	return token, s.propose(ctx, command.Command{At: s.deps.Now(), Actor: by, Op: op})
+}
+
+// Renew signs the key of a known node again. The request's id is made of the signing request, so that an agent whose
+// answer was lost gets it again by sending the very same request, while a clone of its disk does not.
+func (s *EnrollmentService) Renew(ctx context.Context, req *agentv1.RenewRequest) (*agentv1.RenewResponse, error) {
+	caller, _ := auth.CallerFrom(ctx)
+	signing, err := pki.ParseRequest(req.GetCsr())
+	if err != nil {
+		return nil, fault.Invalid("csr", "%v", err)
+	}
+	if !pki.SameHash(signing.SPKI, caller.Node.SPKI) {
+		return nil, fault.Denied("the request is for another key than the node's").WithFix("enroll the host again to change its key")
+	}
+	node, err := s.renew(ctx, caller, req)
+	if err != nil {
+		s.deps.Log.Warn("renewal refused", "node", caller.Node.ID, "generation", req.GetGeneration(), "address", requestOf(ctx).address, "err", err)
+		return nil, err
+	}
+	identity, err := s.identity(node, signing)
+	return &agentv1.RenewResponse{Identity: identity}, err
+}
+
+func (s *EnrollmentService) renew(ctx context.Context, caller auth.Caller, req *agentv1.RenewRequest) (gestor.Node, error) {
+	id := fmt.Sprintf("renew/%s/%d/%x", caller.Node.ID, req.GetGeneration(), sha256.Sum256(req.GetCsr()))
+	op := command.RenewNode{ID: caller.Node.ID, Generation: req.GetGeneration()}
+	if err := s.propose(ctx, command.Command{RequestID: id, At: s.deps.Now(), Actor: caller.Actor, Op: op}); err != nil {
+		return gestor.Node{}, err
+	}
+	node, err := s.deps.Engine.View(gestor.SystemScope()).Node(ctx, caller.Node.ID)
+	if err != nil {
+		return gestor.Node{}, err
+	}
+	if node.Generation != req.GetGeneration()+1 {
+		return gestor.Node{}, fault.Conflict("this certificate was renewed again since, by this host or a clone of its disk")
+	}
+	return node, nil
+}
+
+func (s *EnrollmentService) propose(ctx context.Context, c command.Command) error {
+	receipt, err := s.deps.Engine.Propose(ctx, c)
+	if err != nil {
+		return err
+	}
+	return s.deps.Engine.Wait(ctx, receipt.Revision)
+}
+
+func (s *EnrollmentService) identity(node gestor.Node, signing pki.Request) (*agentv1.Identity, error) {
+	der, notAfter, err := s.deps.AgentRoot.SignAgent(string(s.deps.Cluster), string(node.ID), signing, s.deps.Now())
+	if err != nil {
+		return nil, err
+	}
+	return &agentv1.Identity{
+		NodeId:      string(node.ID),
+		NodeName:    node.Name,
+		ClusterId:   string(s.deps.Cluster),
+		Certificate: der,
+		ServerRoots: [][]byte{s.deps.ServerRoot.Certificate.Raw},
+		Servers:     s.deps.Servers,
+		NotAfter:    timestamppb.New(notAfter),
+		Generation:  node.Generation,
+	}, nil
+}

@@ -1,0 +1,165 @@
+// Package config puts the server's settings together: built-in defaults, then the TOML file, then GESTOR_* of the
+// environment, then flags; later ones win. A key that does not exist is an error, because a misspelt setting that is
+// silently ignored is worse than a server that does not start.
+package config
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/pelletier/go-toml/v2"
+	"github.com/spf13/pflag"
+)
+
+// DefaultPath is where the file is looked for when nothing else is said. It need not exist.
+const DefaultPath = "/etc/gestor/server.toml"
+
+// Config is the server's settings.
+type Config struct {
+	DataDir    string   `toml:"data_dir"`    // everything the server keeps; absolute
+	Listen     string   `toml:"listen"`      // host:port to listen on; an empty host means all addresses
+	PublicURLs []string `toml:"public_urls"` // where people and agents reach it, the first for new agents
+	LogLevel   string   `toml:"log_level"`   // "debug", "info", "warn", "error"
+	LogFormat  string   `toml:"log_format"`  // "text" or "json"
+}
+
+// Default is a server on one machine, reached under its host name.
+func Default() Config {
+	return Config{DataDir: "/opt/saas-gestor/data", Listen: ":8443", LogLevel: "info", LogFormat: "text"}
+}
+
+// setting is a value that may come from a flag or the environment.
+type setting struct {
+	flag, env, usage string
+	set              func(c *Config, value string)
+}
+
+func settings() []setting {
+	return []setting{
+		{"data-dir", "GESTOR_DATA_DIR", "directory for everything the server keeps", func(c *Config, v string) { c.DataDir = v }},
+		{"listen", "GESTOR_LISTEN", "address to listen on, host:port", func(c *Config, v string) { c.Listen = v }},
+		{"public-url", "GESTOR_PUBLIC_URL", "where people and agents reach the server, https://…; several with commas", func(c *Config, v string) { c.PublicURLs = list(v) }},
+		{"log-level", "GESTOR_LOG_LEVEL", "debug, info, warn or error", func(c *Config, v string) { c.LogLevel = v }},
+		{"log-format", "GESTOR_LOG_FORMAT", "text or json", func(c *Config, v string) { c.LogFormat = v }},
+	}
+}
+
+func list(v string) []string {
+	var out []string
+	for _, s := range strings.Split(v, ",") {
+		if s = strings.TrimSpace(s); s != "" {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+// Flags adds the server's flags to a set.
+func Flags(set *pflag.FlagSet) {
+	set.String("config", "", "configuration file (default "+DefaultPath+", if it is there)")
+	for _, s := range settings() {
+		set.String(s.flag, "", s.usage+" ("+s.env+")")
+	}
+}
+
+// Load reads all sources and checks the result. flags must have been made by Flags and parsed.
+func Load(flags *pflag.FlagSet, lookup func(string) (string, bool)) (Config, error) {
+	c := Default()
+	if err := loadFile(&c, flags, lookup); err != nil {
+		return Config{}, err
+	}
+	for _, s := range settings() {
+		if v, ok := lookup(s.env); ok && v != "" {
+			s.set(&c, v)
+		}
+		if f := flags.Lookup(s.flag); f != nil && f.Changed {
+			s.set(&c, f.Value.String())
+		}
+	}
+	return c, c.Check()
+}
+
+func loadFile(c *Config, flags *pflag.FlagSet, lookup func(string) (string, bool)) error {
+	path, explicit := DefaultPath, false
+	if v, ok := lookup("GESTOR_CONFIG"); ok && v != "" {
+		path, explicit = v, true
+	}
+	if f := flags.Lookup("config"); f != nil && f.Changed {
+		path, explicit = f.Value.String(), true
+	}
+	raw, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) && !explicit {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("read configuration: %w", err)
+	}
+	if err := decode(raw, c); err != nil {
+		return fmt.Errorf("configuration %s: %w", path, err)
+	}
+	return nil
+}
+
+func decode(raw []byte, c *Config) error {
+	err := toml.NewDecoder(bytes.NewReader(raw)).DisallowUnknownFields().Decode(c)
+	if unknown, ok := errors.AsType[*toml.StrictMissingError](err); ok {
+		var keys []string
+		for _, e := range unknown.Errors {
+			row, _ := e.Position()
+			keys = append(keys, fmt.Sprintf("%s (line %d)", strings.Join(e.Key(), "."), row))
+		}
+		return fmt.Errorf("unknown keys: %s; remove or correct them", strings.Join(keys, ", "))
+	}
+	if bad, ok := errors.AsType[*toml.DecodeError](err); ok {
+		row, column := bad.Position()
+		return fmt.Errorf("line %d, column %d: %w", row, column, bad)
+	}
+	return err
+}
+
+// Check says what is wrong with c, naming the key.
+func (c Config) Check() error {
+	if !filepath.IsAbs(c.DataDir) {
+		return fmt.Errorf("data_dir %q is not an absolute path", c.DataDir)
+	}
+	if _, _, err := net.SplitHostPort(c.Listen); err != nil {
+		return fmt.Errorf("listen %q is not host:port: write :8443 or 192.0.2.7:8443", c.Listen)
+	}
+	for _, raw := range c.PublicURLs {
+		if err := checkURL(raw); err != nil {
+			return err
+		}
+	}
+	if _, err := c.Level(); err != nil {
+		return err
+	}
+	if c.LogFormat != "text" && c.LogFormat != "json" {
+		return fmt.Errorf("log_format %q is neither text nor json", c.LogFormat)
+	}
+	return nil
+}
+
+func checkURL(raw string) error {
+	u, err := url.Parse(raw)
+	if err != nil || u.Scheme != "https" || u.Hostname() == "" || u.User != nil || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "" {
+		return fmt.Errorf("public_urls: %q is not https://host or https://host:port", raw)
+	}
+	return nil
+}
+
+// Level is the least level that is logged.
+func (c Config) Level() (slog.Level, error) {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(c.LogLevel)); err != nil {
+		return 0, fmt.Errorf("log_level %q is none of debug, info, warn, error", c.LogLevel)
+	}
+	return level, nil
+}
