@@ -1,0 +1,134 @@
+package fsm
+
+import (
+	"bytes"
+	"fmt"
+	"testing"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+	"pgregory.net/rapid"
+
+	raftv1 "github.com/saas-gestor/gestor/proto/gen/gestor/raft/v1"
+	"github.com/saas-gestor/gestor/server/internal/command"
+	"github.com/saas-gestor/gestor/server/internal/gestor"
+)
+
+// anyOp draws an op over few ids, so that ops meet.
+func anyOp(r *rapid.T, result []byte) command.Op {
+	n := func(what string) string { return fmt.Sprint(rapid.IntRange(1, 3).Draw(r, what)) }
+	app, task := gestor.AppID("app_"+n("app")), gestor.TaskID("tsk_"+n("task"))
+	build, dep := gestor.BuildID("bld_"+n("build")), gestor.DeploymentID("dep_"+n("deployment"))
+	rel, node := gestor.ReleaseID("rel_"+n("release")), gestor.NodeID("nod_"+n("node"))
+	states := []gestor.DeploymentState{"building", "preparing", "switching", "watching", "reverting", "succeeded", "failed", "cancelled"}
+	outcomes := []gestor.TaskState{gestor.TaskSucceeded, gestor.TaskFailed, gestor.TaskCancelled}
+	fence := rapid.Uint64Range(1, 80).Draw(r, "fence")
+	work := rapid.SampledFrom([]gestor.TaskID{task, gestor.TaskID("tsk_" + build)}).Draw(r, "work")
+	newOne := newBuild(build, app)
+	ops := []command.Op{
+		command.CreateJoinToken{Token: newToken("join_"+string(node), node, "web"+string(node))},
+		command.EnrollNode{TokenID: "join_" + string(node), SecretHash: secret, SPKI: hashOf(string(node))},
+		command.SetNodeStatus{ID: node, Status: gestor.NodeConnected},
+		command.DeleteNode{ID: node},
+		command.CreateApp{App: newApp(app, "slug"+string(app), "nod_1")},
+		command.UpdateEnv{AppID: app, Set: map[string][]byte{"A": []byte("1"), "B": []byte("2"), "C": nil}, Unset: []string{"D"}},
+		command.DeleteApp{ID: app},
+		command.ForgetApp{ID: app},
+		newOne,
+		command.CreateDeployment{ID: dep, AppID: app, Build: &newOne, NewReleaseID: rel},
+		command.CreateDeployment{ID: dep, AppID: app, ReleaseID: rel, AllowBad: true},
+		command.AdvanceDeployment{
+			ID: dep, From: rapid.SampledFrom(states).Draw(r, "from"), To: rapid.SampledFrom(states).Draw(r, "to"),
+			Tasks: []command.CreateTask{newTask(task, gestor.TaskPrepare)}, Error: "e",
+		},
+		command.CancelDeployment{ID: dep},
+		command.PinRelease{ID: rel, Pinned: true},
+		newTask(task, gestor.TaskDetect),
+		command.LeaseTask{ID: work, Node: node},
+		command.StartTask{ID: work, Fence: fence},
+		command.FinishTask{ID: work, Fence: fence, Outcome: rapid.SampledFrom(outcomes).Draw(r, "outcome"), Retryable: true, Result: result},
+		command.LoseTask{ID: work, Fence: fence},
+		command.RetryTask{ID: work},
+		command.CancelTask{ID: work},
+		command.ExplainTasks{Waiting: map[gestor.TaskID]string{task: "a", work: "b"}},
+		command.Prune{Before: start.Add(time.Duration(fence) * time.Second)},
+	}
+	return rapid.SampledFrom(ops).Draw(r, "op")
+}
+
+func TestRandomCommands_GiveEqualStatesAlsoAcrossSnapshots(t *testing.T) {
+	result := builtResult(t)
+	rapid.Check(t, func(r *rapid.T) {
+		one, two, three := newWorld(t), newWorld(t), emptyWorld(t)
+		defer func() { // now, not at the end of the test: there are hundreds
+			for _, w := range []*world{one, two, three} {
+				_ = w.store.Close()
+			}
+		}()
+		entries := make([]Entry, rapid.IntRange(1, 80).Draw(r, "entries"))
+		for i := range entries {
+			c := command.Command{At: start.Add(time.Duration(i) * time.Second), Actor: alice, Op: anyOp(r, result)}
+			c.RequestID = fmt.Sprint("r", rapid.IntRange(0, 200).Draw(r, "request"))
+			c.Actor.Action = "test"
+			entries[i] = Entry{Index: one.index + uint64(i) + 1, Data: entryOf(t, c)}
+		}
+		half := rapid.IntRange(0, len(entries)).Draw(r, "half")
+		first := one.fsm.Apply(entries)
+		for _, e := range entries[:half] { // one by one instead of together
+			two.fsm.Apply([]Entry{e})
+		}
+		copyState(t, two, three)
+		if two.hash() != three.hash() {
+			r.Fatal("a restored state is another")
+		}
+		again := three.fsm.Apply(entries[half:])
+		two.fsm.Apply(entries[half:])
+		if one.hash() != two.hash() || two.hash() != three.hash() {
+			r.Fatal("the same commands gave different states")
+		}
+		for i, results := range again {
+			if fmt.Sprint(results) != fmt.Sprint(first[half+i]) {
+				r.Fatalf("entry %d: %v and %v", half+i, first[half+i], results)
+			}
+		}
+	})
+}
+
+func copyState(t testing.TB, from, to *world) {
+	t.Helper()
+	if err := to.fsm.Restore(bytes.NewReader(snapshotOf(t, from))); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func snapshotOf(t testing.TB, w *world) []byte {
+	t.Helper()
+	s, err := w.fsm.Snapshot()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	if err := s.Write(&out); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Release(); err != nil {
+		t.Fatal(err)
+	}
+	return out.Bytes()
+}
+
+func TestApply_KnowsEveryOpOfTheContract(t *testing.T) {
+	ops := (&raftv1.Command{}).ProtoReflect().Descriptor().Oneofs().ByName("op").Fields()
+	for i := range ops.Len() {
+		m := &raftv1.Command{}
+		m.ProtoReflect().Mutable(ops.Get(i))
+		data, err := proto.Marshal(&raftv1.Batch{Commands: []*raftv1.Command{m}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		w := emptyWorld(t)
+		if got := w.fsm.Apply([]Entry{{Index: 1, Data: data}}); len(got[0]) != 1 { // a missing apply function panics
+			t.Errorf("%s: got %v", ops.Get(i).Name(), got)
+		}
+	}
+}
