@@ -24,7 +24,7 @@ type settingsFlags struct {
 
 	text      map[string]*string
 	lists     map[string]*[]string
-	durations map[string]*time.Duration
+	durations map[string]*string // "" is not set
 	numbers   map[string]*int32
 	bools     map[string]*bool
 	cpus      map[string]*float64
@@ -32,7 +32,7 @@ type settingsFlags struct {
 
 func (f *settingsFlags) register(c *cobra.Command, r *run) {
 	*f = settingsFlags{
-		fs: c.Flags(), path: r.path, text: map[string]*string{}, lists: map[string]*[]string{}, durations: map[string]*time.Duration{},
+		fs: c.Flags(), path: r.path, text: map[string]*string{}, lists: map[string]*[]string{}, durations: map[string]*string{},
 		numbers: map[string]*int32{}, bools: map[string]*bool{}, cpus: map[string]*float64{},
 	}
 	f.source()
@@ -85,7 +85,9 @@ func (f *settingsFlags) string(name, help string) { f.text[name] = f.fs.String(n
 func (f *settingsFlags) list(name, help string)   { f.lists[name] = f.fs.StringSlice(name, nil, help) }
 func (f *settingsFlags) bool(name, help string)   { f.bools[name] = f.fs.Bool(name, false, help) }
 func (f *settingsFlags) number(name, help string) { f.numbers[name] = f.fs.Int32(name, 0, help) }
-func (f *settingsFlags) span(name, help string)   { f.durations[name] = f.fs.Duration(name, 0, help) }
+func (f *settingsFlags) span(name, help string) {
+	f.durations[name] = f.fs.String(name, "", help+", 30s say")
+}
 
 // changed are the names of the settings that were given.
 func (f *settingsFlags) changed() []string {
@@ -136,8 +138,39 @@ func (f *settingsFlags) applyOne(s *gestorv1.AppSettings, name string) error {
 	case "type", "environment", "known-hosts":
 		return f.applyParsed(s, name, *f.text[name])
 	}
+	if _, ok := f.durations[name]; ok {
+		return f.applySpan(s, name)
+	}
 	f.applyPlain(s, name)
 	return nil
+}
+
+func (f *settingsFlags) applySpan(s *gestorv1.AppSettings, name string) error {
+	d, err := parseSpan("--"+name, *f.durations[name])
+	if err != nil {
+		return err
+	}
+	switch name {
+	case "health-timeout":
+		s.HealthTimeout = d
+	case "watch":
+		s.Watch = d
+	case "drain":
+		s.Drain = d
+	}
+	return nil
+}
+
+// parseSpan reads "30s" or "5m"; empty goes back to the default.
+func parseSpan(flag, text string) (*durationpb.Duration, error) {
+	if text == "" {
+		return nil, nil //nolint:nilnil // not set is a value here
+	}
+	d, err := time.ParseDuration(text)
+	if err != nil || d < 0 {
+		return nil, fault.Invalid(flag, "%q is not a duration", text).WithFix("write it like 30s or 5m")
+	}
+	return durationpb.New(d), nil
 }
 
 func (f *settingsFlags) applyPlain(s *gestorv1.AppSettings, name string) {
@@ -160,12 +193,6 @@ func (f *settingsFlags) applyPlain(s *gestorv1.AppSettings, name string) {
 		s.Submodules = *f.bools[name]
 	case "lfs":
 		s.Lfs = *f.bools[name]
-	case "health-timeout":
-		s.HealthTimeout = durationpb.New(*f.durations[name])
-	case "watch":
-		s.Watch = durationpb.New(*f.durations[name])
-	case "drain":
-		s.Drain = durationpb.New(*f.durations[name])
 	}
 }
 
@@ -222,7 +249,7 @@ func (f *settingsFlags) applyLimit(l *gestorv1.Limits, name, bare string) (err e
 	case "processes":
 		l.Processes = *f.numbers[name]
 	case "time":
-		l.Time = durationpb.New(*f.durations[name])
+		l.Time, err = parseSpan("--"+name, *f.durations[name])
 	}
 	return err
 }

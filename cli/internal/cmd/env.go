@@ -34,8 +34,8 @@ type Env struct {
 
 	// Interrupts returns a context that the next Ctrl-C ends with cause ErrInterrupted.
 	Interrupts func(context.Context) (context.Context, context.CancelFunc)
-	// ReadSecret reads a line from the terminal without showing it.
-	ReadSecret func() (string, error)
+	// ReadSecret reads a line from the terminal without showing it. When done closes it gives the terminal back.
+	ReadSecret func(done <-chan struct{}) (string, error)
 }
 
 // ErrInterrupted is why a command ends at Ctrl-C.
@@ -59,10 +59,43 @@ func System(version string) Env {
 		Now:         time.Now,
 		Version:     version,
 		Interrupts:  interrupts,
-		ReadSecret: func() (string, error) {
-			secret, err := term.ReadPassword(int(os.Stdin.Fd()))
-			return string(secret), err
-		},
+		ReadSecret:  readSecret,
+	}
+}
+
+// readSecret leaves the terminal as it was even when Ctrl-C comes first: a shell without echo is no way to say goodbye.
+func readSecret(done <-chan struct{}) (string, error) {
+	fd := int(os.Stdin.Fd())
+	before, err := term.GetState(fd)
+	if err != nil {
+		return "", err
+	}
+	secret, err := answer(done, func() (string, error) {
+		raw, err := term.ReadPassword(fd)
+		return string(raw), err
+	})
+	if errors.Is(err, ErrInterrupted) {
+		_ = term.Restore(fd, before) // the program ends next
+	}
+	return secret, err
+}
+
+// answer waits for a person or for done. A read that nobody answers ends with the program.
+func answer(done <-chan struct{}, read func() (string, error)) (string, error) {
+	type line struct {
+		text string
+		err  error
+	}
+	lines := make(chan line, 1)
+	go func() {
+		text, err := read()
+		lines <- line{text, err}
+	}()
+	select {
+	case l := <-lines:
+		return l.text, l.err
+	case <-done:
+		return "", ErrInterrupted
 	}
 }
 
@@ -104,7 +137,10 @@ func (r *run) ask(question string) (string, error) {
 	if r.answers == nil {
 		r.answers = bufio.NewReader(io.LimitReader(r.env.Stdin, maxStdin))
 	}
-	line, err := r.answers.ReadString('\n')
+	line, err := answer(r.stopped, func() (string, error) { return r.answers.ReadString('\n') })
+	if errors.Is(err, ErrInterrupted) {
+		return "", err
+	}
 	if err != nil && (line == "" || !errors.Is(err, io.EOF)) {
 		return "", fault.Cancelled("no answer; nothing was changed").WithCause(err)
 	}
@@ -121,8 +157,11 @@ func (r *run) secret(prompt, flag string, fromStdin bool) (string, error) {
 		return "", fault.Invalid("", "%s is needed and nobody is there to ask", prompt).WithFix("add %s", flag)
 	}
 	_, _ = io.WriteString(r.env.Stderr, prompt+": ")
-	secret, err := r.env.ReadSecret()
+	secret, err := r.env.ReadSecret(r.stopped)
 	_, _ = io.WriteString(r.env.Stderr, "\n")
+	if errors.Is(err, ErrInterrupted) {
+		return "", err
+	}
 	if err != nil {
 		return "", fault.Cancelled("no answer; nothing was changed").WithCause(err)
 	}

@@ -134,8 +134,7 @@ func (r *run) logout(ctx context.Context) error {
 	if remote != nil && fault.KindOf(remote) != fault.KindUnauthenticated {
 		return fault.Wrap(remote, "the token is forgotten here, but the server still knows the session")
 	}
-	r.out.Linef("signed out of %s", name)
-	return nil
+	return r.done("signed_out", name, "signed out of %s", name)
 }
 
 func (r *run) whoamiCmd() *cobra.Command {

@@ -28,14 +28,15 @@ type run struct {
 	noColor     bool
 	timeout     time.Duration
 	cancel      context.CancelFunc
-	started     bool // flags and arguments were in order
+	stopped     <-chan struct{} // closed at Ctrl-C
+	started     bool            // flags and arguments were in order
 }
 
 // Main runs gestor with args, the program's name left out, and returns the exit code.
 func Main(ctx context.Context, env Env, args []string) int {
 	ctx, stop := env.Interrupts(ctx)
 	defer stop()
-	r := &run{env: env, out: &output.Printer{Out: env.Stdout, Err: env.Stderr, Now: env.Now}}
+	r := &run{env: env, out: &output.Printer{Out: env.Stdout, Err: env.Stderr, Now: env.Now}, stopped: ctx.Done()}
 	defer r.close()
 	root := r.root()
 	root.SetArgs(args)

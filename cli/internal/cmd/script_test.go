@@ -117,7 +117,7 @@ func (s *scripts) run(ts *testscript.TestScript, args []string) int {
 			}
 			return ctx, func() { cancel(context.Canceled) }
 		},
-		ReadSecret: func() (string, error) {
+		ReadSecret: func(<-chan struct{}) (string, error) {
 			secret := secrets[0]
 			if len(secrets) > 1 {
 				secrets = secrets[1:]

@@ -16,6 +16,7 @@ type plain struct {
 	last    *gestorv1.Deployment
 	state   gestorv1.DeploymentState
 	waiting string
+	took    string // what was said of the phase before
 	live    bool
 	nodes   map[string]string
 }
@@ -60,7 +61,8 @@ func (v *plain) phase(d *gestorv1.Deployment) {
 			text += " release " + name
 		}
 	}
-	if took := v.previous(d); took != "" {
+	if took := v.previous(d); took != "" && took != v.took {
+		v.took = took
 		text += "  (" + took + ")"
 	}
 	v.say(since(v.p, d), text)
