@@ -1,0 +1,204 @@
+package dispatch_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/saas-gestor/gestor/proto/fault"
+	agentv1 "github.com/saas-gestor/gestor/proto/gen/gestor/agent/v1"
+	"github.com/saas-gestor/gestor/server/internal/command"
+	"github.com/saas-gestor/gestor/server/internal/dispatch"
+	"github.com/saas-gestor/gestor/server/internal/gestor"
+	"github.com/saas-gestor/gestor/server/internal/nodes"
+	"github.com/saas-gestor/gestor/server/internal/nodes/nodestest"
+	"github.com/saas-gestor/gestor/server/internal/state"
+)
+
+var times = dispatch.Times{
+	Lease: 300 * time.Millisecond, Margin: 50 * time.Millisecond, Overdue: 100 * time.Millisecond, Explain: time.Millisecond,
+}
+
+// system is a dispatcher over the real state machine, with one connected node.
+type system struct {
+	*nodestest.Engine
+	t    *testing.T
+	disp *dispatch.Dispatcher
+	node gestor.NodeID
+}
+
+func newSystem(t *testing.T) *system {
+	t.Helper()
+	s := &system{Engine: nodestest.NewEngine(t), t: t}
+	s.disp = dispatch.New(dispatch.Options{Engine: s.Engine, Times: times})
+	s.node = s.AddNode(t, "web-1")
+	s.Must(t, command.SetNodeStatus{ID: s.node, Status: gestor.NodeConnected})
+	return s
+}
+
+// lead runs a term until the test ends or stop is called.
+func (s *system) lead() (stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() { defer close(done); _ = s.disp.RunTerm(ctx) }()
+	stop = func() { cancel(); <-done }
+	s.t.Cleanup(stop)
+	return stop
+}
+
+func (s *system) add(id gestor.TaskID, set func(*gestor.Task)) {
+	s.t.Helper()
+	task := gestor.Task{
+		ID: id, TenantID: nodestest.Tenant, Kind: gestor.TaskRetire, NodeID: s.node, Timeout: time.Minute, MaxAttempts: 2, OnLost: gestor.LostRetry,
+	}
+	if set != nil {
+		set(&task)
+	}
+	s.Must(s.t, command.CreateTask{Task: task})
+}
+
+func (s *system) await(id gestor.TaskID, what string, ok func(gestor.Task) bool) gestor.Task {
+	s.t.Helper()
+	var task gestor.Task
+	s.Await(s.t, what, func(v *state.View) bool {
+		var err error
+		task, err = v.Task(context.Background(), id)
+		return err == nil && ok(task)
+	})
+	return task
+}
+
+func is(want gestor.TaskState) func(gestor.Task) bool {
+	return func(t gestor.Task) bool { return t.State == want }
+}
+
+func TestRunTerm_LeasesAndTakesBackWhatIsNotRenewed(t *testing.T) {
+	for onLost, want := range map[gestor.OnLost]func(gestor.Task) bool{
+		gestor.LostRetry: func(t gestor.Task) bool { return t.State == gestor.TaskLeased && t.Attempt == 2 },
+		gestor.LostHold:  is(gestor.TaskLost),
+	} {
+		t.Run(string(onLost), func(t *testing.T) {
+			s := newSystem(t)
+			s.add("tsk_1", func(t *gestor.Task) { t.OnLost = onLost })
+			s.lead()
+			first := s.await("tsk_1", "a lease", is(gestor.TaskLeased))
+			began := time.Now()
+			task := s.await("tsk_1", "what follows", want)
+			if early := times.Lease - time.Since(began); early > 0 {
+				t.Fatalf("taken back %s too early", early)
+			}
+			if task.State == gestor.TaskLeased && task.Fence <= first.Fence {
+				t.Fatalf("fence %d after %d", task.Fence, first.Fence)
+			}
+		})
+	}
+}
+
+func TestRenew_KeepsALeaseAsLongAsItIsCalled(t *testing.T) {
+	s := newSystem(t)
+	s.add("tsk_1", nil)
+	s.lead()
+	task := s.await("tsk_1", "a lease", is(gestor.TaskLeased))
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for until := time.Now().Add(4 * times.Lease); time.Now().Before(until); {
+		<-tick.C
+		s.disp.Renew(s.node, []nodes.Held{{Task: "tsk_1", Fence: task.Fence}, {Task: "tsk_1", Fence: 1}})
+		if now := s.await("tsk_1", "the task", func(gestor.Task) bool { return true }); now.Fence != task.Fence || !now.State.Held() {
+			t.Fatalf("task = %+v", now)
+		}
+	}
+	s.await("tsk_1", "the next attempt once renewals stop", func(t gestor.Task) bool { return t.Attempt == 2 })
+}
+
+func TestRunTerm_NewLeaderGrantsALeaseAnew(t *testing.T) {
+	s := newSystem(t)
+	s.add("tsk_1", nil)
+	stop := s.lead()
+	s.await("tsk_1", "a lease", is(gestor.TaskLeased))
+	stop()
+	<-time.After(2 * times.Lease) // nobody leads for longer than a lease
+	began := time.Now()
+	s.lead()
+	s.await("tsk_1", "the next attempt", func(t gestor.Task) bool { return t.Attempt == 2 })
+	if early := times.Lease - time.Since(began); early > 0 {
+		t.Fatalf("the new leader took it back %s too early", early)
+	}
+}
+
+func TestRunTerm_StopsWhatIsPastItsDeadlineEvenIfItsAgentDoesNot(t *testing.T) {
+	s := newSystem(t)
+	s.add("tsk_1", func(t *gestor.Task) { t.Timeout = 50 * time.Millisecond })
+	s.lead()
+	task := s.await("tsk_1", "a lease", is(gestor.TaskLeased))
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	go func() { // an agent that lives and does nothing
+		for tick := time.NewTicker(20 * time.Millisecond); ctx.Err() == nil; <-tick.C {
+			s.disp.Renew(s.node, []nodes.Held{{Task: "tsk_1", Fence: task.Fence}})
+		}
+	}()
+	s.await("tsk_1", "a cancel", func(t gestor.Task) bool { return t.Cancelling })
+	if failed := s.await("tsk_1", "the failure", is(gestor.TaskFailed)); !strings.Contains(failed.Error, "did not end within 50ms") {
+		t.Fatalf("error = %q", failed.Error)
+	}
+}
+
+func TestRunTerm_ExplainsWhyTasksWait(t *testing.T) {
+	s := newSystem(t)
+	off := s.AddNode(t, "web-2")
+	s.add("tsk_1", func(t *gestor.Task) { t.NodeID = off })
+	s.lead()
+	s.await("tsk_1", "a reason", func(t gestor.Task) bool { return t.Waiting == "node web-2 has never connected" })
+	s.Must(t, command.SetNodeStatus{ID: off, Status: gestor.NodeLost})
+	s.await("tsk_1", "a new reason", func(t gestor.Task) bool { return strings.HasPrefix(t.Waiting, "node web-2 is not connected since ") })
+	s.Must(t, command.SetNodeStatus{ID: off, Status: gestor.NodeConnected})
+	if task := s.await("tsk_1", "a lease", is(gestor.TaskLeased)); task.Waiting != "" {
+		t.Fatalf("still waits: %q", task.Waiting)
+	}
+}
+
+func TestRunTerm_WaitsForTheTimeOfATask(t *testing.T) {
+	s := newSystem(t)
+	at := time.Now().Add(200 * time.Millisecond)
+	s.add("tsk_1", func(t *gestor.Task) { t.NotBefore = at })
+	s.lead()
+	s.await("tsk_1", "a lease", is(gestor.TaskLeased))
+	if time.Now().Before(at) {
+		t.Fatal("leased before its time")
+	}
+}
+
+func TestRunTerm_OneTaskAtATimePerResource(t *testing.T) {
+	s := newSystem(t)
+	for _, id := range []gestor.TaskID{"tsk_1", "tsk_2"} {
+		s.add(id, func(t *gestor.Task) { t.Resource, t.Spec = "app/shop", resourceSpec(s.t, "app/shop") })
+	}
+	s.lead()
+	first := s.await("tsk_1", "a lease", is(gestor.TaskLeased))
+	s.await("tsk_2", "a reason", func(t gestor.Task) bool { return t.Waiting == "waits for retire of shop on web-1" })
+	s.Must(t, command.FinishTask{ID: "tsk_1", Fence: first.Fence, Outcome: gestor.TaskSucceeded})
+	s.await("tsk_2", "a lease", is(gestor.TaskLeased))
+}
+
+func TestCalls_CancelRetryAndDetect(t *testing.T) {
+	s := newSystem(t)
+	call := dispatch.Call{Actor: nodestest.Person()}
+	id, err := s.disp.CreateDetect(t.Context(), call, &agentv1.Source{Repository: "https://git.example.com/shop"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	task, err := s.disp.Cancel(t.Context(), call, id)
+	if err != nil || task.State != gestor.TaskCancelled {
+		t.Fatalf("cancelled: %+v, %v", task, err)
+	}
+	if _, err := s.disp.Retry(t.Context(), call, id); !errors.Is(err, fault.KindConflict) {
+		t.Fatalf("retry of a cancelled task: %v", err)
+	}
+	stranger := dispatch.Call{Actor: gestor.Actor{Kind: "user", ID: "usr_2", TenantID: "ten_2"}}
+	if _, err := s.disp.Cancel(t.Context(), stranger, id); !errors.Is(err, fault.KindNotFound) {
+		t.Fatalf("cancel by another tenant: %v", err)
+	}
+}
