@@ -26,13 +26,16 @@ const mostBreaks = 5
 // Read returns an error that is retryable when the servers cannot be reached.
 func (d *download) Read(p []byte) (int, error) {
 	for {
+		if d.size > 0 && d.offset >= d.size { // all is there, however the transfer ends
+			return 0, io.EOF
+		}
 		n, err := d.try(p)
 		d.offset += int64(n)
 		if n > 0 {
 			d.breaks = 0
 			return n, nil
 		}
-		if errors.Is(err, io.EOF) && (d.size == 0 || d.offset >= d.size) {
+		if errors.Is(err, io.EOF) && d.size == 0 {
 			return 0, io.EOF
 		}
 		if err == nil {

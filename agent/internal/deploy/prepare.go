@@ -23,6 +23,11 @@ func (d *Deployer) prepare(ctx context.Context, t task.Task, out task.Sink) (*ag
 	if err := release.CheckName(r.GetName()); err != nil {
 		return nil, err
 	}
+	for _, p := range w.GetServing().GetShared() {
+		if err := release.CheckShared(p); err != nil {
+			return nil, err
+		}
+	}
 	if err := release.EnsureUser(ctx, d.o.Root, appOf(w.GetApp())); err != nil {
 		return nil, err
 	}
