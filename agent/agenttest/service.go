@@ -4,6 +4,8 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
+	"io"
 	"time"
 
 	"connectrpc.com/connect"
@@ -114,6 +116,9 @@ func (s *Server) hear(m *agentv1.SessionRequest, live *liveSession) {
 func (a agentService) PushLogs(_ context.Context, stream *connect.BidiStream[agentv1.PushLogsRequest, agentv1.PushLogsResponse]) error {
 	for {
 		m, err := stream.Receive()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
 		if err != nil {
 			return err
 		}

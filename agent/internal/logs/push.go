@@ -33,6 +33,9 @@ func (s *Store) Push(ctx context.Context, open func(context.Context) (Stream, er
 	if err != nil {
 		return err
 	}
+	// HTTP/2 looks at the context only between pieces of the request's body, so the body has to end, too.
+	stop := context.AfterFunc(ctx, func() { _ = stream.CloseRequest() })
+	defer stop()
 	p := &pusher{store: s, stream: stream, room: make(chan struct{}, 1)}
 	group.Go(func() error { return p.receive() })
 	group.Go(func() error { return p.send(ctx) })
@@ -90,7 +93,6 @@ func (p *pusher) send(ctx context.Context) error {
 		if m == nil {
 			select {
 			case <-ctx.Done():
-				_ = p.stream.CloseRequest()
 				return context.Cause(ctx)
 			case <-p.store.changed:
 			case <-p.room:

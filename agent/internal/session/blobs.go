@@ -58,6 +58,8 @@ func (s *Session) putOnce(ctx context.Context, first *agentv1.PutBlobRequest, r 
 		return err
 	}
 	if err := sendBlob(stream, first, r); err != nil {
+		cancel()
+		_, _ = stream.CloseAndReceive() // ends the request's body, and with it the stream
 		return err
 	}
 	_, err = stream.CloseAndReceive()

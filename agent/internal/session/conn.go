@@ -47,8 +47,14 @@ func (s *Session) once(ctx context.Context, address string) error {
 	if err != nil {
 		return err
 	}
+	// HTTP/2 looks at the context only between pieces of the request's body, so the body has to end, too.
+	stop := context.AfterFunc(ctx, func() { _ = stream.CloseRequest() })
+	defer stop()
 	defer func() { _ = stream.CloseResponse() }()
-	defer cancel(nil) // before CloseResponse, which would wait for the server
+	defer func() { // before CloseResponse, which would wait for the server
+		cancel(nil)
+		_ = stream.CloseRequest()
+	}()
 	c := &conn{s: s, stream: stream, link: link, outbox: make(chan *agentv1.SessionRequest, outboxSize)}
 	welcome, err := c.hello(ctx, cancel)
 	if err != nil {
