@@ -297,7 +297,10 @@ func (r *run) outcome(ctx context.Context, conn *client.Client, app string, d *g
 	if c := d.GetRelease().GetCommit(); c != "" {
 		what += ", " + output.Short(c)
 	}
-	r.out.Linef("%s %s in %s", r.out.Paint(output.Green, app+" is live:"), what, r.out.Between(d.GetCreatedAt(), d.GetLiveAt()))
+	if took := liveAfter(r.out, d); took != "" {
+		what += " in " + took
+	}
+	r.out.Linef("%s %s", r.out.Paint(output.Green, app+" is live:"), what)
 	if !d.GetRollback() {
 		r.showAddresses(ctx, conn, app)
 	}

@@ -74,7 +74,7 @@ func TestPlain_SaysEachChangeOnce(t *testing.T) {
 	v.Deployment(d)
 	v.Deployment(d)
 	v.Close()
-	want := "    5.0s  building\n    5.0s    web1  build: install\n    5.0s  watching\n    5.0s  waiting: nothing\n    4.0s  live\n"
+	want := "    5.0s  building\n    5.0s    web1  build: install\n    4.0s  live\n    5.0s  watching\n    5.0s  waiting: nothing\n"
 	if out.String() != want {
 		t.Errorf("got\n%swant\n%s", out.String(), want)
 	}

@@ -24,6 +24,10 @@ type plain struct {
 // Deployment implements View.
 func (v *plain) Deployment(d *gestorv1.Deployment) {
 	v.last = d
+	if isLive(d) && !v.live {
+		v.live = true
+		v.say(liveAfter(v.p, d), "live")
+	}
 	v.phase(d)
 	if w := d.GetWaiting(); w != v.waiting {
 		v.waiting = w
@@ -33,10 +37,6 @@ func (v *plain) Deployment(d *gestorv1.Deployment) {
 	}
 	for _, n := range d.GetNodes() {
 		v.node(d, n)
-	}
-	if isLive(d) && !v.live {
-		v.live = true
-		v.say(liveAfter(v.p, d), "live")
 	}
 }
 
