@@ -335,6 +335,15 @@ func TestSession_CancelReachesTheAgent(t *testing.T) {
 	s.awaitTask("tsk_1", gestor.TaskCancelled)
 }
 
+func TestSession_TaskCancelledBeforeItWasPushedEndsAtOnce(t *testing.T) {
+	s := newSystem(t)
+	node := s.AddNode(t, "web-1")
+	s.lease("tsk_1", gestor.TaskRetire, "", node, &agentv1.TaskSpec{})
+	s.Must(t, command.CancelTask{ID: "tsk_1"})
+	s.raw(node) // an agent that says nothing of the task, because it never had it
+	s.awaitTask("tsk_1", gestor.TaskCancelled)
+}
+
 func TestSession_RefusesCallersWithoutACertificateAndUnknownNodes(t *testing.T) {
 	s := newSystem(t)
 	for node, want := range map[gestor.NodeID]connect.Code{"": connect.CodeUnknown, "nod_gone": connect.CodeUnknown} {

@@ -8,6 +8,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	agentv1 "github.com/saas-gestor/gestor/proto/gen/gestor/agent/v1"
+	"github.com/saas-gestor/gestor/server/internal/command"
 	"github.com/saas-gestor/gestor/server/internal/gestor"
 	"github.com/saas-gestor/gestor/server/internal/state"
 )
@@ -117,8 +118,7 @@ func (sess *session) news() []gestor.Task {
 func (s *Service) bring(ctx context.Context, sess *session, t gestor.Task) bool {
 	h := Held{t.ID, t.Fence}
 	if t.Cancelling {
-		sess.note(func() { sess.pushed[h], sess.stops[h] = true, true })
-		return sess.offer(cancelTask(h, "it was cancelled"))
+		return s.halt(ctx, sess, t)
 	}
 	m, err := s.assignment(ctx, t)
 	if err != nil {
@@ -131,6 +131,25 @@ func (s *Service) bring(ctx context.Context, sess *session, t gestor.Task) bool 
 	}
 	sess.note(func() { sess.pushed[h] = true })
 	return sess.offer(m)
+}
+
+// halt stops a task. One that the agent was never given cannot be stopped there, and nobody would ever report its end:
+// it is ended here.
+func (s *Service) halt(ctx context.Context, sess *session, t gestor.Task) bool {
+	h := Held{t.ID, t.Fence}
+	given := false
+	sess.note(func() {
+		given = sess.pushed[h]
+		sess.pushed[h], sess.stops[h] = true, true
+	})
+	if given {
+		return sess.offer(cancelTask(h, "it was cancelled"))
+	}
+	op := command.FinishTask{ID: t.ID, Fence: t.Fence, Outcome: gestor.TaskCancelled, Error: "it was cancelled before it began"}
+	if err := s.insist(ctx, gestor.SystemActor("nodes"), op); err != nil && ctx.Err() == nil {
+		s.log.Warn("could not end a cancelled task", "task", t.ID, "err", err)
+	}
+	return ctx.Err() == nil
 }
 
 func (sess *session) note(f func()) {
