@@ -1,0 +1,230 @@
+package build
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/saas-gestor/gestor/agent/internal/archive"
+	"github.com/saas-gestor/gestor/agent/internal/artifact"
+	"github.com/saas-gestor/gestor/agent/internal/process"
+	"github.com/saas-gestor/gestor/agent/internal/runtime"
+	"github.com/saas-gestor/gestor/agent/internal/source"
+	"github.com/saas-gestor/gestor/agent/internal/task"
+	"github.com/saas-gestor/gestor/plugins/runner/client"
+	agentv1 "github.com/saas-gestor/gestor/proto/gen/gestor/agent/v1"
+)
+
+// TestMain also is the init of the sandbox.
+func TestMain(m *testing.M) {
+	if handled, code := process.Main(os.Args[1:]); handled {
+		os.Exit(code)
+	}
+	os.Exit(m.Run())
+}
+
+const testUID = 71234
+
+// sink keeps what a task says, the raw output only in part.
+type sink struct {
+	mu      sync.Mutex
+	phases  []string
+	text    strings.Builder
+	written int64
+	onLine  func(string)
+}
+
+func (s *sink) Phase(name string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.phases = append(s.phases, name)
+}
+func (s *sink) Progress(int) {}
+func (s *sink) Logf(format string, args ...any) {
+	_, _ = s.Write([]byte(fmt.Sprintf(format, args...) + "\n"))
+}
+func (s *sink) Stdout() io.Writer { return s }
+func (s *sink) Stderr() io.Writer { return s }
+
+func (s *sink) Write(b []byte) (int, error) {
+	s.mu.Lock()
+	s.written += int64(len(b))
+	if s.text.Len() < 1<<20 {
+		s.text.Write(b)
+	}
+	s.mu.Unlock()
+	if s.onLine != nil {
+		s.onLine(string(b))
+	}
+	return len(b), nil
+}
+
+func (s *sink) String() string { s.mu.Lock(); defer s.mu.Unlock(); return s.text.String() }
+
+// uploads is a control server that takes artifacts.
+type uploads struct {
+	mu  sync.Mutex
+	got map[string][]byte
+}
+
+func (u *uploads) Put(_ context.Context, _ string, _ uint64, digest string, size int64, r io.Reader) error {
+	b, err := io.ReadAll(r)
+	if err == nil && int64(len(b)) != size {
+		err = fmt.Errorf("got %d bytes of %d", len(b), size)
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.got[digest] = b
+	return err
+}
+
+// rig is a builder with everything real but the control server.
+type rig struct {
+	*Builder
+	dir     string
+	repos   string
+	uploads *uploads
+}
+
+var programs = sync.OnceValues(func() (string, error) {
+	dir, err := os.MkdirTemp("", "gestor-runners-")
+	if err != nil {
+		return "", err
+	}
+	if err := os.Chmod(dir, 0o755); err != nil {
+		return "", err
+	}
+	cmd := exec.Command("go", "build", "-o", dir, "./cmd/...")
+	cmd.Dir = "../../../plugins"
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		err = fmt.Errorf("%w: %s", err, out)
+	}
+	return dir, err
+})
+
+func newRig(t *testing.T) *rig {
+	t.Helper()
+	bin, err := programs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := openTempDir(t)
+	host, err := process.New(process.Options{Dir: filepath.Join(dir, "process"), Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &rig{dir: dir, repos: filepath.Join(dir, "repos"), uploads: &uploads{got: map[string][]byte{}}}
+	git, err := source.Open(source.Options{
+		Dir: filepath.Join(dir, "git"), Sandbox: host.Sandbox(), Policy: source.Policy{LocalPrefixes: []string{r.repos}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	runtimes, err := runtime.Open(runtime.Options{Dir: filepath.Join(dir, "runtimes"), Sandbox: host.Sandbox(), UID: 65534})
+	if err != nil {
+		t.Fatal(err)
+	}
+	store, err := artifact.Open(filepath.Join(dir, "artifacts"), 1<<30)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool := client.Open(client.Options{Programs: map[string]string{
+		"static": filepath.Join(bin, "gestor-runner-static"), "node": filepath.Join(bin, "gestor-runner-node"),
+	}})
+	t.Cleanup(pool.Close)
+	r.Builder, err = New(Options{
+		Dir: filepath.Join(dir, "builds"), CacheDir: filepath.Join(dir, "cache"), DetectUID: 65534, Git: git,
+		Runtimes: runtimes, Runners: pool, Sandbox: host.Sandbox(), Artifacts: store, Upload: r.uploads,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// openTempDir is a temporary folder that every user may pass through.
+func openTempDir(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "gestor-build-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	if err := os.Chmod(dir, 0o711); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// repo commits files to a new repository and returns its path.
+func (r *rig) repo(t *testing.T, files map[string]string) string {
+	t.Helper()
+	dir := filepath.Join(r.repos, fmt.Sprintf("r%d", len(files))+strings.ReplaceAll(t.Name(), "/", "_"))
+	for name, content := range files {
+		path := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	gitIn(t, dir, "init", "-q", "-b", "main")
+	gitIn(t, dir, "add", "-A")
+	gitIn(t, dir, "-c", "user.name=Ada", "-c", "user.email=a@b", "commit", "-q", "-m", "first\n\nbody")
+	return dir
+}
+
+func gitIn(t *testing.T, dir string, args ...string) string {
+	t.Helper()
+	cmd := exec.Command("git", append([]string{"-C", dir}, args...)...)
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("git %v: %v: %s", args, err, out)
+	}
+	return strings.TrimSpace(string(out))
+}
+
+func buildTask(work *agentv1.BuildWork) task.Task {
+	if work.App == nil {
+		work.App = &agentv1.AppRef{Id: "app_1", Slug: "shop", Uid: testUID}
+	}
+	return task.Task{Secrets: &agentv1.Secrets{}, Spec: &agentv1.TaskSpec{
+		Id: "tsk_1", Kind: "build", Fence: 7, Work: &agentv1.TaskSpec_Build{Build: work},
+	}}
+}
+
+func (r *rig) build(t *testing.T, work *agentv1.BuildWork) (*agentv1.BuildResult, *sink, error) {
+	t.Helper()
+	out := &sink{}
+	res, err := r.Executors()[0].Run(t.Context(), buildTask(work), out)
+	return res.GetBuild(), out, err
+}
+
+// unpack returns the files of an uploaded artifact.
+func (r *rig) unpack(t *testing.T, digest string) string {
+	t.Helper()
+	dir := t.TempDir()
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer root.Close()
+	sum, err := archive.Unpack(t.Context(), bytes.NewReader(r.uploads.got[digest]), root, archive.Limits{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if sum.Digest != digest {
+		t.Fatalf("digest %s, uploaded as %s", sum.Digest, digest)
+	}
+	return dir
+}
