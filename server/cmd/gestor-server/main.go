@@ -1,0 +1,57 @@
+// Command gestor-server is Gestor's control server.
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/saas-gestor/gestor/server"
+)
+
+// version is set by the build.
+var version = "dev"
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := command().ExecuteContext(ctx); err != nil {
+		fmt.Fprintln(os.Stderr, "gestor-server:", err)
+		os.Exit(1)
+	}
+}
+
+func command() *cobra.Command {
+	root := &cobra.Command{
+		Use: "gestor-server", Short: "Gestor's control server", Args: cobra.NoArgs,
+		SilenceUsage: true, SilenceErrors: true, RunE: run,
+	}
+	serve := &cobra.Command{Use: "run", Short: "Serve until stopped", Args: cobra.NoArgs, RunE: run}
+	show := &cobra.Command{Use: "version", Short: "Print the version", Args: cobra.NoArgs, Run: func(cmd *cobra.Command, _ []string) {
+		fmt.Fprintln(cmd.OutOrStdout(), version)
+	}}
+	server.Flags(root.Flags())
+	server.Flags(serve.Flags())
+	root.AddCommand(serve, show)
+	return root
+}
+
+func run(cmd *cobra.Command, _ []string) error {
+	config, err := server.LoadConfig(cmd.Flags(), os.LookupEnv)
+	if err != nil {
+		return err
+	}
+	log := server.NewLogger(config, os.Stderr)
+	slog.SetDefault(log)
+	s, err := server.New(cmd.Context(), server.Options{Config: config, Version: version, Out: cmd.OutOrStdout(), Log: log})
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	return s.Run(cmd.Context())
+}

@@ -1,0 +1,212 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/saas-gestor/gestor/proto/fault"
+	"github.com/saas-gestor/gestor/server/internal/config"
+	"github.com/saas-gestor/gestor/server/internal/engine"
+	"github.com/saas-gestor/gestor/server/internal/secret"
+)
+
+// Config is the server's settings.
+type Config = config.Config
+
+// Options are what a server needs besides its settings.
+type Options struct {
+	Config  Config
+	Version string
+	Out     io.Writer    // people read it: how to claim the installation
+	Log     *slog.Logger // nil discards
+}
+
+// Server is an open control server.
+type Server struct {
+	options Options
+	log     *slog.Logger
+	lock    *dirLock
+	ring    *secret.Ring
+	engine  *engine.Engine
+	id      identity
+	parts   *parts
+	http    *http.Server
+	listen  net.Listener
+	close   context.CancelCauseFunc // ends all requests under way
+}
+
+// startTimeout bounds opening the state and, with several servers, finding a leader.
+const startTimeout = 2 * time.Minute
+
+// New takes the data directory, opens what is in it, makes the installation's identity on the first start, and listens.
+// Errors say what to do. The caller calls Run, then Close.
+func New(ctx context.Context, o Options) (*Server, error) {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if err := o.Config.Check(); err != nil {
+		return nil, err
+	}
+	s := &Server{options: o, log: o.Log}
+	if err := s.open(ctx); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return s, nil
+}
+
+func (s *Server) open(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	dir := s.options.Config.DataDir
+	var err error
+	if s.lock, err = takeDir(dir); err != nil {
+		return err
+	}
+	if s.ring, err = openRing(dir); err != nil {
+		return err
+	}
+	serverID, err := serverID(dir)
+	if err != nil {
+		return err
+	}
+	s.engine, err = engine.Open(ctx, engine.Options{Dir: dir, ServerID: serverID, Version: s.options.Version, Log: s.log})
+	if err != nil {
+		return err
+	}
+	if err := s.engine.Ready(ctx); err != nil {
+		return fmt.Errorf("wait for the state: %w", err)
+	}
+	if s.id, err = openIdentity(ctx, s.engine, s.ring, dir, serverID); err != nil {
+		return err
+	}
+	if s.parts, err = wire(s); err != nil {
+		return err
+	}
+	return s.bind(ctx)
+}
+
+// bind starts to listen. Nothing is answered before Run.
+func (s *Server) bind(ctx context.Context) error {
+	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", s.options.Config.Listen)
+	if err != nil {
+		return fmt.Errorf("listen on %s: %w; choose another address with --listen, or stop what uses it", s.options.Config.Listen, err)
+	}
+	requests, cancel := context.WithCancelCause(context.Background()) // outlives Run's context by the grace of shutdown
+	s.listen, s.close = l, cancel
+	s.http = newHTTPServer(s.parts.handler, s.parts.tls, s.log)
+	s.http.BaseContext = func(net.Listener) context.Context { return requests }
+	return nil
+}
+
+// Addr is where the server listens.
+func (s *Server) Addr() net.Addr { return s.listen.Addr() }
+
+// Run serves until ctx ends or a part fails. It returns when all parts have stopped; nil if ctx ended them.
+func (s *Server) Run(ctx context.Context) error {
+	if err := s.announce(ctx); err != nil {
+		return err
+	}
+	g, running := errgroup.WithContext(ctx)
+	for _, part := range s.parts.run {
+		g.Go(func() error { return named(part.name, part.run(running)) })
+	}
+	g.Go(func() error { return named("http", s.serve()) })
+	g.Go(func() error {
+		<-running.Done()
+		return s.shutdown()
+	})
+	s.log.Info("server started", "address", s.listen.Addr().String(), "version", s.options.Version, "cluster", s.id.cluster.ID)
+	notify("READY=1")
+	defer s.log.Info("server stopped")
+	if err := g.Wait(); err != nil && ctx.Err() == nil {
+		return err
+	}
+	return nil
+}
+
+func named(part string, err error) error {
+	if err == nil || errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return fmt.Errorf("%s: %w", part, err)
+}
+
+func (s *Server) serve() error {
+	if err := s.http.ServeTLS(s.listen, "", ""); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
+}
+
+const (
+	requestGrace  = 2 * time.Second  // for requests under way to end by themselves
+	shutdownLimit = 10 * time.Second // then connections are cut
+)
+
+// shutdown lets requests under way end, then ends streams with a word on what to do, then cuts.
+func (s *Server) shutdown() error {
+	notify("STOPPING=1")
+	timer := time.AfterFunc(requestGrace, func() {
+		s.close(fault.Unavailable("this server is closing").WithRetryAfter(time.Second).WithFix("try again in a moment"))
+	})
+	defer timer.Stop()
+	ctx, cancel := context.WithTimeout(context.Background(), shutdownLimit) // the running context has ended
+	defer cancel()
+	if err := s.http.Shutdown(ctx); err != nil {
+		s.log.Warn("connections cut at shutdown", "err", err)
+		return s.http.Close()
+	}
+	return nil
+}
+
+// Close gives everything back. It is called after Run has returned, or instead of it.
+func (s *Server) Close() error {
+	var errs []error
+	if s.close != nil {
+		s.close(context.Canceled)
+	}
+	if s.listen != nil {
+		errs = append(errs, ignoreClosed(s.listen.Close()))
+	}
+	if s.parts != nil {
+		errs = append(errs, s.parts.Close())
+	}
+	if s.engine != nil {
+		errs = append(errs, s.engine.Close())
+	}
+	if s.lock != nil {
+		errs = append(errs, s.lock.Close())
+	}
+	return errors.Join(errs...)
+}
+
+func ignoreClosed(err error) error {
+	if errors.Is(err, net.ErrClosed) {
+		return nil
+	}
+	return err
+}
+
+// openRing opens the key ring. On a first start it makes one; where there is data already, a ring that is missing was
+// lost, and a new one would only hide that.
+func openRing(dir string) (*secret.Ring, error) {
+	path := filepath.Join(dir, "keyring")
+	ring, err := secret.Open(path)
+	if !errors.Is(err, os.ErrNotExist) {
+		return ring, err
+	}
+	if _, err := os.Stat(filepath.Join(dir, "raft")); err == nil {
+		return nil, fmt.Errorf("the key ring %s is missing, but %s holds data sealed with it; restore it from a backup", path, dir)
+	}
+	return secret.Create(path)
+}

@@ -1,0 +1,151 @@
+package server
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"net/http"
+	"path/filepath"
+	"time"
+
+	"connectrpc.com/connect"
+
+	"github.com/saas-gestor/gestor/proto/gen/gestor/agent/v1/agentv1connect"
+	"github.com/saas-gestor/gestor/proto/gen/gestor/v1/gestorv1connect"
+	"github.com/saas-gestor/gestor/server/internal/api"
+	"github.com/saas-gestor/gestor/server/internal/auth"
+	"github.com/saas-gestor/gestor/server/internal/blob"
+	"github.com/saas-gestor/gestor/server/internal/deploy"
+	"github.com/saas-gestor/gestor/server/internal/dispatch"
+	"github.com/saas-gestor/gestor/server/internal/history"
+	"github.com/saas-gestor/gestor/server/internal/nodes"
+	"github.com/saas-gestor/gestor/server/internal/pki"
+)
+
+// parts are what runs above the engine.
+type parts struct {
+	handler http.Handler
+	tls     *tls.Config
+	run     []part
+	history *history.Store
+	blobs   *blob.Store
+
+	dispatch *dispatch.Dispatcher
+	deploy   *deploy.Service
+	nodes    *nodes.Service
+}
+
+type part struct {
+	name string
+	run  func(ctx context.Context) error
+}
+
+// Close closes the stores.
+func (p *parts) Close() error {
+	var errs []error
+	if p.history != nil {
+		errs = append(errs, p.history.Close())
+	}
+	if p.blobs != nil {
+		errs = append(errs, p.blobs.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// passwordsAtOnce bounds the memory of password checks to 2 × 19 MiB.
+const passwordsAtOnce = 2
+
+// wire puts the program together: stores, the agents' service, the leader's loops, and the API in front of them.
+func wire(s *Server) (_ *parts, err error) {
+	p := &parts{}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, p.Close())
+		}
+	}()
+	dir := s.options.Config.DataDir
+	if p.history, err = history.Open(history.Options{Dir: filepath.Join(dir, "logs"), Log: s.log}); err != nil {
+		return nil, err
+	}
+	if p.blobs, err = blob.Open(blob.Options{Dir: filepath.Join(dir, "blobs")}); err != nil {
+		return nil, err
+	}
+	p.dispatch = dispatch.New(dispatch.Options{Engine: s.engine, Log: s.log})
+	p.deploy = deploy.New(deploy.Options{Engine: s.engine, Log: s.log})
+	p.nodes = nodes.New(nodes.Options{
+		Engine: s.engine, History: p.history, Blobs: p.blobs, Secrets: nodes.NewVault(s.engine, s.ring), Leases: p.dispatch,
+		Caller: auth.NodeFrom, ClusterID: s.id.cluster.ID, Version: s.options.Version, Log: s.log,
+	})
+	retention := deploy.NewRetention(deploy.RetentionOptions{Engine: s.engine, History: p.history, Blobs: p.blobs, Log: s.log})
+
+	s.engine.OnTerm("dispatch", p.dispatch.RunTerm)
+	s.engine.OnTerm("deploy", p.deploy.RunTerm)
+	s.engine.OnTerm("nodes", p.nodes.RunTerm)
+	p.run = []part{{"engine", s.engine.Run}, {"nodes", p.nodes.Run}, {"retention", retention.Run}}
+
+	verifier := pki.AgentVerifier{Roots: s.id.agentRoot.Pool(), Cluster: string(s.id.cluster.ID), Now: time.Now}
+	leaf, err := pki.NewServerLeaf(pki.LeafOptions{
+		Root: s.id.serverRoot, Cluster: string(s.id.cluster.ID), Server: s.id.server, Hosts: s.hosts(), Now: time.Now,
+	})
+	if err != nil {
+		return nil, err
+	}
+	p.tls = pki.ServerConfig(leaf, verifier)
+	p.handler, err = api.New(api.Deps{
+		Engine: s.engine, Revision: s.engine.Revision, Agents: verifier, RootPEM: s.id.serverRoot.PEM(),
+		Version: s.options.Version, Mounts: s.mounts(p), Ready: s.engine.Ready, Log: s.log.With("component", "api"),
+	})
+	return p, err
+}
+
+// mounts are all services of the contract.
+func (s *Server) mounts(p *parts) []api.Mount {
+	passwords := auth.NewPasswords(passwordsAtOnce)
+	log := s.log.With("component", "api")
+	setup := api.NewSetupService(api.SetupDeps{
+		Engine: s.engine, Passwords: passwords, Guesses: auth.NewThrottle(auth.ThrottleOptions{}), Claimed: s.claimed,
+		Version: s.options.Version, Now: time.Now, Log: log,
+	})
+	sessions := api.NewSessionService(api.SessionDeps{
+		Engine: s.engine, Passwords: passwords, Accounts: auth.NewThrottle(auth.ThrottleOptions{}),
+		Networks: auth.NewThrottle(auth.ThrottleOptions{Free: 30}), Now: time.Now, Log: log,
+	})
+	enrollment := api.NewEnrollmentService(api.EnrollmentDeps{
+		Engine: s.engine, AgentRoot: s.id.agentRoot, ServerRoot: s.id.serverRoot, Cluster: s.id.cluster.ID,
+		Servers: s.addresses(), Guesses: auth.NewThrottle(auth.ThrottleOptions{Free: 10}), Now: time.Now, Log: log,
+	})
+	apps := api.NewAppService(api.AppDeps{Engine: s.engine, Sealer: s.ring, Detector: p.dispatch, Remover: p.deploy})
+	builds := api.NewBuildService(api.BuildDeps{Engine: s.engine, Builder: p.deploy})
+	deployments := api.NewDeploymentService(api.DeploymentDeps{Engine: s.engine, Deployer: p.deploy})
+	releases := api.NewReleaseService(api.ReleaseDeps{Engine: s.engine})
+	tasks := api.NewTaskService(api.TaskDeps{Engine: s.engine})
+	logs := api.NewLogService(api.LogDeps{Engine: s.engine, Tasks: p.history, Apps: p.nodes})
+	hosts := api.NewNodeService(api.NodeDeps{Engine: s.engine, Loads: p.nodes, Pin: s.id.serverRoot.Pin(), PublicURL: s.publicURLs()[0]})
+	return []api.Mount{
+		serve(gestorv1connect.NewSetupServiceHandler)(setup),
+		serve(gestorv1connect.NewSessionServiceHandler)(sessions),
+		serve(agentv1connect.NewEnrollmentServiceHandler)(enrollment),
+		serve(agentv1connect.NewAgentServiceHandler)(p.nodes),
+		serve(gestorv1connect.NewAppServiceHandler)(apps),
+		serve(gestorv1connect.NewBuildServiceHandler)(builds),
+		serve(gestorv1connect.NewDeploymentServiceHandler)(deployments),
+		serve(gestorv1connect.NewReleaseServiceHandler)(releases),
+		serve(gestorv1connect.NewTaskServiceHandler)(tasks),
+		serve(gestorv1connect.NewLogServiceHandler)(logs),
+		serve(gestorv1connect.NewNodeServiceHandler)(hosts),
+	}
+}
+
+// serve binds a generated constructor of handlers; what it returns takes the service.
+func serve[H any](constructor func(H, ...connect.HandlerOption) (string, http.Handler)) func(H) api.Mount {
+	return func(service H) api.Mount {
+		return func(o ...connect.HandlerOption) (string, http.Handler) { return constructor(service, o...) }
+	}
+}
+
+// claimed tidies up after somebody has taken the installation.
+func (s *Server) claimed() {
+	if err := forgetSetupSecret(s.options.Config.DataDir); err != nil {
+		s.log.Warn("setup secret not removed", "err", err)
+	}
+}
