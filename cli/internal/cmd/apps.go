@@ -59,7 +59,7 @@ func (r *run) appsShowCmd() *cobra.Command {
 
 func (r *run) showApp(a *gestorv1.App) error {
 	if r.out.JSON {
-		return r.out.Object(a)
+		return r.out.Object(&gestorv1.GetAppResponse{App: a})
 	}
 	s := a.GetSettings()
 	r.out.Fields(
@@ -131,7 +131,7 @@ func (r *run) appsCreateCmd() *cobra.Command {
 			return err
 		}
 		if r.out.JSON {
-			return r.out.Object(res.GetApp())
+			return r.out.Object(res)
 		}
 		r.out.Linef("created app %s", res.GetApp().GetSlug())
 		r.hintDeployKey(res.GetApp())
@@ -183,7 +183,7 @@ somebody else made meanwhile is not overwritten.`,
 			return err
 		}
 		if r.out.JSON {
-			return r.out.Object(res.GetApp())
+			return r.out.Object(res)
 		}
 		r.out.Linef("changed %s: %s", app, strings.Join(f.changed(), ", "))
 		r.out.Notef("it takes effect with the next deployment: gestor deploy %s", app)

@@ -61,7 +61,7 @@ func (r *run) envListCmd() *cobra.Command {
 
 func (r *run) envSetCmd() *cobra.Command {
 	c := &cobra.Command{
-		Use: "set NAME=value… | NAME -", Short: "Set variables; they take effect with the next deployment",
+		Use: "set [app] NAME=value… | [app] NAME -", Short: "Set variables; they take effect with the next deployment",
 		Long: `Set variables. An argument is visible to other users of this computer while gestor runs: give a secret as "NAME -"
 and its value on standard input instead. One line end at its end is left out.`,
 		Example: `  gestor apps env set --app blog LOG_LEVEL=info
@@ -70,6 +70,9 @@ and its value on standard input instead. One line end at its end is left out.`,
 	}
 	app := r.appFlag(c)
 	c.RunE = r.with(func(ctx context.Context, conn *client.Client, args []string) error {
+		if *app == "" && leadsWithApp(args) {
+			*app, args = args[0], args[1:]
+		}
 		vars, err := r.assignments(args)
 		if err != nil {
 			return err
@@ -77,6 +80,14 @@ and its value on standard input instead. One line end at its end is left out.`,
 		return r.updateEnv(ctx, conn, *app, &gestorv1.UpdateEnvRequest{Set: vars})
 	})
 	return c
+}
+
+// leadsWithApp reports arguments that can only mean an app first: it has no value, and what follows is an assignment.
+func leadsWithApp(args []string) bool {
+	if len(args) < 2 || strings.Contains(args[0], "=") {
+		return false
+	}
+	return strings.Contains(args[1], "=") || (len(args) == 3 && args[2] == "-")
 }
 
 func (r *run) assignments(args []string) (map[string]string, error) {

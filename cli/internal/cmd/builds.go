@@ -55,7 +55,7 @@ func (r *run) followBuild(ctx context.Context, conn *client.Client, app string, 
 			withFix("see: gestor logs %s --build %d", app, b.GetNumber())
 	}
 	if r.out.JSON {
-		return r.out.Event(b)
+		return r.out.Event(got)
 	}
 	r.out.Linef("built %s in %s, %s", output.Short(b.GetCommit()), r.out.Between(b.GetStartedAt(), b.GetFinishedAt()), output.Bytes(b.GetArtifactBytes()))
 	r.out.Notef("next: gestor deploy %s --build %d", app, b.GetNumber())
@@ -166,7 +166,7 @@ func (r *run) build(ctx context.Context, conn *client.Client, args []string) (*g
 
 func (r *run) showBuild(b *gestorv1.Build) error {
 	if r.out.JSON {
-		return r.out.Object(b)
+		return r.out.Object(&gestorv1.GetBuildResponse{Build: b})
 	}
 	r.out.Fields(
 		[2]any{"build", number(int(b.GetNumber()))}, [2]any{"id", b.GetId()},
@@ -197,7 +197,7 @@ func (r *run) buildsCancelCmd() *cobra.Command {
 				return err
 			}
 			if r.out.JSON {
-				return r.out.Object(res.GetBuild())
+				return r.out.Object(res)
 			}
 			r.out.Linef("build %d is being stopped", res.GetBuild().GetNumber())
 			return nil

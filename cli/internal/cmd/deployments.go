@@ -75,7 +75,7 @@ func (r *run) deploymentsShowCmd() *cobra.Command {
 
 func (r *run) showDeployment(d *gestorv1.Deployment) error {
 	if r.out.JSON {
-		return r.out.Object(d)
+		return r.out.Object(&gestorv1.GetDeploymentResponse{Deployment: d})
 	}
 	r.out.Fields(
 		[2]any{"deployment", d.GetId()}, [2]any{"state", r.deploymentState(d)}, [2]any{"error", d.GetError()},
@@ -116,7 +116,7 @@ func (r *run) deploymentsCancelCmd() *cobra.Command {
 				return err
 			}
 			if r.out.JSON {
-				return r.out.Object(res.GetDeployment())
+				return r.out.Object(res)
 			}
 			r.out.Linef("deployment %s is being stopped", args[0])
 			r.out.Notef("watch it with: gestor deployments watch %s", args[0])

@@ -72,7 +72,7 @@ func (r *run) nodesShowCmd() *cobra.Command {
 				return err
 			}
 			if r.out.JSON {
-				return r.out.Object(res.GetNode())
+				return r.out.Object(res)
 			}
 			r.showNode(res.GetNode())
 			return nil
@@ -162,7 +162,7 @@ func (r *run) changedNode(n *gestorv1.Node, err error, what string) error {
 		return err
 	}
 	if r.out.JSON {
-		return r.out.Object(n)
+		return r.out.Object(&gestorv1.GetNodeResponse{Node: n})
 	}
 	r.out.Linef("%s %s", n.GetName(), what)
 	return nil

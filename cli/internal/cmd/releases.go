@@ -77,7 +77,7 @@ func (r *run) releasesPinCmd(use, short string, pinned bool) *cobra.Command {
 				return err
 			}
 			if r.out.JSON {
-				return r.out.Object(res.GetRelease())
+				return r.out.Object(res)
 			}
 			r.out.Linef("release %s of %s is %sned", res.GetRelease().GetName(), app, use)
 			return nil

@@ -130,7 +130,7 @@ func (r *run) signedIn(all *client.Contexts, name string, c client.Context, toke
 		return err
 	}
 	if r.out.JSON {
-		return r.out.Object(s)
+		return r.out.Object(&gestorv1.GetSessionResponse{Session: s})
 	}
 	r.out.Linef("signed in to %s as %s (%s), context %s", c.URL, c.Email, roleName(s.GetRole()), name)
 	return nil

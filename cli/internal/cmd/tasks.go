@@ -99,7 +99,7 @@ func (r *run) tasksShowCmd() *cobra.Command {
 
 func (r *run) showTask(t *gestorv1.Task) error {
 	if r.out.JSON {
-		return r.out.Object(t)
+		return r.out.Object(&gestorv1.GetTaskResponse{Task: t})
 	}
 	attempt := ""
 	if t.GetAttempt() > 0 {
@@ -145,7 +145,7 @@ func (r *run) changedTask(t *gestorv1.Task, err error, what string) error {
 		return err
 	}
 	if r.out.JSON {
-		return r.out.Object(t)
+		return r.out.Object(&gestorv1.GetTaskResponse{Task: t})
 	}
 	r.out.Linef("task %s %s", t.GetId(), what)
 	return nil

@@ -82,7 +82,7 @@ func (r *run) headline(app string, d *gestorv1.Deployment) {
 
 func (r *run) showStarted(app string, d *gestorv1.Deployment) error {
 	if r.out.JSON {
-		return r.out.Object(d)
+		return r.out.Object(&gestorv1.GetDeploymentResponse{Deployment: d})
 	}
 	r.out.Linef("started deployment %s of %s", d.GetId(), app)
 	r.out.Notef("watch it with: gestor deployments watch %s", d.GetId())
