@@ -132,6 +132,9 @@ func (s *session) git(ctx context.Context, network bool, args []string) (string,
 			return "", fault.NotFound("there is no repository at %s on this host", s.addr.URL)
 		}
 	}
+	if s.g.o.CAFile != "" {
+		step.ReadOnly = append(step.ReadOnly, s.g.o.CAFile)
+	}
 	exit, err := s.g.o.Sandbox.Run(ctx, step)
 	switch {
 	case err != nil:
