@@ -198,3 +198,21 @@ func story(t testing.TB) []command.Command {
 	}
 	return out
 }
+
+func TestGolden_StoryHoldsEveryOpOfTheContract(t *testing.T) {
+	told := map[string]bool{}
+	for _, c := range story(t) {
+		m, err := command.Encode(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := m.ProtoReflect()
+		told[string(r.WhichOneof(r.Descriptor().Oneofs().ByName("op")).Name())] = true
+	}
+	ops := (&raftv1.Command{}).ProtoReflect().Descriptor().Oneofs().ByName("op").Fields()
+	for i := range ops.Len() {
+		if name := string(ops.Get(i).Name()); !told[name] {
+			t.Errorf("no golden command has the op %s", name)
+		}
+	}
+}
