@@ -125,7 +125,7 @@ nothing else.`,
 			if r.out.JSON {
 				return r.out.Object(res)
 			}
-			r.out.Notef("run this as root on the host that will be %s; it works once, until %s:", args[0], r.out.Ago(res.GetExpiresAt()))
+			r.out.Notef("run this as root on the host that will be %s; it works once and expires %s:", args[0], r.out.Ago(res.GetExpiresAt()))
 			r.out.Linef("%s", res.GetCommand())
 			return nil
 		}),
