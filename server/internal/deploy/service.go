@@ -66,6 +66,10 @@ func (s *Service) step(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	deleting, err := view.AppsDeleting(ctx)
+	if err != nil {
+		return err
+	}
 	var g errgroup.Group
 	g.SetLimit(16)
 	var mu sync.Mutex
@@ -83,8 +87,6 @@ func (s *Service) step(ctx context.Context) error {
 	for _, d := range active {
 		move(string(d.ID), func() error { return s.advance(ctx, view, d) })
 	}
-	deleting, err := view.AppsDeleting(ctx)
-	errs = append(errs, err)
 	for _, app := range deleting {
 		move(app.Slug, func() error { return s.forget(ctx, view, app) })
 	}
