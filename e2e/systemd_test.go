@@ -171,8 +171,9 @@ func (h *systemdHost) install(w *world, name string, port int) {
 	must(h.t, err)
 	must(h.t, os.WriteFile(filepath.Join(h.root, "etc/systemd/system/gestor-agent.service"), unit, 0o644))
 	must(h.t, os.MkdirAll(filepath.Join(h.root, "etc/gestor-agent"), 0o755))
-	config := fmt.Sprintf("http_port = %d\n[policy]\nallow_local_repositories = [%q]\n", port, w.Dir)
-	must(h.t, os.WriteFile(filepath.Join(h.root, "etc/gestor-agent/agent.toml"), []byte(config), 0o600))
+	etc := filepath.Join(h.root, "etc/gestor-agent")
+	must(h.t, os.WriteFile(filepath.Join(etc, "agent.toml"), fmt.Appendf(nil, "http_port = %d\n", port), 0o600))
+	must(h.t, os.WriteFile(filepath.Join(etc, "policy.toml"), fmt.Appendf(nil, "allow_local_repositories = [%q]\n", w.Dir), 0o600))
 	_ = os.Remove(filepath.Join(h.root, "etc/nginx/sites-enabled/default")) // its port may be taken outside
 	h.run("systemctl", "start", "nginx")
 	h.run("systemctl", "daemon-reload")

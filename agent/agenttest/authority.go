@@ -19,6 +19,7 @@ import (
 
 	"github.com/saas-gestor/gestor/proto/fault"
 	agentv1 "github.com/saas-gestor/gestor/proto/gen/gestor/agent/v1"
+	"github.com/saas-gestor/gestor/proto/rpc"
 )
 
 const clusterID = "clu_test"
@@ -66,7 +67,7 @@ func newKey(t testing.TB) *ecdsa.PrivateKey {
 func (a *authority) serverCertificate(t testing.TB) tls.Certificate {
 	t.Helper()
 	key := newKey(t)
-	der, err := a.sign(key.Public(), "server", x509.ExtKeyUsageServerAuth, "server."+clusterID+".gestor.internal")
+	der, err := a.sign(key.Public(), "server", x509.ExtKeyUsageServerAuth, rpc.ServerName(clusterID))
 	if err != nil {
 		t.Fatalf("sign server: %v", err)
 	}

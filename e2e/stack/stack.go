@@ -153,10 +153,12 @@ func writeAgentConfig(path string, s *Stack, a *Agent) error {
 	}
 	// Each agent draws ports for its apps from a range of its own.
 	first := 20000 + (a.HTTPPort%90)*100
+	policy := filepath.Join(filepath.Dir(path), "policy.toml")
 	config := fmt.Sprintf(`data_dir = %q
 deploy_root = %q
 http_port = %d
 runner_dir = %q
+policy_file = %q
 
 [app_ports]
 first = %d
@@ -164,11 +166,10 @@ last = %d
 
 [nginx]
 mode = "managed"
-
-[policy]
-allow_local_repositories = [%q]
-allow_private_addresses = true
-`, a.DataDir, a.DeployRoot, a.HTTPPort, s.Bin, first, first+99, s.Dir)
+`, a.DataDir, a.DeployRoot, a.HTTPPort, s.Bin, policy, first, first+99)
+	if err := os.WriteFile(policy, fmt.Appendf(nil, "allow_local_repositories = [%q]\nallow_private_addresses = true\n", s.Dir), 0o600); err != nil {
+		return err
+	}
 	return os.WriteFile(path, []byte(config), 0o600)
 }
 

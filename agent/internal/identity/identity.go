@@ -22,6 +22,7 @@ import (
 
 	"github.com/saas-gestor/gestor/proto/fault"
 	agentv1 "github.com/saas-gestor/gestor/proto/gen/gestor/agent/v1"
+	"github.com/saas-gestor/gestor/proto/rpc"
 )
 
 const (
@@ -43,7 +44,7 @@ type Identity struct {
 }
 
 // ServerName is the name every server of the cluster has in its certificate, so that addresses may change freely.
-func (i Identity) ServerName() string { return "server." + i.ClusterID + ".gestor.internal" }
+func (i Identity) ServerName() string { return rpc.ServerName(i.ClusterID) }
 
 // Dir is the folder that holds an identity.
 type Dir string

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/saas-gestor/gestor/proto/rpc"
 	"github.com/saas-gestor/gestor/server/internal/pki"
 )
 
@@ -178,7 +179,7 @@ func TestServerLeaf_IsRenewedAfterTwoThirdsWithoutARestart(t *testing.T) {
 	if second == first {
 		t.Fatal("not renewed")
 	}
-	for _, name := range []string{pki.ServerName(cluster), "ctl.example", "192.0.2.7", "localhost", "127.0.0.1"} {
+	for _, name := range []string{rpc.ServerName(cluster), "ctl.example", "192.0.2.7", "localhost", "127.0.0.1"} {
 		_, err := second.Leaf.Verify(x509.VerifyOptions{Roots: root.Pool(), DNSName: name, CurrentTime: now})
 		if err != nil {
 			t.Errorf("name %s: %v", name, err)

@@ -11,27 +11,12 @@ import (
 	"net/url"
 	"sync"
 	"time"
+
+	"github.com/saas-gestor/gestor/proto/rpc"
 )
 
 // ServerLifetime is how long a server's certificate is good for. A new one is made at each start and after two thirds.
 const ServerLifetime = 90 * 24 * time.Hour
-
-// ServerName is the DNS name every server of a cluster answers to, whatever its address: agents and clients ask for
-// it, so addresses may change freely.
-func ServerName(cluster string) string {
-	return "server." + dnsLabel(cluster) + ".gestor.internal"
-}
-
-// dnsLabel makes an id fit for DNS: "clu_ab" becomes "clu-ab".
-func dnsLabel(id string) string {
-	out := []byte(id)
-	for i, c := range out {
-		if c == '_' {
-			out[i] = '-'
-		}
-	}
-	return string(out)
-}
 
 // ServerLeaf is the certificate of this server. Its key lives in memory only. It is safe for concurrent use.
 type ServerLeaf struct {
@@ -57,7 +42,7 @@ type LeafOptions struct {
 // NewServerLeaf makes the first certificate.
 func NewServerLeaf(o LeafOptions) (*ServerLeaf, error) {
 	l := &ServerLeaf{root: o.Root, server: identity(o.Cluster, roleServer, o.Server), now: o.Now}
-	l.names = []string{ServerName(o.Cluster)}
+	l.names = []string{rpc.ServerName(o.Cluster)}
 	for _, host := range append([]string{"localhost", "127.0.0.1", "::1"}, o.Hosts...) {
 		if ip := net.ParseIP(host); ip != nil {
 			l.ips = append(l.ips, ip)
