@@ -74,6 +74,7 @@ func newHost(t *testing.T) *host {
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(processes.Close)
 	h := &host{t: t, web: web, artifacts: map[string][]byte{}, said: &sink{t: t}}
 	h.app = &agentv1.AppRef{Id: "app_1", Slug: "gestor-test", Uid: testUID}
 	h.serving = &agentv1.Serving{Port: int32(freePort(t)), HealthTimeout: durationpb.New(10 * time.Second), Drain: durationpb.New(5 * time.Second)}

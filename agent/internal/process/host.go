@@ -121,3 +121,16 @@ func pick(o Options) Kind {
 	o.Log.Warn("namespaces cannot be used, programs run as plain process groups", "err", err)
 	return Process
 }
+
+// Close removes the cgroups that hold nothing any more. What runs keeps running.
+func (h *Host) Close() {
+	box, ok := h.sandbox.(*initSandbox)
+	if !ok {
+		return
+	}
+	for _, root := range box.groups.roots {
+		for _, part := range []string{"steps", "apps", ""} {
+			_ = os.Remove(filepath.Join(root, part)) // fails as long as something is inside
+		}
+	}
+}

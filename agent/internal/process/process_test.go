@@ -38,16 +38,8 @@ func newHostIn(t *testing.T, dir string, kind Kind) *Host {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { removeGroups(dir) })
+	t.Cleanup(h.Close)
 	return h
-}
-
-func removeGroups(dir string) {
-	for _, root := range newGroups(dir, 0, discardLog()).roots {
-		for _, part := range []string{"steps", "apps", ""} {
-			_ = os.Remove(filepath.Join(root, part))
-		}
-	}
 }
 
 // openDir is a directory every user can enter.

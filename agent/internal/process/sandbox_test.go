@@ -240,7 +240,6 @@ func TestRun_LeavesNothingWhenTheAgentIsKilled(t *testing.T) {
 	for _, kind := range []Kind{Namespaces, Process} {
 		t.Run(string(kind), func(t *testing.T) {
 			dir := openDir(t)
-			t.Cleanup(func() { removeGroups(filepath.Join(dir, "state")) })
 			work := filepath.Join(dir, "work")
 			if err := os.Mkdir(work, 0o777); err != nil {
 				t.Fatal(err)
@@ -276,7 +275,7 @@ func BenchmarkRun(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	b.Cleanup(func() { removeGroups(dir) })
+	b.Cleanup(h.Close)
 	for b.Loop() {
 		exit, err := h.Sandbox().Run(b.Context(), Step{Name: "bench", Argv: []string{"/bin/true"}, Dir: "/", UID: testUID, GID: testUID})
 		if err != nil || !exit.OK() {

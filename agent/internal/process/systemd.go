@@ -142,7 +142,11 @@ func (b *systemdSandbox) arguments(s Step, unit, envFile string) []string {
 	if s.Command != "" {
 		argv = []string{"/bin/sh", "-c", s.Command}
 	}
-	return append(append(args, "--"), argv...)
+	args = append(args, "--")
+	for _, a := range argv {
+		args = append(args, strings.ReplaceAll(a, "$", "$$")) // the service manager replaces variables in arguments
+	}
+	return args
 }
 
 // view is what a unit sees of the file system.
