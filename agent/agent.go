@@ -24,6 +24,7 @@ import (
 	"github.com/saas-gestor/gestor/agent/internal/process"
 	"github.com/saas-gestor/gestor/agent/internal/session"
 	"github.com/saas-gestor/gestor/agent/internal/task"
+	"github.com/saas-gestor/gestor/plugins/runner/client"
 	"github.com/saas-gestor/gestor/proto/fault"
 )
 
@@ -47,6 +48,8 @@ type Agent struct {
 	tasks   *task.Manager
 	session *session.Session
 	host    *process.Host
+	runners *client.Pool
+	web     *web
 }
 
 // New opens everything an agent needs on the host; it needs no server for that. Close or Run must follow. A host that
@@ -136,7 +139,7 @@ func supervisorName(kind process.Kind) string {
 func (a *Agent) Run(ctx context.Context) error {
 	defer a.Close()
 	group, ctx := errgroup.WithContext(ctx)
-	for _, part := range []func(context.Context) error{a.tasks.Run, a.session.Run, a.keeper.Run, a.keepHost, a.watchdog} {
+	for _, part := range []func(context.Context) error{a.tasks.Run, a.session.Run, a.keeper.Run, a.keepHost, a.resume, a.watchdog} {
 		group.Go(func() error { return part(ctx) })
 	}
 	a.notify("READY=1")
@@ -167,6 +170,9 @@ func (a *Agent) Connected() bool { return a.session.Connected() }
 
 // Close releases what New opened. It is for agents that are not run, and harmless otherwise.
 func (a *Agent) Close() {
+	if a.runners != nil {
+		a.runners.Close()
+	}
 	if a.logs != nil {
 		a.logs.Close()
 	}
