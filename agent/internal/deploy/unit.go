@@ -100,7 +100,7 @@ func (p *program) unit() process.Unit {
 	return process.Unit{
 		Name: unitName(p.app, p.name), Command: p.spec.Command, Dir: p.dir.ReleasePath(p.name),
 		Env: p.env(), EnvFile: p.dir.EnvFile(p.name), UID: p.app.GetUid(), GID: p.app.GetUid(),
-		Writable: writable(p.dir, p.spec.Shared), ReadOnly: []string{p.dir.Path()}, Hidden: []string{p.d.o.Root},
+		Writable: writable(p.dir, p.spec.Shared), ReadOnly: p.readable(), Hidden: []string{p.d.o.Root},
 		Limits:  process.Limits{MemoryBytes: p.spec.Memory, CPUs: p.spec.CPUs, Processes: p.spec.Processes},
 		LogFile: p.dir.LogPath(), Grace: 30 * time.Second,
 	}
@@ -122,6 +122,16 @@ func baseEnv(dir *release.Dir, app *agentv1.AppRef, name string, spec savedSpec)
 		"PATH": filepath.Join(dir.ReleasePath(name), "node_modules/.bin") + ":" + path, "HOME": dir.SharedPath(), "LANG": "C.UTF-8",
 		"NODE_ENV": "production", "GESTOR_APP": app.GetSlug(), "GESTOR_RELEASE": name, "GESTOR_COMMIT": spec.Commit,
 	}
+}
+
+// readable are the paths that must stay visible: the app's directory, and an interpreter the agent keeps among its own
+// files.
+func (p *program) readable() []string {
+	paths := []string{p.dir.Path()}
+	if dir := p.spec.BinDir; dir != "" && !strings.HasPrefix(dir, "/usr/") {
+		paths = append(paths, filepath.Dir(dir))
+	}
+	return paths
 }
 
 // writable are the paths an app may write to: its part of shared.
@@ -151,7 +161,7 @@ func (p *program) hook(ctx context.Context, t task.Task, out task.Sink, name, co
 	exit, err := p.d.o.Sandbox.Run(ctx, process.Step{
 		Name: t.Spec.GetId() + "-" + name, Command: command, Dir: p.dir.ReleasePath(p.name), Env: vars,
 		UID: p.app.GetUid(), GID: p.app.GetUid(), Writable: writable(p.dir, p.spec.Shared),
-		ReadOnly: []string{p.dir.Path()}, Hidden: []string{p.d.o.Root}, Network: true,
+		ReadOnly: p.readable(), Hidden: []string{p.d.o.Root}, Network: true,
 		Limits: process.Limits{MemoryBytes: p.spec.Memory, CPUs: p.spec.CPUs, Processes: p.spec.Processes, Time: 15 * time.Minute},
 		Stdout: out.Stdout(), Stderr: out.Stderr(),
 	})
