@@ -279,8 +279,10 @@ func TestAgent_FailsWhatItCannotOrMustNotDo(t *testing.T) {
 		t.Errorf("facts tell of %v", hello.GetFacts().GetForbiddenKinds())
 	}
 	for i, c := range []struct{ kind, want string }{
-		{"future", "too old for tasks of kind \"future\""}, {"build", "policy of this host forbids build"},
-		{"panic", "the agent broke"}, {"late", "time is up"},
+		{"future", "too old for tasks of kind \"future\""},
+		{"build", "policy of this host forbids build"},
+		{"panic", "the agent broke"},
+		{"late", "time is up"},
 	} {
 		x := spec("tsk_"+c.kind, uint64(i+1), "task/"+c.kind)
 		x.Kind = c.kind
