@@ -56,7 +56,8 @@ func (g *gate) admit(ctx context.Context, procedure string, header http.Header) 
 		return auth.Caller{}, err
 	}
 	caller, why := g.authenticate(ctx, header)
-	if why != nil && (access.GetPermission() != gestorv1.Permission_PERMISSION_PUBLIC || fault.KindOf(why) != fault.KindUnauthenticated) {
+	public := access.GetPermission() == gestorv1.Permission_PERMISSION_PUBLIC
+	if why != nil && (!public || fault.KindOf(why) == fault.KindInternal) { // an old token must not keep people from signing in
 		return auth.Caller{}, why
 	}
 	if err := allowed(caller, procedure, access.GetPermission()); err != nil {
