@@ -2,8 +2,11 @@ package rpc
 
 import (
 	"context"
+	"errors"
 
 	"connectrpc.com/connect"
+
+	"github.com/saas-gestor/gestor/proto/fault"
 )
 
 // ServerFaults encodes the errors of handlers. reference returns the request's reference from its context; report is
@@ -41,6 +44,9 @@ func (i *serverFaults) WrapStreamingClient(next connect.StreamingClientFunc) con
 }
 
 func (i *serverFaults) encode(ctx context.Context, procedure string, err error) error {
+	if cause := context.Cause(ctx); errors.Is(err, context.Canceled) && fault.KindOf(cause) != fault.KindInternal {
+		err = cause // the server ended the request, and says why
+	}
 	ce, whole := Encode(err, i.reference(ctx))
 	if !whole {
 		i.report(ctx, procedure, err)
