@@ -80,6 +80,9 @@ func start(t *testing.T, agents int) *world {
 			printLogs(t, dir)
 		}
 		s.Close()
+		if err := s.RemoveUsers(context.Background()); err != nil { // the test's own context has ended
+			t.Error(err)
+		}
 		if err := os.RemoveAll(dir); err != nil {
 			t.Error(err)
 		}

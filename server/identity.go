@@ -13,6 +13,7 @@ import (
 
 	"github.com/saas-gestor/gestor/proto/fault"
 	"github.com/saas-gestor/gestor/server/internal/command"
+	"github.com/saas-gestor/gestor/server/internal/config"
 	"github.com/saas-gestor/gestor/server/internal/engine"
 	"github.com/saas-gestor/gestor/server/internal/gestor"
 	"github.com/saas-gestor/gestor/server/internal/pki"
@@ -42,11 +43,11 @@ type identity struct {
 func (id identity) pin() string { return hex.EncodeToString(id.serverRoot.Pin()) }
 
 // openIdentity reads the installation's identity out of the state; on the very first start it makes it.
-func openIdentity(ctx context.Context, e *engine.Engine, ring *secret.Ring, dir, server string) (identity, error) {
-	view := e.View(gestor.SystemScope())
+func openIdentity(ctx context.Context, e *engine.Engine, ring *secret.Ring, c config.Config, server string) (identity, error) {
+	dir, view := c.DataDir, e.View(gestor.SystemScope())
 	cluster, err := view.Cluster(ctx)
 	if errors.Is(err, fault.KindNotFound) {
-		if err := initCluster(ctx, e, ring, dir); err != nil {
+		if err := initCluster(ctx, e, ring, c); err != nil {
 			return identity{}, fmt.Errorf("make the installation's identity: %w", err)
 		}
 		cluster, err = view.Cluster(ctx)
@@ -77,9 +78,9 @@ func openRoot(ring *secret.Ring, certificate, sealed []byte, place string) (*pki
 
 // initCluster makes the roots and the setup secret. The secret's file is written first: were the order the other way
 // round, a crash in between would leave an installation nobody can claim.
-func initCluster(ctx context.Context, e *engine.Engine, ring *secret.Ring, dir string) error {
+func initCluster(ctx context.Context, e *engine.Engine, ring *secret.Ring, c config.Config) error {
 	now := time.Now()
-	cluster := gestor.Cluster{ID: gestor.NewID[gestor.ClusterID]("clu")}
+	cluster := gestor.Cluster{ID: gestor.NewID[gestor.ClusterID]("clu"), FirstUID: c.FirstUID}
 	var err error
 	if cluster.ServerRoot, cluster.ServerRootKey, err = makeRoot(ring, cluster.ID, "server", serverRootPlace, now); err != nil {
 		return err
@@ -88,7 +89,7 @@ func initCluster(ctx context.Context, e *engine.Engine, ring *secret.Ring, dir s
 		return err
 	}
 	setup := "gsu_" + strings.ToLower(rand.Text())
-	if err := writeFile(filepath.Join(dir, setupSecretFile), setup+"\n"); err != nil {
+	if err := writeFile(filepath.Join(c.DataDir, setupSecretFile), setup+"\n"); err != nil {
 		return err
 	}
 	cluster.SetupHash = pki.HashSecret(setup)

@@ -86,7 +86,7 @@ func (s *Server) open(ctx context.Context) error {
 	if err := s.engine.Ready(ctx); err != nil {
 		return fmt.Errorf("wait for the state: %w", err)
 	}
-	if s.id, err = openIdentity(ctx, s.engine, s.ring, dir, serverID); err != nil {
+	if s.id, err = openIdentity(ctx, s.engine, s.ring, s.options.Config, serverID); err != nil {
 		return err
 	}
 	if s.parts, err = wire(s); err != nil {

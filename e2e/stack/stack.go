@@ -46,6 +46,7 @@ type Agent struct {
 type settled struct {
 	Port      int   `json:"port"`
 	HTTPPorts []int `json:"http_ports"`
+	FirstUID  int   `json:"first_uid"`
 }
 
 // Open starts the server, claims it if it is new, starts the agents, joining those that are new, and returns once
@@ -67,9 +68,14 @@ func Open(ctx context.Context, o Options) (*Stack, error) {
 func (s *Stack) open(ctx context.Context, ports settled) error {
 	address := strings.TrimPrefix(s.URL, "https://")
 	data := filepath.Join(s.Dir, "server")
+	config := filepath.Join(s.Dir, "server.toml")
+	if err := os.WriteFile(config, fmt.Appendf(nil, "data_dir = %q\nlisten = %q\npublic_urls = [%q]\nfirst_uid = %d\n",
+		data, address, s.URL, ports.FirstUID), 0o600); err != nil {
+		return err
+	}
 	s.Server = &Process{
 		Name: "gestor-server", Log: filepath.Join(s.Dir, "server.log"), path: filepath.Join(s.Bin, "gestor-server"),
-		args: []string{"run", "--data-dir", data, "--listen", address, "--public-url", s.URL},
+		args: []string{"run", "--config", config},
 	}
 	if err := s.Server.Start(); err != nil {
 		return err
@@ -137,7 +143,7 @@ func (s *Stack) openAgent(ctx context.Context, name string, port int) (*Agent, e
 		Name: name, Log: filepath.Join(dir, "agent.log"), path: filepath.Join(s.Bin, "gestor-agent"),
 		args: []string{"run", "--config", config},
 	}
-	if _, err := os.Stat(filepath.Join(a.DataDir, "identity.json")); errors.Is(err, os.ErrNotExist) {
+	if _, err := os.Stat(filepath.Join(a.DataDir, "identity", "identity.json")); errors.Is(err, os.ErrNotExist) {
 		if err := s.join(ctx, name, config); err != nil {
 			return nil, err
 		}
@@ -310,6 +316,9 @@ func settle(ctx context.Context, o Options) (settled, error) {
 	}
 	ports = settled{Port: o.Port, HTTPPorts: o.HTTPPorts}
 	var err error
+	if ports.FirstUID, err = freeUIDs(); err != nil {
+		return ports, err
+	}
 	if ports.Port == 0 {
 		if ports.Port, err = FreePort(ctx); err != nil {
 			return ports, err

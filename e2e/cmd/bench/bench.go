@@ -43,6 +43,7 @@ func newBench(ctx context.Context, bin, scripts string, rounds int) (*bench, err
 
 func (b *bench) close() {
 	b.stack.Close()
+	_ = b.stack.RemoveUsers(context.Background()) // also after an interrupt
 	_ = os.RemoveAll(b.dir)
 }
 

@@ -19,6 +19,7 @@ func (op InitCluster) encode(m *raftv1.Command) error {
 		ServerRootKey: c.ServerRootKey,
 		AgentRoot:     c.AgentRoot,
 		AgentRootKey:  c.AgentRootKey,
+		FirstUid:      c.FirstUID,
 	}}
 	return nil
 }
@@ -31,6 +32,7 @@ func decodeInitCluster(m *raftv1.InitCluster) InitCluster {
 		ServerRootKey: m.GetServerRootKey(),
 		AgentRoot:     m.GetAgentRoot(),
 		AgentRootKey:  m.GetAgentRootKey(),
+		FirstUID:      m.GetFirstUid(),
 	}}
 }
 

@@ -17,6 +17,8 @@ import (
 
 	"github.com/pelletier/go-toml/v2"
 	"github.com/spf13/pflag"
+
+	"github.com/saas-gestor/gestor/server/internal/gestor"
 )
 
 // DefaultPath is where the file is looked for when nothing else is said. It need not exist.
@@ -29,11 +31,12 @@ type Config struct {
 	PublicURLs []string `toml:"public_urls"` // where people and agents reach it, the first for new agents
 	LogLevel   string   `toml:"log_level"`   // "debug", "info", "warn", "error"
 	LogFormat  string   `toml:"log_format"`  // "text" or "json"
+	FirstUID   uint32   `toml:"first_uid"`   // of the first app's system user on all nodes; decided at the first start for good
 }
 
 // Default is a server on one machine, reached under its host name.
 func Default() Config {
-	return Config{DataDir: "/opt/saas-gestor/data", Listen: ":8443", LogLevel: "info", LogFormat: "text"}
+	return Config{DataDir: "/opt/saas-gestor/data", Listen: ":8443", LogLevel: "info", LogFormat: "text", FirstUID: gestor.DefaultFirstUID}
 }
 
 // setting is a value that may come from a flag or the environment.
@@ -132,6 +135,9 @@ func (c Config) Check() error {
 	}
 	if _, _, err := net.SplitHostPort(c.Listen); err != nil {
 		return fmt.Errorf("listen %q is not host:port: write :8443 or 192.0.2.7:8443", c.Listen)
+	}
+	if c.FirstUID < 1000 || c.FirstUID > 1<<30 {
+		return fmt.Errorf("first_uid %d is not from 1000 to %d: leave it out, or choose a range that nothing else uses on any node", c.FirstUID, 1<<30)
 	}
 	for _, raw := range c.PublicURLs {
 		if err := checkURL(raw); err != nil {

@@ -17,7 +17,10 @@ func (c *change) initCluster(op command.InitCluster) error {
 	}
 	cluster := op.Cluster
 	cluster.Claimed = false
-	return c.PutCluster(c.ctx, cluster)
+	if cluster.FirstUID == 0 {
+		cluster.FirstUID = gestor.DefaultFirstUID
+	}
+	return errors.Join(c.PutCluster(c.ctx, cluster), c.SetNextUID(c.ctx, cluster.FirstUID))
 }
 
 func (c *change) claim(op command.Claim) error {

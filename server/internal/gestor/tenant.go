@@ -11,6 +11,9 @@ type Tenant struct {
 	CreatedAt time.Time
 }
 
+// DefaultFirstUID is above the uids distributions give to people and services, and below those of containers.
+const DefaultFirstUID = 70000
+
 // Cluster is the identity of the installation.
 type Cluster struct {
 	ID            ClusterID
@@ -20,4 +23,5 @@ type Cluster struct {
 	ServerRootKey []byte // its key, sealed
 	AgentRoot     []byte // certificate that signs agents, DER
 	AgentRootKey  []byte // its key, sealed
+	FirstUID      uint32 // of the first app's system user; later apps count up from it
 }

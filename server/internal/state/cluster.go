@@ -22,6 +22,7 @@ var clusters = newTable(Cluster, "cluster", []string{"id"}, func(c *clusterRow) 
 		{"server_root_key", &c.ServerRootKey},
 		{"agent_root", &c.AgentRoot},
 		{"agent_root_key", &c.AgentRootKey},
+		{"first_uid", &c.FirstUID},
 		{"revision", &c.revision},
 	}
 })
@@ -38,6 +39,16 @@ func (v *View) Cluster(ctx context.Context) (gestor.Cluster, error) {
 // PutCluster writes the identity.
 func (x *Txn) PutCluster(ctx context.Context, c gestor.Cluster) error {
 	return clusters.save(ctx, x, &clusterRow{c, x.Revision})
+}
+
+const setNextUID = `
+UPDATE meta
+SET next_uid = ?
+WHERE id = 1`
+
+// SetNextUID says where TakeUID begins.
+func (x *Txn) SetNextUID(ctx context.Context, uid uint32) error {
+	return x.exec(ctx, setNextUID, uid)
 }
 
 const takeNumber = `

@@ -6,7 +6,7 @@
 CREATE TABLE meta (
   id       INTEGER PRIMARY KEY CHECK (id = 1),
   applied  INTEGER NOT NULL DEFAULT 0,  -- the last Raft index that is in here
-  next_uid INTEGER NOT NULL DEFAULT 70000,
+  next_uid INTEGER NOT NULL DEFAULT 0, -- of the next app's system user; set by the first command
   next_seq INTEGER NOT NULL DEFAULT 1
 ) STRICT;
 INSERT INTO meta (id) VALUES (1);
@@ -19,6 +19,7 @@ CREATE TABLE cluster (
   server_root_key BLOB NOT NULL,
   agent_root      BLOB NOT NULL,
   agent_root_key  BLOB NOT NULL,
+  first_uid       INTEGER NOT NULL,
   revision        INTEGER NOT NULL
 ) STRICT;
 

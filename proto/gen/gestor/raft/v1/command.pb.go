@@ -784,7 +784,9 @@ type InitCluster struct {
 	// The root that signs agents, DER.
 	AgentRoot []byte `protobuf:"bytes,5,opt,name=agent_root,json=agentRoot,proto3" json:"agent_root,omitempty"`
 	// Its key, sealed.
-	AgentRootKey  []byte `protobuf:"bytes,6,opt,name=agent_root_key,json=agentRootKey,proto3" json:"agent_root_key,omitempty"`
+	AgentRootKey []byte `protobuf:"bytes,6,opt,name=agent_root_key,json=agentRootKey,proto3" json:"agent_root_key,omitempty"`
+	// The uid of the first app's system user; later apps count up from it. 0 means 70000.
+	FirstUid      uint32 `protobuf:"varint,7,opt,name=first_uid,json=firstUid,proto3" json:"first_uid,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -859,6 +861,13 @@ func (x *InitCluster) GetAgentRootKey() []byte {
 		return x.AgentRootKey
 	}
 	return nil
+}
+
+func (x *InitCluster) GetFirstUid() uint32 {
+	if x != nil {
+		return x.FirstUid
+	}
+	return 0
 }
 
 // Claim makes the first tenant and user.
@@ -2986,7 +2995,7 @@ const file_gestor_raft_v1_command_proto_rawDesc = "" +
 	"\aaddress\x18\x06 \x01(\tR\aaddress\x12\x1d\n" +
 	"\n" +
 	"user_agent\x18\a \x01(\tR\tuserAgent\x12\x16\n" +
-	"\x06action\x18\b \x01(\tR\x06action\"\xd9\x01\n" +
+	"\x06action\x18\b \x01(\tR\x06action\"\xf6\x01\n" +
 	"\vInitCluster\x12\x1d\n" +
 	"\n" +
 	"cluster_id\x18\x01 \x01(\tR\tclusterId\x12\x1d\n" +
@@ -2997,7 +3006,8 @@ const file_gestor_raft_v1_command_proto_rawDesc = "" +
 	"\x0fserver_root_key\x18\x04 \x01(\fR\rserverRootKey\x12\x1d\n" +
 	"\n" +
 	"agent_root\x18\x05 \x01(\fR\tagentRoot\x12$\n" +
-	"\x0eagent_root_key\x18\x06 \x01(\fR\fagentRootKey\"\xb8\x01\n" +
+	"\x0eagent_root_key\x18\x06 \x01(\fR\fagentRootKey\x12\x1b\n" +
+	"\tfirst_uid\x18\a \x01(\rR\bfirstUid\"\xb8\x01\n" +
 	"\x05Claim\x12\x1d\n" +
 	"\n" +
 	"setup_hash\x18\x01 \x01(\fR\tsetupHash\x12\x1b\n" +
