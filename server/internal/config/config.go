@@ -31,7 +31,7 @@ type Config struct {
 	PublicURLs []string `toml:"public_urls"` // where people and agents reach it, the first for new agents
 	LogLevel   string   `toml:"log_level"`   // "debug", "info", "warn", "error"
 	LogFormat  string   `toml:"log_format"`  // "text" or "json"
-	FirstUID   uint32   `toml:"first_uid"`   // of the first app's system user on all nodes; decided at the first start for good
+	FirstUID   uint32   `toml:"first_uid"`   // of the first app's system user on all nodes; 0 means 70000; decided at the first start for good
 }
 
 // Default is a server on one machine, reached under its host name.
@@ -136,7 +136,7 @@ func (c Config) Check() error {
 	if _, _, err := net.SplitHostPort(c.Listen); err != nil {
 		return fmt.Errorf("listen %q is not host:port: write :8443 or 192.0.2.7:8443", c.Listen)
 	}
-	if c.FirstUID < 1000 || c.FirstUID > 1<<30 {
+	if c.FirstUID != 0 && c.FirstUID < 1000 || c.FirstUID > 1<<30 {
 		return fmt.Errorf("first_uid %d is not from 1000 to %d: leave it out, or choose a range that nothing else uses on any node", c.FirstUID, 1<<30)
 	}
 	for _, raw := range c.PublicURLs {
