@@ -61,16 +61,16 @@ func (f *settingsFlags) source() {
 
 func (f *settingsFlags) running() {
 	f.string("environment", "development, staging or production")
-	f.list("domain", "a host name it answers to; may be repeated, the first is the canonical one")
+	f.list("domain", "a host name it answers to; may be repeated, or separated by commas, the first is the canonical one")
 	f.number("port", "the port the web server listens on for it")
-	f.list("node", "a node it runs on; may be repeated")
+	f.list("node", "a node it runs on; may be repeated, or separated by commas")
 	f.string("start-command", "starts the program")
 	f.string("health-path", "the path asked before and after a switch")
 	f.span("health-timeout", "how long a new release may take to become healthy")
 	f.span("watch", "how long a switched release is watched before it counts as good")
 	f.span("drain", "how long requests under way may take to end on the old release")
 	f.number("keep", "releases kept besides the live, last good and pinned ones")
-	f.list("shared", "a path in the release that links into the shared directory; may be repeated")
+	f.list("shared", "a path in the release that links into the shared directory; may be repeated, or separated by commas")
 	f.string("pre-switch", "runs in the new release before the switch, on each node")
 	f.string("post-switch", "runs in the live release after the switch, on each node")
 }
@@ -82,7 +82,7 @@ func (f *settingsFlags) limits(prefix, of string) {
 }
 
 func (f *settingsFlags) string(name, help string) { f.text[name] = f.fs.String(name, "", help) }
-func (f *settingsFlags) list(name, help string)   { f.lists[name] = f.fs.StringSlice(name, nil, help) }
+func (f *settingsFlags) list(name, help string)   { f.lists[name] = f.fs.StringArray(name, nil, help) }
 func (f *settingsFlags) bool(name, help string)   { f.bools[name] = f.fs.Bool(name, false, help) }
 func (f *settingsFlags) number(name, help string) { f.numbers[name] = f.fs.Int32(name, 0, help) }
 func (f *settingsFlags) span(name, help string) {
@@ -101,6 +101,20 @@ func (f *settingsFlags) changed() []string {
 }
 
 func (f *settingsFlags) any() bool { return len(f.changed()) > 0 }
+
+// items splits values at their commas and leaves out empty ones. It is no CSV: everything else in a value, a line end
+// say, goes to the server, which refuses what it cannot take.
+func items(values []string) []string {
+	var out []string
+	for _, v := range values {
+		for item := range strings.SplitSeq(v, ",") {
+			if item != "" {
+				out = append(out, item)
+			}
+		}
+	}
+	return out
+}
 
 func (f *settingsFlags) owns(name string) bool {
 	_, text := f.text[name]
@@ -180,11 +194,11 @@ func (f *settingsFlags) applyPlain(s *gestorv1.AppSettings, name string) {
 	}
 	switch name {
 	case "domain":
-		s.Domains = *f.lists[name]
+		s.Domains = items(*f.lists[name])
 	case "node":
-		s.Nodes = *f.lists[name]
+		s.Nodes = items(*f.lists[name])
 	case "shared":
-		s.Shared = *f.lists[name]
+		s.Shared = items(*f.lists[name])
 	case "port":
 		s.Port = *f.numbers[name]
 	case "keep":

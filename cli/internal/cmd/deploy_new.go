@@ -27,8 +27,8 @@ func (o *newAppOptions) flags(c *cobra.Command, r *run) {
 	f := c.Flags()
 	f.StringVar(&o.slug, "slug", "", "a new app's name (default: the repository's)")
 	f.StringVar(&o.root, "root", "", "a new app's folder inside the repository")
-	f.StringSliceVar(&o.nodes, "node", nil, "a node a new app runs on; may be repeated")
-	f.StringSliceVar(&o.domains, "domain", nil, "a host name a new app answers to; may be repeated")
+	f.StringArrayVar(&o.nodes, "node", nil, "a node a new app runs on; may be repeated")
+	f.StringArrayVar(&o.domains, "domain", nil, "a host name a new app answers to; may be repeated")
 	f.Int32Var(&o.port, "port", 0, "the port the web server listens on for a new app")
 	_ = c.RegisterFlagCompletionFunc("node", r.completeNodes)
 }

@@ -84,11 +84,23 @@ func (v *plain) node(d *gestorv1.Deployment, n *gestorv1.DeploymentNode) {
 		v.nodes = map[string]string{}
 	}
 	key := n.GetTaskKind() + n.GetTaskState() + n.GetError()
-	if v.nodes[n.GetNodeId()] == key || key == "" {
+	if v.nodes[n.GetNodeId()] == key || key == "" || passing(n) {
 		return
 	}
 	v.nodes[n.GetNodeId()] = key
 	v.say(since(v.p, d), "  "+n.GetNodeName()+"  "+nodeLine(n))
+}
+
+// passing reports whether a node is in a state that lasts milliseconds: given a task, or about to be, with nothing to
+// wait for. Printing those would bury what matters.
+func passing(n *gestorv1.DeploymentNode) bool {
+	switch n.GetTaskState() {
+	case "queued", "leased":
+		return n.GetDetail() == ""
+	case "running":
+		return n.GetTaskKind() != "prepare"
+	}
+	return false
 }
 
 func (v *plain) say(at time.Duration, text string) {
