@@ -161,6 +161,9 @@ func (s *DeploymentService) WatchDeployment(ctx context.Context, req *gestorv1.W
 	if err != nil {
 		return err
 	}
+	if err := open(stream); err != nil {
+		return err
+	}
 	sent := req.GetAfterRevision()
 	return follow(ctx, s.deps.Engine, func() (bool, error) {
 		d, err := r.deployment(ctx, gestor.DeploymentID(req.GetId()))

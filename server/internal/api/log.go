@@ -51,6 +51,9 @@ func (s *LogService) TailTaskLog(ctx context.Context, req *gestorv1.TailTaskLogR
 	if err != nil {
 		return err
 	}
+	if err := open(stream); err != nil {
+		return err
+	}
 	options := history.TailOptions{After: req.GetAfterSeq(), Last: int(req.GetLast()), Follow: req.GetFollow()}
 	if options.Follow {
 		ended, stop := r.endOf(ctx, t.ID)
@@ -98,6 +101,9 @@ func (s *LogService) TailAppLog(ctx context.Context, req *gestorv1.TailAppLogReq
 	}
 	nodes, err := r.tailNodes(ctx, app, req.GetNode())
 	if err != nil {
+		return err
+	}
+	if err := open(stream); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithCancel(ctx)

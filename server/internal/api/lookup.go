@@ -7,6 +7,8 @@ import (
 	"strings"
 	"time"
 
+	"connectrpc.com/connect"
+
 	"github.com/saas-gestor/gestor/proto/fault"
 	gestorv1 "github.com/saas-gestor/gestor/proto/gen/gestor/v1"
 	"github.com/saas-gestor/gestor/server/internal/auth"
@@ -129,6 +131,9 @@ func pageIn(p *gestorv1.PageRequest) gestor.Page {
 }
 
 func pageOut(next string) *gestorv1.PageResponse { return &gestorv1.PageResponse{NextToken: next} }
+
+// open sends the headers of a stream. Without that a caller who waits for news sits in the call itself until there is some.
+func open[T any](stream *connect.ServerStream[T]) error { return stream.Send(nil) }
 
 // follow calls send at once and after every change of the tables, until it says that it is done. Changes that come
 // while it sends are one more call.

@@ -168,6 +168,9 @@ func (s *NodeService) WatchNodes(ctx context.Context, req *gestorv1.WatchNodesRe
 	if err != nil {
 		return err
 	}
+	if err := open(stream); err != nil {
+		return err
+	}
 	w := nodeWatch{revision: req.GetAfterRevision(), first: true}
 	return follow(ctx, s.deps.Engine, func() (bool, error) {
 		nodes, err := r.view.AllNodes(ctx)

@@ -132,6 +132,9 @@ func (s *TaskService) WatchTask(ctx context.Context, req *gestorv1.WatchTaskRequ
 	if err != nil {
 		return err
 	}
+	if err := open(stream); err != nil {
+		return err
+	}
 	sent := req.GetAfterRevision()
 	return follow(ctx, s.deps.Engine, func() (bool, error) {
 		t, err := r.task(ctx, req.GetId())
