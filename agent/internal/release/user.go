@@ -5,11 +5,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"os/exec"
 	"os/user"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"github.com/saas-gestor/gestor/proto/fault"
 )
@@ -22,6 +24,11 @@ func EnsureUser(ctx context.Context, deployRoot string, app App) error {
 	if !validSlug.MatchString(app.Slug) || app.UID < 1000 {
 		return fault.Invalid("app", "app %q cannot have a user with uid %d", app.Slug, app.UID)
 	}
+	unlock, err := lockUsers()
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	name, id := UserName(app.Slug), strconv.FormatUint(uint64(app.UID), 10)
 	if err := ensureGroup(ctx, name, id); err != nil {
 		return err
@@ -40,6 +47,21 @@ func EnsureUser(ctx context.Context, deployRoot string, app App) error {
 	}
 	return command(ctx, "useradd", "--uid", id, "--gid", id, "--no-create-home", "--no-log-init",
 		"--home-dir", filepath.Join(deployRoot, app.Slug), "--shell", "/usr/sbin/nologin", "--comment", "Gestor app "+app.Slug, name)
+}
+
+// usersLock keeps two agents of one host, which a laptop may have, from making the same user at the same moment.
+const usersLock = "/run/gestor-users.lock"
+
+// lockUsers waits for the lock, which is held for milliseconds; the function it returns gives it back.
+func lockUsers() (func(), error) {
+	f, err := os.OpenFile(usersLock, os.O_CREATE|os.O_RDWR|syscall.O_NOFOLLOW, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("lock the host's users: %w", err)
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX); err != nil {
+		return nil, errors.Join(fmt.Errorf("lock the host's users: %w", err), f.Close())
+	}
+	return func() { _ = f.Close() }, nil
 }
 
 func ensureGroup(ctx context.Context, name, id string) error {
