@@ -403,3 +403,17 @@ func TestAgent_MovesBlobsOverBrokenConnections(t *testing.T) {
 		t.Errorf("get of nothing: %v", err)
 	}
 }
+
+func TestAgent_ComesBackWithAnExpiredCertificate(t *testing.T) {
+	s := agenttest.New(t)
+	s.CertificateLife(-time.Minute) // as after a long holiday
+	h := newHost(t, s)
+	s.CertificateLife(time.Hour)
+	s.LoseNextRenewal()
+	h.start()
+	s.WaitSessions(1)
+	i, _, err := agent.IdentityDir(h.config.Config).Load()
+	if err != nil || i.Generation != 2 || !i.NotAfter.After(time.Now()) {
+		t.Errorf("generation %d, good until %s, %v", i.Generation, i.NotAfter, err)
+	}
+}

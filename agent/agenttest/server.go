@@ -44,7 +44,10 @@ type Server struct {
 	logs     map[string]*taskLog
 	blobs    map[string][]byte
 	tokens   map[string]*joinToken
+	renewals map[uint64]string // the signing request that followed a generation
 	breakGet bool
+
+	loseRenewal bool
 }
 
 type taskLog struct {
@@ -67,7 +70,7 @@ func New(t testing.TB) *Server {
 		started: map[string]int{}, progress: map[string][]*agentv1.TaskProgress{},
 		finished: map[string]*agentv1.TaskFinished{}, reports: map[string]int{}, held: map[string]*agentv1.Assignment{},
 		tails: map[string]*agentv1.TailEnded{}, logs: map[string]*taskLog{}, blobs: map[string][]byte{},
-		tokens: map[string]*joinToken{},
+		tokens: map[string]*joinToken{}, renewals: map[uint64]string{},
 	}
 	s.listen("127.0.0.1:0")
 	t.Cleanup(s.Stop)
@@ -90,7 +93,8 @@ func (s *Server) listen(address string) {
 	mux := http.NewServeMux()
 	faults := connect.WithInterceptors(rpc.ServerFaults(func(context.Context) string { return "test" },
 		func(_ context.Context, procedure string, err error) { s.t.Logf("%s: %v", procedure, err) }))
-	mux.Handle(agentv1connect.NewAgentServiceHandler(agentService{s}, faults))
+	path, sessions := agentv1connect.NewAgentServiceHandler(agentService{s}, faults)
+	mux.Handle(path, s.verified(sessions))
 	mux.Handle(agentv1connect.NewEnrollmentServiceHandler(enrollmentService{s}, faults))
 	server := &http.Server{
 		Handler: mux, ReadHeaderTimeout: 5 * time.Second,

@@ -86,3 +86,77 @@ func TestJoin_RefusesBadTokensAndServers(t *testing.T) {
 		}
 	}
 }
+
+func keeper(t *testing.T, dir identity.Dir) *identity.Keeper {
+	t.Helper()
+	k, err := identity.Open(identity.KeeperOptions{Dir: dir, Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return k
+}
+
+func TestRenew_AsksForTheSameAgainAfterALostAnswerAndACrash(t *testing.T) {
+	s := agenttest.New(t)
+	dir := identity.Dir(t.TempDir())
+	if _, err := join(t, dir, s, s.Token(time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	s.LoseNextRenewal()
+	if err := keeper(t, dir).Renew(t.Context()); err == nil {
+		t.Fatal("the answer was to be lost")
+	}
+	k := keeper(t, dir) // the agent has crashed and begins anew
+	if err := k.Renew(t.Context()); err != nil {
+		t.Fatalf("after a lost answer: %v", err)
+	}
+	if err := k.Renew(t.Context()); err != nil {
+		t.Fatalf("the renewal after that: %v", err)
+	}
+	if i, _, err := dir.Load(); err != nil || i.Generation != 3 {
+		t.Errorf("generation %d, %v", i.Generation, err)
+	}
+	if left, _ := filepath.Glob(filepath.Join(string(dir), "renewal*")); len(left) > 0 {
+		t.Errorf("%v stayed after the renewal", left)
+	}
+}
+
+func TestRenew_IsNotMisledByWhatIsLeftOver(t *testing.T) {
+	for name, content := range map[string]string{
+		"damaged":         "{",
+		"not a request":   `{"generation":1,"csr":"AAAA"}`,
+		"another's":       `{"generation":9,"csr":"AAAA"}`,
+		"nothing written": "",
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := agenttest.New(t)
+			dir := identity.Dir(t.TempDir())
+			if _, err := join(t, dir, s, s.Token(time.Hour)); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(filepath.Join(string(dir), "renewal.json"), []byte(content), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if err := keeper(t, dir).Renew(t.Context()); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+func TestRenew_RefusesACloneOfTheDisk(t *testing.T) {
+	s := agenttest.New(t)
+	dir, clone := identity.Dir(t.TempDir()), identity.Dir(t.TempDir())
+	if _, err := join(t, dir, s, s.Token(time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.CopyFS(string(clone), os.DirFS(string(dir))); err != nil {
+		t.Fatal(err)
+	}
+	if err := keeper(t, dir).Renew(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := keeper(t, clone).Renew(t.Context()); !errors.Is(err, fault.KindConflict) {
+		t.Errorf("the clone: %v", err)
+	}
+}

@@ -17,7 +17,7 @@ import (
 
 const (
 	renewTimeout = 30 * time.Second
-	retryFirst   = 5 * time.Second
+	retryFirst   = time.Second
 	retryMost    = 10 * time.Minute
 )
 
@@ -126,9 +126,10 @@ func (k *Keeper) untilRenewal(now time.Time) time.Duration {
 	return max(0, i.NotBefore.Add(life*2/3+jitter).Sub(now))
 }
 
-// Renew asks the servers in turn for a new certificate for the same key and stores it.
+// Renew asks the servers in turn for a new certificate for the same key and stores it. After an answer that was lost,
+// also by a crash, it asks for the same one again.
 func (k *Keeper) Renew(ctx context.Context) error {
-	csr, err := signingRequest(k.key)
+	csr, err := k.dir.renewal(k.Identity().Generation, k.key)
 	if err != nil {
 		return err
 	}
@@ -177,6 +178,9 @@ func (k *Keeper) replace(next Identity) error {
 		c.Close()
 	}
 	k.clients = map[string]*rpc.Client{}
+	if err := k.dir.dropRenewal(); err != nil { // of no use any more: its generation is over
+		k.log.Warn("renewal not tidied up", "err", err)
+	}
 	k.log.Info("certificate renewed", "not_after", next.NotAfter, "generation", next.Generation)
 	return nil
 }
