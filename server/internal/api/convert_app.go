@@ -1,7 +1,8 @@
 package api
 
 import (
-	"fmt"
+	"net"
+	"strconv"
 	"strings"
 	"time"
 
@@ -215,17 +216,17 @@ func addressesOf(s gestor.AppSettings, hosts []string) []string {
 		return out
 	}
 	for _, h := range hosts {
-		if strings.Contains(h, ":") {
-			h = "[" + h + "]"
-		}
 		out = append(out, httpAddress(h, s.Port))
 	}
 	return out
 }
 
 func httpAddress(host string, port int) string {
-	if port == 0 || port == 80 {
-		return "http://" + host
+	if port != 0 && port != 80 {
+		return "http://" + net.JoinHostPort(host, strconv.Itoa(port))
 	}
-	return fmt.Sprintf("http://%s:%d", host, port)
+	if strings.Contains(host, ":") { // an IPv6 address
+		host = "[" + host + "]"
+	}
+	return "http://" + host
 }

@@ -186,7 +186,8 @@ func noticeOf(err error) string {
 	return "the node's log cannot be read now"
 }
 
+// drain empties a channel whose senders end with their context.
 func drain[T any](c <-chan T) {
-	for range c { //nolint:revive // emptying the channel is the point: its senders end with their context
+	for range c {
 	}
 }
