@@ -84,7 +84,7 @@ func (a *authority) sign(key crypto.PublicKey, name string, life time.Duration, 
 	}
 	return x509.CreateCertificate(rand.Reader, &x509.Certificate{
 		SerialNumber: serial, Subject: pkix.Name{CommonName: name}, DNSNames: dns,
-		NotBefore: time.Now().Add(-24 * time.Hour), NotAfter: time.Now().Add(life),
+		NotBefore: time.Now().Add(min(life, 0) - time.Minute), NotAfter: time.Now().Add(life),
 		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{usage},
 	}, a.root, key, a.key)
 }

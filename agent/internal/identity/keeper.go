@@ -19,6 +19,7 @@ const (
 	renewTimeout = 30 * time.Second
 	retryFirst   = time.Second
 	retryMost    = 10 * time.Minute
+	renewLeast   = time.Minute // between two renewals, whatever the clocks say
 )
 
 // Keeper holds the identity in use. It is safe for concurrent use.
@@ -115,7 +116,7 @@ func (k *Keeper) Run(ctx context.Context) error {
 			continue
 		}
 		retry = retryFirst
-		timer.Reset(max(k.untilRenewal(time.Now()), retryFirst))
+		timer.Reset(max(k.untilRenewal(time.Now()), renewLeast))
 	}
 }
 
