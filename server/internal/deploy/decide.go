@@ -37,7 +37,7 @@ func (s snapshot) building() []command.Op {
 	case s.Release == nil:
 		return s.to(gestor.DeploymentPreparing, "", nil, nil) // this makes the release, whose name the tasks need
 	}
-	return append(s.quiet(), s.to(gestor.DeploymentPreparing, "", s.missing(stepPrepare), nil)...)
+	return s.to(gestor.DeploymentPreparing, "", s.missing(stepPrepare), s.tidying())
 }
 
 func buildFailure(b gestor.Build) string {
@@ -50,16 +50,16 @@ func buildFailure(b gestor.Build) string {
 	return fmt.Sprintf("build %d failed: %s", b.Number, b.Error)
 }
 
-// quiet cancels what still tidies up after earlier deployments: it would hold the app's resource for the whole drain,
-// and this deployment tidies up again at its end.
-func (s snapshot) quiet() []command.Op {
-	var ops []command.Op
+// tidying are the tasks that still tidy up after earlier deployments, to be cancelled: they would hold the app's resource
+// for the whole drain, and this deployment tidies up again at its end.
+func (s snapshot) tidying() []gestor.TaskID {
+	var ids []gestor.TaskID
 	for _, t := range s.Tidying {
 		if !t.Cancelling {
-			ops = append(ops, command.CancelTask{ID: t.ID})
+			ids = append(ids, t.ID)
 		}
 	}
-	return ops
+	return ids
 }
 
 func (s snapshot) preparing() []command.Op {
@@ -72,7 +72,7 @@ func (s snapshot) preparing() []command.Op {
 	case s.Release == nil:
 		return nil
 	case len(s.missing(stepPrepare)) > 0:
-		return append(s.quiet(), s.to(gestor.DeploymentPreparing, "", s.missing(stepPrepare), nil)...)
+		return s.to(gestor.DeploymentPreparing, "", s.missing(stepPrepare), s.tidying())
 	case all(tasks):
 		return s.to(gestor.DeploymentSwitching, "", s.missing(stepSwitch), nil)
 	}

@@ -96,7 +96,13 @@ func (s *Service) step(ctx context.Context) error {
 
 // advance does what is due for one deployment.
 func (s *Service) advance(ctx context.Context, view *state.View, d gestor.Deployment) error {
-	snap, err := load(ctx, view, d)
+	tasks, err := works(ctx, view, d)
+	if err != nil || waits(d, tasks) {
+		return err
+	}
+	// The deployment and its tasks are read before what they are judged by: one that moved meanwhile refuses what is
+	// decided here.
+	snap, err := load(ctx, view, d, tasks)
 	if err != nil {
 		return err
 	}

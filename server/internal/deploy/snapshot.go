@@ -22,7 +22,7 @@ type snapshot struct {
 	// PreviousSettings are those Previous went live with; those of the deployment if that is not known any more.
 	PreviousSettings gestor.AppSettings
 	PreviousNodes    []gestor.NodeID  // where Previous went
-	Releases         []gestor.Release // of the app, newest first
+	Releases         []gestor.Release // of the app that were not pruned, newest first
 	Tasks            []work           // of the deployment, oldest first
 	Tidying          []gestor.Task    // retire tasks of earlier deployments that have not ended
 	Names            map[gestor.NodeID]string
@@ -59,17 +59,55 @@ func stepOf(t gestor.Task) step {
 	return stepSwitch
 }
 
-// load reads the snapshot of a deployment.
-func load(ctx context.Context, view *state.View, d gestor.Deployment) (snapshot, error) {
-	// Read first what the rest is judged by: a deployment that moved meanwhile refuses what is decided here.
-	s := snapshot{Deployment: d, PreviousSettings: d.Settings, Names: map[gestor.NodeID]string{}}
+// works are a deployment's tasks with their steps, oldest first.
+func works(ctx context.Context, view *state.View, d gestor.Deployment) ([]work, error) {
 	tasks, err := view.TasksByDeployment(ctx, d.ID)
 	if err != nil {
-		return s, err
+		return nil, err
+	}
+	out := make([]work, 0, len(tasks))
+	for _, t := range tasks {
+		out = append(out, work{t, stepOf(t)})
+	}
+	return out, nil
+}
+
+// stepIn is the step that a state waits for.
+var stepIn = map[gestor.DeploymentState]step{
+	gestor.DeploymentBuilding:  stepBuild,
+	gestor.DeploymentPreparing: stepPrepare,
+	gestor.DeploymentSwitching: stepSwitch,
+	gestor.DeploymentWatching:  stepWatch,
+}
+
+// waits reports whether all a deployment does is to wait for its tasks: there is one for every node, one at least has not
+// ended, and none has failed. There is nothing to decide then, and most looks at a deployment find it so.
+func waits(d gestor.Deployment, tasks []work) bool {
+	now, ok := stepIn[d.State]
+	if !ok || d.Cancelling {
+		return false
+	}
+	want, have, running := len(d.Nodes), 0, false
+	if now == stepBuild {
+		want = 1
 	}
 	for _, t := range tasks {
-		s.Tasks = append(s.Tasks, work{t, stepOf(t)})
+		if t.Step != now {
+			continue
+		}
+		if t.State.Ended() && t.State != gestor.TaskSucceeded {
+			return false
+		}
+		have++
+		running = running || !t.State.Ended()
 	}
+	return running && have >= want
+}
+
+// load reads the snapshot of a deployment whose tasks were read.
+func load(ctx context.Context, view *state.View, d gestor.Deployment, tasks []work) (snapshot, error) {
+	s := snapshot{Deployment: d, Tasks: tasks, PreviousSettings: d.Settings, Names: map[gestor.NodeID]string{}}
+	var err error
 	if s.App, err = view.App(ctx, d.AppID); err != nil {
 		return s, err
 	}
@@ -82,9 +120,6 @@ func load(ctx context.Context, view *state.View, d gestor.Deployment) (snapshot,
 	if s.Previous, err = optional(ctx, view.Release, d.PreviousRelease); err != nil {
 		return s, err
 	}
-	if d.State == gestor.DeploymentBuilding && s.Build != nil && !s.Build.Status.Ended() {
-		return s, nil // the rest is not needed before the build is done
-	}
 	return s, s.loadRest(ctx, view)
 }
 
@@ -96,27 +131,25 @@ func (s *snapshot) loadRest(ctx context.Context, view *state.View) error {
 	for _, n := range nodes {
 		s.Names[n.ID] = n.Name
 	}
-	if s.Releases, _, err = view.ReleasesByApp(ctx, s.App.ID, gestor.Page{Size: 500}); err != nil {
+	if s.Releases, err = view.KeptReleases(ctx, s.App.ID); err != nil {
 		return err
 	}
 	if err := s.loadTidying(ctx, view); err != nil {
 		return err
 	}
-	earlier, _, err := view.DeploymentsByApp(ctx, s.App.ID, gestor.Page{Size: 100})
-	if err != nil {
-		return err
+	if s.Previous == nil {
+		return nil
 	}
-	for _, e := range earlier {
-		if e.State == gestor.DeploymentSucceeded && e.ReleaseID == s.Deployment.PreviousRelease && e.ID != s.Deployment.ID {
-			s.PreviousSettings, s.PreviousNodes = e.Settings, e.Nodes
-			break
-		}
+	before, err := view.LastSuccess(ctx, s.App.ID, s.Previous.ID, s.Deployment.ID)
+	if errors.Is(err, fault.KindNotFound) {
+		return nil
 	}
-	return nil
+	s.PreviousSettings, s.PreviousNodes = before.Settings, before.Nodes
+	return err
 }
 
 func (s *snapshot) loadTidying(ctx context.Context, view *state.View) error {
-	tasks, _, err := view.Tasks(ctx, state.TaskFilter{App: s.App.ID, Active: true}, gestor.Page{Size: 500})
+	tasks, err := view.ActiveTasks(ctx, s.App.ID)
 	if err != nil {
 		return err
 	}

@@ -133,7 +133,7 @@ func (c *change) deleteApp(op command.DeleteApp) error {
 
 // cancelAll asks all work for an app to stop.
 func (c *change) cancelAll(app gestor.AppID) error {
-	active, err := c.activeTasks(app)
+	active, err := c.ActiveTasks(c.ctx, app)
 	if err != nil {
 		return err
 	}
@@ -154,7 +154,7 @@ func (c *change) forgetApp(op command.ForgetApp) error {
 	if a.Status != gestor.AppDeleting {
 		return fault.Conflict("app %s is not being deleted", a.Slug).WithFix("delete it first")
 	}
-	active, err := c.activeTasks(a.ID)
+	active, err := c.ActiveTasks(c.ctx, a.ID)
 	if err != nil {
 		return err
 	}

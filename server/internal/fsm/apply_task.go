@@ -79,20 +79,6 @@ func (c *change) nodeOf(tenant gestor.TenantID, id gestor.NodeID) error {
 	return err
 }
 
-// activeTasks are the tasks of an app that have not ended.
-func (c *change) activeTasks(app gestor.AppID) ([]gestor.Task, error) {
-	held, err := c.HeldTasks(c.ctx, "")
-	if err != nil {
-		return nil, err
-	}
-	queued, err := c.QueuedTasks(c.ctx)
-	if err != nil {
-		return nil, err
-	}
-	others := func(t gestor.Task) bool { return t.AppID != app }
-	return slices.DeleteFunc(append(held, queued...), others), nil
-}
-
 func (c *change) cancelTask(op command.CancelTask) error {
 	t, err := c.mine().Task(c.ctx, op.ID)
 	if err != nil {

@@ -46,6 +46,15 @@ func (v *View) DeploymentsByApp(ctx context.Context, app gestor.AppID, page gest
 	return list(ctx, v, deployments, deploymentsByAge, page, " AND app_id = ?", string(app))
 }
 
+const lastSuccess = ` AND app_id = ? AND release_id = ? AND id <> ? AND state = 'succeeded'
+ORDER BY created_at DESC, id DESC
+LIMIT 1`
+
+// LastSuccess is the newest deployment, other than one, that made a release of an app live.
+func (v *View) LastSuccess(ctx context.Context, app gestor.AppID, r gestor.ReleaseID, other gestor.DeploymentID) (gestor.Deployment, error) {
+	return one(ctx, v, deployments, "deployment", lastSuccess, string(app), string(r), string(other))
+}
+
 // ActiveDeployments are the deployments that have not ended, the oldest first.
 func (v *View) ActiveDeployments(ctx context.Context) ([]gestor.Deployment, error) {
 	return many(ctx, v, deployments, " AND ended = 0 ORDER BY created_at, id")

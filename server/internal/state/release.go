@@ -43,6 +43,12 @@ func (v *View) ReleasesByApp(ctx context.Context, app gestor.AppID, page gestor.
 	return list(ctx, v, releases, releasesByAge, page, " AND app_id = ?", string(app))
 }
 
+// KeptReleases are an app's releases that were not pruned, the newest first.
+func (v *View) KeptReleases(ctx context.Context, app gestor.AppID) ([]gestor.Release, error) {
+	const kept = " AND app_id = ? AND status <> 'pruned' ORDER BY created_at DESC, id DESC"
+	return many(ctx, v, releases, kept, string(app))
+}
+
 // ReleaseByBuild is the newest release that was made of a build.
 func (v *View) ReleaseByBuild(ctx context.Context, build gestor.BuildID) (gestor.Release, error) {
 	const newest = " AND build_id = ? ORDER BY created_at DESC, id DESC LIMIT 1"

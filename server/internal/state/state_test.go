@@ -68,6 +68,10 @@ func populate(t *testing.T, s *Store, name string, uid uint32) {
 		put(x.PutDeployment(ctx, gestor.Deployment{
 			ID: gestor.DeploymentID("dep_" + name), TenantID: tenant, AppID: app.ID, State: gestor.DeploymentBuilding,
 		}))
+		put(x.PutDeployment(ctx, gestor.Deployment{
+			ID: gestor.DeploymentID("ended_" + name), TenantID: tenant, AppID: app.ID, State: gestor.DeploymentSucceeded,
+			ReleaseID: gestor.ReleaseID("rel_" + name),
+		}))
 		put(x.PutTask(ctx, gestor.Task{
 			ID: gestor.TaskID("tsk_" + name), TenantID: tenant, AppID: app.ID, State: gestor.TaskQueued,
 			DeploymentID: gestor.DeploymentID("dep_" + name),

@@ -104,9 +104,27 @@ func (v *View) QueuedTasks(ctx context.Context) ([]gestor.Task, error) {
 // HeldTasks are the tasks a node holds, or any node if it is empty, the oldest first.
 func (v *View) HeldTasks(ctx context.Context, node gestor.NodeID) ([]gestor.Task, error) {
 	if node == "" {
-		return many(ctx, v, tasks, " AND state IN ('leased', 'running') ORDER BY created_at, id")
+		return many(ctx, v, tasks, held)
 	}
 	return many(ctx, v, tasks, " AND state IN ('leased', 'running') AND node_id = ? ORDER BY created_at, id", string(node))
+}
+
+// A + keeps SQLite from an index that would have it walk all tasks there ever were, or all of an app: those under way
+// are few.
+const (
+	held     = " AND state IN ('leased', 'running') ORDER BY +created_at, id"
+	heldOf   = " AND state IN ('leased', 'running') AND +app_id = ? ORDER BY +created_at, id"
+	queuedOf = " AND state = 'queued' AND +app_id = ? ORDER BY +created_at, id"
+)
+
+// ActiveTasks are the tasks of an app that have not ended: those held by nodes, then those queued, each the oldest first.
+func (v *View) ActiveTasks(ctx context.Context, app gestor.AppID) ([]gestor.Task, error) {
+	active, err := many(ctx, v, tasks, heldOf, string(app))
+	if err != nil {
+		return nil, err
+	}
+	queued, err := many(ctx, v, tasks, queuedOf, string(app))
+	return append(active, queued...), err
 }
 
 // PutTask writes a task.
