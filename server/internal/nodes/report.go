@@ -3,6 +3,7 @@ package nodes
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"time"
 
@@ -21,9 +22,47 @@ func (s *Service) report(ctx context.Context, sess *session) {
 		case <-ctx.Done():
 			return
 		case m := <-sess.reports:
-			s.take(ctx, sess, m)
+			for _, m := range current(waiting(m, sess.reports)) {
+				s.take(ctx, sess, m)
+			}
 		}
 	}
+}
+
+// waiting is first and what is behind it.
+func waiting(first *agentv1.SessionRequest, rest <-chan *agentv1.SessionRequest) []*agentv1.SessionRequest {
+	out := []*agentv1.SessionRequest{first}
+	for {
+		select {
+		case m := <-rest:
+			out = append(out, m)
+		default:
+			return out
+		}
+	}
+}
+
+// current drops reports of progress that a later report makes old, so that a server which cannot keep up commits what
+// matters.
+func current(reports []*agentv1.SessionRequest) []*agentv1.SessionRequest {
+	newer := map[Held]bool{}
+	var out []*agentv1.SessionRequest
+	for _, m := range slices.Backward(reports) {
+		p, f := m.GetProgress(), m.GetFinished()
+		switch {
+		case p != nil:
+			h := Held{gestor.TaskID(p.GetTaskId()), p.GetFence()}
+			if newer[h] {
+				continue
+			}
+			newer[h] = true
+		case f != nil:
+			newer[Held{gestor.TaskID(f.GetTaskId()), f.GetFence()}] = true
+		}
+		out = append(out, m)
+	}
+	slices.Reverse(out)
+	return out
 }
 
 func (s *Service) take(ctx context.Context, sess *session, m *agentv1.SessionRequest) {
