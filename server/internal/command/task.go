@@ -3,6 +3,8 @@ package command
 import (
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
 	agentv1 "github.com/saas-gestor/gestor/proto/gen/gestor/agent/v1"
 	raftv1 "github.com/saas-gestor/gestor/proto/gen/gestor/raft/v1"
 	"github.com/saas-gestor/gestor/server/internal/gestor"
@@ -217,4 +219,13 @@ func decodeExplainTasks(m *raftv1.ExplainTasks) ExplainTasks {
 		waiting[gestor.TaskID(id)] = why
 	}
 	return ExplainTasks{Waiting: waiting}
+}
+
+// Keep names the releases that a retire task leaves on its node; false if the spec is not that of a retire task.
+func Keep(spec []byte) (names []string, ok bool) {
+	var m agentv1.TaskSpec
+	if err := proto.Unmarshal(spec, &m); err != nil || m.GetRetire() == nil {
+		return nil, false
+	}
+	return m.GetRetire().GetKeep(), true
 }

@@ -2,12 +2,14 @@ package deploy_test
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/saas-gestor/gestor/proto/fault"
 	agentv1 "github.com/saas-gestor/gestor/proto/gen/gestor/agent/v1"
 	"github.com/saas-gestor/gestor/server/internal/blob"
 	"github.com/saas-gestor/gestor/server/internal/deploy"
@@ -406,6 +408,26 @@ func TestRollback_GoesBackWithoutABuild(t *testing.T) {
 	}
 	if got := s.app(app); got.CurrentRelease != first.ReleaseID {
 		t.Fatalf("current = %s, want %s", got.CurrentRelease, first.ReleaseID)
+	}
+}
+
+func TestRollback_IsRefusedToAReleaseThatIsNoLongerOnTheNodes(t *testing.T) {
+	s := newSystem(t)
+	s.run(s.deploy.RunTerm)
+	a, _ := s.agent("web-1", &script{})
+	app := s.AddApp(t, "shop", gestor.AppSettings{Keep: 2}, a.Node)
+	var made []gestor.ReleaseID
+	for range 4 {
+		made = append(made, s.await(s.create(app).ID, gestor.DeploymentSucceeded).ReleaseID)
+		s.settled(app)
+	}
+	call := deploy.Call{Actor: nodestest.Person()}
+	if _, err := s.deploy.Rollback(t.Context(), call, app, made[0]); !errors.Is(err, fault.KindConflict) || !strings.Contains(err.Error(), "removed") {
+		t.Errorf("going back to what is gone: %v", err)
+	}
+	d, err := s.deploy.Rollback(t.Context(), call, app, "")
+	if err != nil || d.ReleaseID != made[2] {
+		t.Errorf("went back to %s, want %s: %v", d.ReleaseID, made[2], err)
 	}
 }
 

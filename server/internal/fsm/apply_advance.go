@@ -179,16 +179,3 @@ func (c *change) condemnUnprepared(d *gestor.Deployment, from gestor.DeploymentS
 	}
 	return nil
 }
-
-func (c *change) pinRelease(op command.PinRelease) error {
-	r, err := c.mine().Release(c.ctx, op.ID)
-	if err != nil {
-		return err
-	}
-	c.about(string(r.ID), map[string]any{"release": r.Name, "pinned": op.Pinned})
-	if op.Pinned && r.Status == gestor.ReleasePruned {
-		return fault.Conflict("release %s was pruned, there is nothing left to keep", r.Name)
-	}
-	r.Pinned = op.Pinned
-	return c.PutRelease(c.ctx, r)
-}

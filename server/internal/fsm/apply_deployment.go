@@ -114,7 +114,8 @@ func (c *change) chooseRelease(d *gestor.Deployment, a *gestor.App, op command.C
 		return fault.NotFound("app %s has no release %s", a.Slug, op.ReleaseID)
 	}
 	if r.Status == gestor.ReleasePruned {
-		return fault.Conflict("release %s was pruned", r.Name).WithFix("deploy its commit again")
+		return fault.Conflict("release %s was removed from the nodes when newer ones took its place", r.Name).
+			WithFix("deploy its commit again, and pin releases that must stay")
 	}
 	d.ReleaseID, d.BuildID = r.ID, r.BuildID
 	return notBad(r, op.AllowBad)

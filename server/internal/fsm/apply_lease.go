@@ -1,6 +1,7 @@
 package fsm
 
 import (
+	"errors"
 	"slices"
 
 	"github.com/saas-gestor/gestor/proto/fault"
@@ -103,7 +104,9 @@ func (c *change) finishTask(op command.FinishTask) error {
 	t.Result = op.Result
 	c.detail["outcome"] = op.Outcome
 	switch op.Outcome {
-	case gestor.TaskSucceeded, gestor.TaskCancelled:
+	case gestor.TaskSucceeded:
+		return errors.Join(c.endTask(t, op.Outcome, op.Error), c.pruneReleases(t))
+	case gestor.TaskCancelled:
 		return c.endTask(t, op.Outcome, op.Error)
 	case gestor.TaskFailed:
 		return c.failTask(t, op)

@@ -3,8 +3,12 @@ package fsm
 import (
 	"strings"
 	"testing"
+	"time"
+
+	"google.golang.org/protobuf/proto"
 
 	"github.com/saas-gestor/gestor/proto/fault"
+	agentv1 "github.com/saas-gestor/gestor/proto/gen/gestor/agent/v1"
 	"github.com/saas-gestor/gestor/server/internal/command"
 	"github.com/saas-gestor/gestor/server/internal/gestor"
 	"github.com/saas-gestor/gestor/server/internal/state"
@@ -167,4 +171,49 @@ func TestReleaseNames_AreUniqueWithinASecond(t *testing.T) {
 	if one, two := w.release("rel_1").Name, w.release("rel_2").Name; two != one+"-2" {
 		t.Errorf("got %s and %s", one, two)
 	}
+}
+
+func TestRetire_MarksWhatItRemovedAsPruned(t *testing.T) {
+	w := newWorld(t)
+	for _, name := range []string{"1", "2", "3"} {
+		w.deploy(name, live...)
+	}
+	w.deploy("4", gestor.DeploymentPreparing, gestor.DeploymentSwitching, gestor.DeploymentReverting, gestor.DeploymentFailed)
+	w.must(retire(t, "tsk_a", w.release("rel_2").Name))
+	w.now = w.now.Add(time.Second)
+	w.deploy("5", gestor.DeploymentPreparing) // under way, and unknown to the task
+	w.finish("tsk_a", gestor.TaskSucceeded, nil)
+	for id, want := range map[gestor.ReleaseID]gestor.ReleaseStatus{
+		"rel_1": gestor.ReleasePruned, "rel_2": gestor.ReleaseGood, "rel_3": gestor.ReleaseGood,
+		"rel_4": gestor.ReleaseBad, "rel_5": gestor.ReleaseNew,
+	} {
+		if got := w.release(id).Status; got != want {
+			t.Errorf("%s is %s, want %s", id, got, want)
+		}
+	}
+	w.must(command.AdvanceDeployment{ID: "dep_5", From: "preparing", To: "cancelled"})
+	w.refuses(fault.KindConflict, command.CreateDeployment{ID: "dep_6", AppID: "app_1", ReleaseID: "rel_1", Rollback: true, AllowBad: true})
+	w.refuses(fault.KindConflict, command.PinRelease{ID: "rel_1", Pinned: true})
+}
+
+func TestRetire_MarksNothingUnlessItSucceeds(t *testing.T) {
+	w := newWorld(t)
+	w.deploy("1", live...)
+	w.deploy("2", live...)
+	w.must(retire(t, "tsk_a"))
+	w.finish("tsk_a", gestor.TaskFailed, nil)
+	if got := w.release("rel_1").Status; got != gestor.ReleaseGood {
+		t.Errorf("the release is %s", got)
+	}
+}
+
+func retire(t *testing.T, id gestor.TaskID, keep ...string) command.CreateTask {
+	t.Helper()
+	spec, err := proto.Marshal(&agentv1.TaskSpec{Work: &agentv1.TaskSpec_Retire{Retire: &agentv1.RetireWork{Keep: keep}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	op := newTask(id, gestor.TaskRetire)
+	op.Task.Spec = spec
+	return op
 }
