@@ -284,3 +284,44 @@ func BenchmarkUnpack200Files2MB(b *testing.B) {
 		must(b, err)
 	}
 }
+
+func TestUnpackLike_LinksWhatIsTheSameAndNothingElse(t *testing.T) {
+	from, earlier, into := t.TempDir(), t.TempDir(), t.TempDir()
+	write := func(dir, name, text string, mode os.FileMode) {
+		t.Helper()
+		path := filepath.Join(dir, name)
+		must(t, os.MkdirAll(filepath.Dir(path), 0o755))
+		must(t, os.WriteFile(path, []byte(text), 0o600))
+		must(t, os.Chmod(path, mode))
+	}
+	for name, same := range map[string]bool{"same": true, "sub/same": true, "content": false, "size": false, "mode": false, "owner": false, "link": false} {
+		write(from, name, "text", 0o644)
+		write(earlier, name, map[bool]string{true: "text", false: "tex."}[same], 0o644)
+	}
+	write(earlier, "size", "longer text", 0o644)
+	write(earlier, "mode", "text", 0o755)
+	write(earlier, "owner", "text", 0o644)
+	must(t, os.Lchown(filepath.Join(earlier, "owner"), 65534, 65534))
+	must(t, os.Remove(filepath.Join(earlier, "link")))
+	must(t, os.Symlink("same", filepath.Join(earlier, "link")))
+	packed, sum := pack(t, from, PackOptions{ModTime: time.Unix(1e9, 0)})
+	got, err := UnpackLike(t.Context(), bytes.NewReader(packed), openRoot(t, into), Limits{}, openRoot(t, earlier))
+	must(t, err)
+	if got.Digest != sum.Digest || got.Unpacked != sum.Unpacked {
+		t.Errorf("got %+v, want %+v", got, sum)
+	}
+	for _, name := range []string{"same", "sub/same", "content", "size", "mode", "owner", "link"} {
+		text, err := os.ReadFile(filepath.Join(into, name))
+		must(t, err)
+		if string(text) != "text" {
+			t.Errorf("%s holds %q", name, text)
+		}
+		a, err := os.Lstat(filepath.Join(into, name))
+		must(t, err)
+		b, err := os.Lstat(filepath.Join(earlier, name))
+		must(t, err)
+		if linked := os.SameFile(a, b); linked != strings.HasSuffix(name, "same") {
+			t.Errorf("%s is the earlier file: %v", name, linked)
+		}
+	}
+}

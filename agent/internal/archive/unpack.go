@@ -58,6 +58,13 @@ func (l Limits) withDefaults() Limits {
 // its end. Files belong to the caller, with modes 0644 or 0755 whatever the umask. On an error the tree is partial. An
 // archive that breaks a rule is a fault of kind invalid; a full disk is one of kind exhausted.
 func Unpack(ctx context.Context, r io.Reader, root *os.Root, l Limits) (Summary, error) {
+	return UnpackLike(ctx, r, root, l, nil)
+}
+
+// UnpackLike is Unpack beside an earlier tree on the same file system, which like is open on: a file that is there under
+// the same name with the same content becomes a hard link to it, with its time. That costs neither space nor writing,
+// and web caches stay right. The trees must be such that nobody writes into their files. like may be nil.
+func UnpackLike(ctx context.Context, r io.Reader, root *os.Root, l Limits, like *os.Root) (Summary, error) {
 	in := &input{ctx: ctx, r: r, hash: sha256.New()}
 	dec, err := zstd.NewReader(in, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(maxWindow),
 		zstd.WithDecoderLowmem(true))
@@ -66,7 +73,7 @@ func Unpack(ctx context.Context, r io.Reader, root *os.Root, l Limits) (Summary,
 	}
 	defer dec.Close()
 	u := &unpacker{
-		in: in, tar: tar.NewReader(dec), root: root, limits: l.withDefaults(),
+		in: in, tar: tar.NewReader(dec), root: root, like: like, limits: l.withDefaults(),
 		seen: map[string]byte{".": tar.TypeDir}, buf: make([]byte, 128<<10),
 	}
 	defer u.leave()

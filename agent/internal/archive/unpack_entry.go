@@ -20,9 +20,11 @@ type unpacker struct {
 	in     *input
 	tar    *tar.Reader
 	root   *os.Root
+	like   *os.Root // an earlier tree; may be nil
 	limits Limits
 	sum    Summary
 	buf    []byte
+	old    []byte // for the content of files of the earlier tree
 	// seen holds the type of every entry so far: only folders of this archive may hold others.
 	seen map[string]byte
 	// parent is open on the folder of the last entry, which is called parentName.
@@ -95,7 +97,7 @@ func (u *unpacker) entry(h *tar.Header) error {
 	case tar.TypeSymlink:
 		return onDisk(u.parent.Symlink(h.Linkname, base))
 	default:
-		return u.file(base, h)
+		return u.file(name, h)
 	}
 }
 
@@ -187,12 +189,36 @@ func (u *unpacker) dir(base string) error {
 	return onDisk(u.parent.Chmod(base, 0o755))
 }
 
-func (u *unpacker) file(base string, h *tar.Header) error {
+func (u *unpacker) file(name string, h *tar.Header) error {
+	if h.Size > int64(len(u.buf)) {
+		return u.create(path.Base(name), h, u.stream)
+	}
+	content := u.buf[:h.Size]
+	if _, err := io.ReadFull(u.tar, content); err != nil {
+		return err
+	}
+	if err := u.took(len(content)); err != nil {
+		return err
+	}
+	if u.link(name, h, content) {
+		return nil
+	}
+	return u.create(path.Base(name), h, func(f *os.File) error {
+		_, err := f.Write(content)
+		return onDisk(err)
+	})
+}
+
+// create makes a file in the folder that is open.
+func (u *unpacker) create(base string, h *tar.Header, fill func(*os.File) error) error {
 	f, err := u.parent.OpenFile(base, os.O_WRONLY|os.O_CREATE|os.O_EXCL|syscall.O_NOFOLLOW, 0o644)
 	if err != nil {
 		return &diskError{err}
 	}
-	err = u.fill(f, h)
+	err = fill(f)
+	if err == nil {
+		err = onDisk(f.Chmod(fs.FileMode(normalMode(fs.FileMode(h.Mode)))))
+	}
 	if closeErr := f.Close(); err == nil {
 		err = onDisk(closeErr)
 	}
@@ -202,25 +228,30 @@ func (u *unpacker) file(base string, h *tar.Header) error {
 	return onDisk(u.parent.Chtimes(base, h.ModTime, h.ModTime))
 }
 
-func (u *unpacker) fill(f *os.File, h *tar.Header) error {
+// stream copies the content of an entry that is too large for the buffer.
+func (u *unpacker) stream(f *os.File) error {
 	for {
 		n, readErr := u.tar.Read(u.buf)
 		if _, err := f.Write(u.buf[:n]); err != nil {
 			return &diskError{err}
 		}
-		u.sum.Unpacked += int64(n)
-		if u.sum.Unpacked > ratioFloor && u.sum.Unpacked/u.limits.Ratio > u.in.n {
-			return fmt.Errorf("it unpacks to more than %d times its size", u.limits.Ratio)
+		if err := u.took(n); err != nil {
+			return err
 		}
 		if errors.Is(readErr, io.EOF) {
-			break
+			return nil
 		}
 		if readErr != nil {
 			return readErr
 		}
 	}
-	if err := f.Chmod(fs.FileMode(normalMode(fs.FileMode(h.Mode)))); err != nil {
-		return &diskError{err}
+}
+
+// took counts unpacked bytes and refuses what is out of proportion.
+func (u *unpacker) took(n int) error {
+	u.sum.Unpacked += int64(n)
+	if u.sum.Unpacked > ratioFloor && u.sum.Unpacked/u.limits.Ratio > u.in.n {
+		return fmt.Errorf("it unpacks to more than %d times its size", u.limits.Ratio)
 	}
 	return nil
 }

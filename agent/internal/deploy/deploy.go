@@ -183,7 +183,15 @@ func ownAddress() string {
 	return "127.0.0.1"
 }
 
-// extract is archive.Unpack, bounded by what the server said of the artifact.
-func extract(ctx context.Context, r io.Reader, root *os.Root, spec *agentv1.ReleaseSpec) (archive.Summary, error) {
-	return archive.Unpack(ctx, r, root, archive.Limits{Bytes: spec.GetUnpackedBytes() + 1, Files: spec.GetFiles()*2 + 1000})
+// extract unpacks an artifact, bounded by what the server said of it. What did not change since the live release is
+// shared with that.
+func extract(ctx context.Context, r io.Reader, dir *release.Dir, root *os.Root, spec *agentv1.ReleaseSpec) (archive.Summary, error) {
+	limits := archive.Limits{Bytes: spec.GetUnpackedBytes() + 1, Files: spec.GetFiles()*2 + 1000}
+	var live *os.Root
+	if name, err := dir.Current(); err == nil && name != "" {
+		if live, err = dir.OpenRelease(name); err == nil {
+			defer live.Close() //nolint:errcheck // only read
+		}
+	}
+	return archive.UnpackLike(ctx, r, root, limits, live)
 }

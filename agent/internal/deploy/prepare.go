@@ -91,7 +91,7 @@ func (d *Deployer) place(ctx context.Context, t task.Task, w *agentv1.PrepareWor
 		out.Phase("download")
 		artifact := d.artifact(ctx, t, r)
 		defer artifact.Close() //nolint:errcheck // only read
-		got, err := extract(ctx, artifact, root, r)
+		got, err := extract(ctx, artifact, dir, root, r)
 		if err != nil {
 			return err
 		}

@@ -8,7 +8,9 @@ import (
 	"os"
 	"path"
 	"strings"
+	"syscall"
 
+	"github.com/saas-gestor/gestor/agent/internal/archive"
 	"github.com/saas-gestor/gestor/proto/fault"
 )
 
@@ -49,10 +51,7 @@ func (d *Dir) stage(info Info, shared []string, fill func(*os.Root) error) error
 	if err := d.root.Rename(staging, final); err != nil {
 		return err
 	}
-	if err := d.sync("releases"); err != nil {
-		return err
-	}
-	d.step("mark")
+	d.step("mark") // syncs the directory of both; a mark without its release counts for nothing
 	b, err := json.Marshal(info)
 	if err != nil {
 		return err
@@ -78,31 +77,42 @@ func (d *Dir) fill(staging string, shared []string, fill func(*os.Root) error) e
 			return fmt.Errorf("share %s: %w", s, err)
 		}
 	}
-	return nil
+	d.step("sync")
+	return archive.SyncTree(tree)
 }
 
-// harden makes the tree root's, readable by all who get there, writable by nobody else, and syncs its files.
+// OpenRelease opens the files of a complete release.
+func (d *Dir) OpenRelease(name string) (*os.Root, error) {
+	if _, ok := d.Get(name); !ok {
+		return nil, fault.NotFound("release %s of %s is not on this host", name, d.app.Slug)
+	}
+	return d.root.OpenRoot("releases/" + name)
+}
+
+// harden makes the tree root's, readable by all who get there, writable by nobody else.
 func (d *Dir) harden(tree *os.Root) error {
 	return fs.WalkDir(tree.FS(), ".", func(name string, e fs.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}
-		if e.Type() == fs.ModeSymlink {
-			return tree.Lchown(name, 0, 0)
-		}
-		if !e.IsDir() && !e.Type().IsRegular() {
+		if !e.IsDir() && !e.Type().IsRegular() && e.Type() != fs.ModeSymlink {
 			return fault.Invalid("artifact", "%s is neither file, directory nor link", name)
 		}
 		info, err := e.Info()
 		if err != nil {
 			return err
 		}
+		if st, ok := info.Sys().(*syscall.Stat_t); !ok || st.Uid != 0 || st.Gid != 0 {
+			if err := tree.Lchown(name, 0, 0); err != nil {
+				return err
+			}
+		}
+		if e.Type() == fs.ModeSymlink {
+			return nil
+		}
 		mode := fs.FileMode(0o644)
 		if e.IsDir() || info.Mode()&0o111 != 0 {
 			mode = 0o755
-		}
-		if err := tree.Lchown(name, 0, 0); err != nil {
-			return err
 		}
 		if info.Mode() != mode|info.Mode().Type() {
 			return tree.Chmod(name, mode)

@@ -81,7 +81,7 @@ func live(t *testing.T, d *Dir) string {
 }
 
 func TestActivate_IsOldOrNewWhereverItIsKilled(t *testing.T) {
-	for _, step := range []string{"fill", "link", "rename", "mark", "fence", "link new", "rename link", "sync link", "never"} {
+	for _, step := range []string{"fill", "link", "sync", "rename", "mark", "fence", "link new", "rename link", "sync link", "never"} {
 		t.Run(step, func(t *testing.T) {
 			root := t.TempDir()
 			d := open(t, root)
