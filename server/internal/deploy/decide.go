@@ -51,7 +51,7 @@ func buildFailure(b gestor.Build) string {
 }
 
 // tidying are the tasks that still tidy up after earlier deployments, to be cancelled: they would hold the app's resource
-// for the whole drain, and this deployment tidies up again at its end.
+// for the whole drain, and this deployment tidies up again at its end. A removal would even take away what it brings.
 func (s snapshot) tidying() []gestor.TaskID {
 	var ids []gestor.TaskID
 	for _, t := range s.Tidying {

@@ -442,22 +442,3 @@ func TestDeployment_DoesNotWaitForTheDrainOfTheOneBefore(t *testing.T) {
 		s.await(s.create(app).ID, gestor.DeploymentSucceeded)
 	}
 }
-
-func TestDeleteApp_ForgetsItOnceItIsOffItsNodes(t *testing.T) {
-	s := newSystem(t)
-	s.run(s.deploy.RunTerm)
-	a, _ := s.agent("web-1", &script{})
-	app := s.AddApp(t, "shop", gestor.AppSettings{}, a.Node)
-	s.await(s.create(app).ID, gestor.DeploymentSucceeded)
-	ids, err := s.deploy.DeleteApp(t.Context(), deploy.Call{Actor: nodestest.Person()}, app, true)
-	if err != nil || len(ids) != 1 {
-		t.Fatalf("%v, %v", ids, err)
-	}
-	s.Await(t, "the app to be gone", func(v *state.View) bool {
-		_, err := v.App(context.Background(), app)
-		return err != nil
-	})
-	if !slices.Contains(a.Begun(), "remove") {
-		t.Fatalf("began %v", a.Begun())
-	}
-}

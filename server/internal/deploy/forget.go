@@ -9,8 +9,8 @@ import (
 	"github.com/saas-gestor/gestor/server/internal/state"
 )
 
-// forget ends the removal of an app once it is off every node that still exists. A removal that failed waits for a
-// person to retry it.
+// forget ends the removal of an app once it is off every node that still exists. A removal that failed or was
+// cancelled waits for a person to retry it.
 func (s *Service) forget(ctx context.Context, view *state.View, app gestor.App) error {
 	tasks, _, err := view.Tasks(ctx, state.TaskFilter{App: app.ID}, gestor.Page{Size: 500})
 	if err != nil {

@@ -3,6 +3,7 @@ package deploy
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"google.golang.org/protobuf/proto"
 
@@ -24,8 +25,10 @@ type snapshot struct {
 	PreviousNodes    []gestor.NodeID  // where Previous went
 	Releases         []gestor.Release // of the app that were not pruned, newest first
 	Tasks            []work           // of the deployment, oldest first
-	Tidying          []gestor.Task    // retire tasks of earlier deployments that have not ended
-	Names            map[gestor.NodeID]string
+	// Tidying are the retire tasks of earlier deployments that have not ended, and the remove tasks for nodes the app
+	// comes back to.
+	Tidying []gestor.Task
+	Names   map[gestor.NodeID]string
 }
 
 // work is a task with the step it is of.
@@ -154,7 +157,8 @@ func (s *snapshot) loadTidying(ctx context.Context, view *state.View) error {
 		return err
 	}
 	for _, t := range tasks {
-		if t.Kind == gestor.TaskRetire && t.DeploymentID != s.Deployment.ID {
+		back := t.Kind == gestor.TaskRemove && slices.Contains(s.Deployment.Nodes, target(t))
+		if (t.Kind == gestor.TaskRetire || back) && t.DeploymentID != s.Deployment.ID {
 			s.Tidying = append(s.Tidying, t)
 		}
 	}

@@ -125,8 +125,10 @@ func (c *change) retryTask(op command.RetryTask) error {
 		return err
 	}
 	c.about(string(t.ID), map[string]any{"kind": t.Kind})
-	if t.State != gestor.TaskLost && t.State != gestor.TaskFailed {
-		return fault.Conflict("task %s is %s; only lost and failed tasks can be retried", t.ID, t.State)
+	// A removal may also be taken up again after a cancel: without it an app that is being deleted would stay for ever.
+	again := t.State == gestor.TaskLost || t.State == gestor.TaskFailed || t.State == gestor.TaskCancelled && t.Kind == gestor.TaskRemove
+	if !again {
+		return fault.Conflict("task %s is %s; only lost and failed tasks, and removals that were cancelled, can be retried", t.ID, t.State)
 	}
 	if t.Kind == gestor.TaskBuild {
 		return fault.Conflict("the build of task %s has ended", t.ID).WithFix("start a new build")
@@ -139,6 +141,8 @@ func (c *change) retryTask(op command.RetryTask) error {
 	return c.queueAgain(t, "")
 }
 
+// deploymentGoesOn refuses to repeat what is of no use any more. What tidies up outlives its deployment, but nothing may
+// remove an app from a node that it is to be on again.
 func (c *change) deploymentGoesOn(t gestor.Task) error {
 	if t.DeploymentID == "" {
 		return nil
@@ -147,8 +151,30 @@ func (c *change) deploymentGoesOn(t gestor.Task) error {
 	if err != nil {
 		return err
 	}
+	if t.Kind == gestor.TaskRemove {
+		return c.stillGone(t)
+	}
 	if d.State.Ended() && t.Kind != gestor.TaskRetire {
 		return fault.Conflict("deployment %s of task %s has ended", d.ID, t.ID).WithFix("start a new deployment")
+	}
+	return nil
+}
+
+func (c *change) stillGone(t gestor.Task) error {
+	a, err := c.App(c.ctx, t.AppID)
+	if err != nil || a.Status == gestor.AppDeleting {
+		return err
+	}
+	nodes := a.Settings.Nodes
+	if a.ActiveDeployment != "" {
+		d, err := c.Deployment(c.ctx, a.ActiveDeployment)
+		if err != nil {
+			return err
+		}
+		nodes = append(slices.Clone(nodes), d.Nodes...)
+	}
+	if slices.Contains(nodes, t.NodeID) {
+		return fault.Conflict("app %s is on the node of task %s again", a.Slug, t.ID)
 	}
 	return nil
 }
