@@ -21,11 +21,12 @@ const (
 
 // Log is the log of one task. It is safe for concurrent use.
 type Log struct {
-	store  *Store
-	id     string
-	stdout *stream
-	stderr *stream
-	own    *stream
+	store   *Store
+	id      string
+	attempt int32
+	stdout  *stream
+	stderr  *stream
+	own     *stream
 
 	mu     sync.Mutex // guards everything below
 	phase  string
@@ -111,7 +112,7 @@ func (l *Log) flush() {
 	if len(l.batch) == 0 {
 		return
 	}
-	l.store.append(l.id, &agentv1.PushLogsRequest{LogId: l.id, Lines: l.batch})
+	l.store.append(l.id, &agentv1.PushLogsRequest{LogId: l.id, Attempt: l.attempt, Lines: l.batch})
 	l.batch, l.bytes = nil, 0
 }
 

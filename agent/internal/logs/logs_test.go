@@ -127,7 +127,7 @@ func drain(s *Store, id string) (all []*agentv1.PushLogsRequest) {
 
 func TestStore_DropsTheOldestAndMarksTheGap(t *testing.T) {
 	s := openStore(t, t.TempDir(), 1<<20)
-	l, err := s.Open("tsk_1", nil)
+	l, err := s.Open("tsk_1", 1, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -151,14 +151,14 @@ func TestStore_DropsTheOldestAndMarksTheGap(t *testing.T) {
 
 func TestStore_GoesOnWithALogAfterRestart(t *testing.T) {
 	dir := t.TempDir()
-	l, err := openStore(t, dir, 0).Open("tsk_1", nil)
+	l, err := openStore(t, dir, 0).Open("tsk_1", 1, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	l.Logf("one")
 	l.Leave()
 	s := openStore(t, dir, 0)
-	if l, err = s.Open("tsk_1", nil); err != nil {
+	if l, err = s.Open("tsk_1", 1, nil); err != nil {
 		t.Fatal(err)
 	}
 	l.Logf("two")
@@ -176,7 +176,7 @@ func TestStore_GoesOnWithALogAfterRestart(t *testing.T) {
 
 func BenchmarkLog(b *testing.B) {
 	s := openStore(b, b.TempDir(), 64<<20)
-	l, err := s.Open("tsk_1", []string{"some-secret-value", "another-secret", "and-a-third-one"})
+	l, err := s.Open("tsk_1", 1, []string{"some-secret-value", "another-secret", "and-a-third-one"})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -186,4 +186,36 @@ func BenchmarkLog(b *testing.B) {
 		_, _ = l.Stdout().Write(line)
 	}
 	l.Close()
+}
+
+func TestStore_KeepsApartWhichAttemptLinesAreFrom(t *testing.T) {
+	dir := t.TempDir()
+	first, err := openStore(t, dir, 0).Open("tsk_1", 1, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	first.Logf("one")
+	first.Leave() // a crash; the task is lost and assigned again
+	s := openStore(t, dir, 0)
+	second, err := s.Open("tsk_1", 2, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	second.Logf("two")
+	second.Close()
+	check := func(s *Store, want string) {
+		t.Helper()
+		got := ""
+		for _, m := range drain(s, "tsk_1") {
+			got += fmt.Sprintf("%d:%d:%v ", m.GetAttempt(), len(m.GetLines()), m.GetEof())
+		}
+		if got != want {
+			t.Errorf("sent are %q, want %q", got, want)
+		}
+	}
+	check(s, "1:1:false 2:1:true ")
+	check(openStore(t, dir, 0), "1:1:false 2:1:true ")
+	s = openStore(t, dir, 0)
+	s.spools["tsk_1"].acked = s.spools["tsk_1"].last // only the end is left to tell
+	check(s, "2:0:true ")
 }

@@ -24,6 +24,7 @@ type spool struct {
 	dir      string
 	segments []*segment // oldest first; the last one is written to while the log is open
 	last     uint64     // sequence number of the last line
+	attempt  int32      // of the task, that the last line is from
 	open     bool
 	whole    bool // it got its last line
 
@@ -97,7 +98,7 @@ func (p *spool) mend(g *segment) error {
 			break
 		}
 		good += n
-		p.last = lastSeq(m)
+		p.last, p.attempt = lastSeq(m), m.GetAttempt()
 	}
 	g.size = good
 	return os.Truncate(g.path, good)
@@ -207,7 +208,7 @@ func (p *spool) next() *agentv1.PushLogsRequest {
 		}
 	}
 	if p.whole && !p.eofSent {
-		return p.withEnd(&agentv1.PushLogsRequest{LogId: p.id})
+		return p.withEnd(&agentv1.PushLogsRequest{LogId: p.id, Attempt: p.attempt})
 	}
 	return nil
 }

@@ -88,8 +88,9 @@ func (s *Store) load(name string) error {
 	return nil
 }
 
-// Open begins or goes on with the log of a task. What an earlier run of the agent spooled is kept and sent before.
-func (s *Store) Open(id string, secrets []string) (*Log, error) {
+// Open begins or goes on with the log of an attempt at a task. What an earlier attempt, or an earlier run of the agent,
+// spooled is kept and sent before.
+func (s *Store) Open(id string, attempt int32, secrets []string) (*Log, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	p, ok := s.spools[id]
@@ -103,8 +104,8 @@ func (s *Store) Open(id string, secrets []string) (*Log, error) {
 	if err := os.Remove(filepath.Join(p.dir, wholeName)); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("open log spool of %s: %w", id, err)
 	}
-	p.whole, p.open = false, true
-	l := &Log{store: s, id: id, seq: p.last}
+	p.whole, p.open, p.attempt = false, true, attempt
+	l := &Log{store: s, id: id, attempt: attempt, seq: p.last}
 	patterns := NewPatterns(secrets)
 	in := func(from gestorv1.LogStream) *stream {
 		return newStream(patterns, s.known, func(text string) { l.add(from, text) })

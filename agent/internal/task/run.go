@@ -65,7 +65,7 @@ func (r *run) do(ctx context.Context) {
 		r.end(ctx, nil, err, nil)
 		return
 	}
-	log, err := r.m.o.Logs.Open(r.spec.GetId(), secretValues(r.secrets))
+	log, err := r.m.o.Logs.Open(r.spec.GetId(), r.spec.GetAttempt(), secretValues(r.secrets))
 	if err != nil {
 		r.end(ctx, nil, Retryable(err), nil)
 		return

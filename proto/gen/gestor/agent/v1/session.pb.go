@@ -1293,7 +1293,10 @@ type PushLogsRequest struct {
 	// In order.
 	Lines []*v1.LogLine `protobuf:"bytes,2,rep,name=lines,proto3" json:"lines,omitempty"`
 	// Whether the log is whole with these.
-	Eof           bool `protobuf:"varint,3,opt,name=eof,proto3" json:"eof,omitempty"`
+	Eof bool `protobuf:"varint,3,opt,name=eof,proto3" json:"eof,omitempty"`
+	// The attempt of the task the lines are from, as in TaskSpec; 0 for tails. A log may outlive its attempt: the host
+	// sends what it spooled of an earlier one also when it has begun the next.
+	Attempt       int32 `protobuf:"varint,4,opt,name=attempt,proto3" json:"attempt,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1347,6 +1350,13 @@ func (x *PushLogsRequest) GetEof() bool {
 		return x.Eof
 	}
 	return false
+}
+
+func (x *PushLogsRequest) GetAttempt() int32 {
+	if x != nil {
+		return x.Attempt
+	}
+	return 0
 }
 
 // PushLogsResponse acknowledges lines.
@@ -1733,11 +1743,12 @@ const file_gestor_agent_v1_session_proto_rawDesc = "" +
 	"\aGoodbye\x12:\n" +
 	"\vretry_after\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\n" +
 	"retryAfter\x12\x16\n" +
-	"\x06reason\x18\x02 \x01(\tR\x06reason\"d\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\"~\n" +
 	"\x0fPushLogsRequest\x12\x15\n" +
 	"\x06log_id\x18\x01 \x01(\tR\x05logId\x12(\n" +
 	"\x05lines\x18\x02 \x03(\v2\x12.gestor.v1.LogLineR\x05lines\x12\x10\n" +
-	"\x03eof\x18\x03 \x01(\bR\x03eof\"b\n" +
+	"\x03eof\x18\x03 \x01(\bR\x03eof\x12\x18\n" +
+	"\aattempt\x18\x04 \x01(\x05R\aattempt\"b\n" +
 	"\x10PushLogsResponse\x12\x15\n" +
 	"\x06log_id\x18\x01 \x01(\tR\x05logId\x12\x1b\n" +
 	"\tacked_seq\x18\x02 \x01(\x04R\backedSeq\x12\x1a\n" +
