@@ -65,7 +65,7 @@ func TestCrash_AgentKilledInABuildBuildsAgainAndLeavesNothingBehind(t *testing.T
 	must(t, os.WriteFile(gate, nil, 0o644))
 	must(t, w.Agents[0].Start())
 
-	must(t, <-done)
+	must(t, done())
 	w.serves(url, "oneonce\n")
 	w.endedOnce("app", "build")
 	w.endedOnce("app", "switch")
@@ -77,7 +77,7 @@ func builds(w *world) int {
 	n := 0
 	for _, line := range lines {
 		raw, _ := os.ReadFile(line)
-		if strings.HasPrefix(string(raw), "sh\x00-c\x00until [ -e "+w.Dir) {
+		if strings.HasPrefix(string(raw), "/bin/sh\x00-c\x00until [ -e "+w.Dir) {
 			n++
 		}
 	}
@@ -103,7 +103,7 @@ func TestCrash_AgentKilledInAPrepareEndsItOnce(t *testing.T) {
 	w.serves(url, "one")
 	must(t, os.WriteFile(gate, nil, 0o644))
 	must(t, w.Agents[0].Start())
-	must(t, <-done)
+	must(t, done())
 	w.serves(url, "two")
 }
 
@@ -126,7 +126,7 @@ func TestCrash_AgentKilledDuringSwitchesNeverBreaksCurrent(t *testing.T) {
 			t.Errorf("with the agent dead the app answers %d %q", code, body)
 		}
 		must(t, w.Agents[0].Start())
-		must(t, <-done)
+		must(t, done())
 		w.serves(url, version)
 	}
 }
@@ -156,7 +156,7 @@ func TestCrash_ServerKilledInADeployPicksTheResultUp(t *testing.T) {
 	w.until("the build to end", func() bool { return builds(w) == 0 })
 	must(t, w.Server.Start())
 
-	must(t, <-done) // the command came back by itself
+	must(t, done()) // the command came back by itself
 	w.serves(url, "one")
 	w.endedOnce("app", "build")
 	w.endedOnce("app", "switch")

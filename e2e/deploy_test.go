@@ -100,7 +100,7 @@ func TestDeploy_TwoAtOnceOfOneAppIsRefusedWithWhoHoldsTheLock(t *testing.T) {
 	w.refused(5, []string{"admin@example.com", "app"}, "deploy", "app")
 
 	w.cli("deployments", "cancel", w.deployments("app")[0].ID)
-	if err := <-first; err == nil {
+	if err := first(); err == nil {
 		t.Error("the cancelled deployment's command ended with 0")
 	}
 }

@@ -54,7 +54,7 @@ func TestFailure_CancelledBuildLeavesNoProcess(t *testing.T) {
 	done := w.background("build", "app")
 	w.until("the build to run", func() bool { return builds(w) >= 0 && daemons() > 0 })
 	w.cli("builds", "cancel", "app", "1")
-	if err := <-done; err == nil {
+	if err := done(); err == nil {
 		t.Error("the cancelled build's command ended with 0")
 	}
 	w.until("the build's processes to be gone", func() bool { return daemons() == 0 })

@@ -67,7 +67,7 @@ type world struct {
 // start runs a server and agents for the test; a failed test prints the ends of their logs.
 func start(t *testing.T, agents int) *world {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "gestor-e2e-") // t.TempDir is not reachable for the apps' users
+	dir, err := os.MkdirTemp("/var/lib", "gestor-e2e-") // steps have a /tmp of their own, and must see the repositories
 	must(t, err)
 	must(t, os.Chmod(dir, 0o755))
 	s, err := stack.Open(t.Context(), stack.Options{Dir: dir, Bin: bin, Agents: agents})
@@ -240,15 +240,17 @@ func (w *world) deployments(app string) []deployment {
 	}](w, "deployments", "list", app).Deployments
 }
 
-// background runs a command and returns a channel with its end.
-func (w *world) background(args ...string) <-chan error {
+// background runs a command; the function it returns waits for its end, two minutes at most.
+func (w *world) background(args ...string) (wait func() error) {
 	w.t.Helper()
+	ctx, cancel := context.WithTimeout(w.t.Context(), 2*time.Minute)
 	done := make(chan error, 1)
 	go func() {
-		_, err := w.CLI(w.t.Context(), args...)
+		defer cancel()
+		_, err := w.CLI(ctx, args...)
 		done <- err
 	}()
-	return done
+	return func() error { return <-done }
 }
 
 // current is where an app's link points on a node; it must point at a whole release.

@@ -44,7 +44,7 @@ func TestInput_RepositoriesThatCannotBeReadFailWithTheReason(t *testing.T) {
 	w.cli("apps", "create", "gone", "--repository", filepath.Join(w.Dir, "repos", "gone"), "--node", "node-1")
 	w.refused(1, []string{"gone"}, "deploy", "gone")
 
-	w.cli("apps", "create", "outside", "--repository", "/etc", "--node", "node-1")
+	w.cli("apps", "create", "outside", "--repository", "/etc", "--node", "node-1", "--domain", "outside.example")
 	w.refused(1, []string{"/etc", "policy"}, "deploy", "outside")
 }
 

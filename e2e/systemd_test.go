@@ -225,6 +225,6 @@ func TestSystemd_AppsAndBuildsRunInUnitsOfTheirOwn(t *testing.T) {
 	buildUnits := func() string { return h.run("systemctl", "list-units", "--no-legend", "--plain", "gestor-build-*") }
 	w.until("the build to run", func() bool { return w.taskIn("app", "build", "RUNNING") && buildUnits() != "" })
 	w.cli("builds", "cancel", "app", "3")
-	<-done
+	_ = done() // it was cancelled
 	w.until("the build's unit to be gone", func() bool { return buildUnits() == "" })
 }

@@ -31,6 +31,8 @@ type Stack struct {
 	URL    string // of the server
 	Server *Process
 	Agents []*Agent
+
+	firstUID int
 }
 
 // Agent is a running agent and where it keeps things.
@@ -57,7 +59,7 @@ func Open(ctx context.Context, o Options) (*Stack, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Stack{Dir: o.Dir, Bin: o.Bin, URL: fmt.Sprintf("https://127.0.0.1:%d", ports.Port)}
+	s := &Stack{Dir: o.Dir, Bin: o.Bin, URL: fmt.Sprintf("https://127.0.0.1:%d", ports.Port), firstUID: ports.FirstUID}
 	if err := s.open(ctx, ports); err != nil {
 		s.Close()
 		return nil, err

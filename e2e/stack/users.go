@@ -35,20 +35,37 @@ func freeUIDs() (int, error) {
 	return first, nil
 }
 
-// RemoveUsers removes the users the agents made for their apps.
+// RemoveUsers removes the users and groups the agents made for their apps.
 func (s *Stack) RemoveUsers(ctx context.Context) error {
-	raw, err := os.ReadFile("/etc/passwd")
-	if err != nil {
-		return err
-	}
-	for line := range bytes.Lines(raw) {
-		fields := strings.Split(string(line), ":")
-		if len(fields) < 6 || !strings.HasPrefix(fields[5], s.Dir+"/") {
-			continue
+	for _, kind := range []struct{ file, remove string }{{"/etc/passwd", "userdel"}, {"/etc/group", "groupdel"}} {
+		names, err := s.namesIn(kind.file)
+		if err != nil {
+			return err
 		}
-		if out, err := exec.CommandContext(ctx, "userdel", fields[0]).CombinedOutput(); err != nil {
-			return fmt.Errorf("userdel %s: %w: %s", fields[0], err, out)
+		for _, name := range names {
+			if out, err := exec.CommandContext(ctx, kind.remove, name).CombinedOutput(); err != nil {
+				return fmt.Errorf("%s %s: %w: %s", kind.remove, name, err, out)
+			}
 		}
 	}
 	return nil
+}
+
+// namesIn are the names in a file like /etc/passwd whose ids are in the stack's block.
+func (s *Stack) namesIn(file string) ([]string, error) {
+	raw, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for line := range bytes.Lines(raw) {
+		fields := strings.Split(string(line), ":")
+		if len(fields) < 3 {
+			continue
+		}
+		if id, err := strconv.Atoi(fields[2]); err == nil && id >= s.firstUID && id < s.firstUID+uidBlock {
+			names = append(names, fields[0])
+		}
+	}
+	return names, nil
 }
