@@ -71,7 +71,7 @@ func (s *EnrollmentService) Enroll(ctx context.Context, req *agentv1.EnrollReque
 func (s *EnrollmentService) consume(ctx context.Context, req *agentv1.EnrollRequest, spki []byte) (gestor.JoinToken, error) {
 	token, err := s.deps.Engine.View(gestor.SystemScope()).JoinToken(ctx, req.GetTokenId())
 	if errors.Is(err, fault.KindNotFound) {
-		return token, fault.Unauthenticated("the join token is not valid").WithFix("make a new one: gestor node add <name>")
+		return token, fault.Unauthenticated("the join token is not valid").WithFix("make a new one: gestor nodes join-command <name>")
 	}
 	if err != nil {
 		return token, err

@@ -80,7 +80,7 @@ func (d *Dispatcher) candidates(ctx context.Context, tenant gestor.TenantID) ([]
 		return nil, err
 	}
 	if len(all) == 0 {
-		return nil, fault.Conflict("there is no node to look from").WithFix("add a node first: gestor nodes add")
+		return nil, fault.Conflict("there is no node to look from").WithFix("add a node first: gestor nodes join-command <name>")
 	}
 	ids := make([]gestor.NodeID, 0, len(all))
 	for _, n := range all {

@@ -39,7 +39,7 @@ func (c *change) settingsFit(a gestor.App) error {
 	for _, id := range a.Settings.Nodes {
 		node, err := c.In(gestor.TenantScope(a.TenantID)).Node(c.ctx, id)
 		if none, err := absent(err); none {
-			return fault.Invalid("settings.nodes", "there is no node %s", id).WithFix("see gestor node list")
+			return fault.Invalid("settings.nodes", "there is no node %s", id).WithFix("see gestor nodes list")
 		} else if err != nil {
 			return err
 		}

@@ -42,7 +42,7 @@ func (c *change) createDeployment(op command.CreateDeployment) error {
 	return errors.Join(c.PutApp(c.ctx, a), c.PutDeployment(c.ctx, d))
 }
 
-// mayDeploy checks the app's deploy lock and nodes.
+// mayDeploy checks the app's deploy lock and nodes. A node that is draining keeps the deployment waiting, which says so.
 func (c *change) mayDeploy(a gestor.App) error {
 	if a.ActiveDeployment != "" {
 		d, err := c.Deployment(c.ctx, a.ActiveDeployment)
@@ -53,19 +53,16 @@ func (c *change) mayDeploy(a gestor.App) error {
 			a.Slug, d.CreatedBy, d.CreatedAt.Format(time.RFC3339), d.ID, d.State).WithFix("wait for it or cancel it")
 	}
 	if len(a.Settings.Nodes) == 0 {
-		return fault.Conflict("app %s has no nodes", a.Slug).WithFix("give it one: gestor app update %s --node <name>", a.Slug)
+		return fault.Conflict("app %s has no nodes", a.Slug).WithFix("give it one: gestor apps set %s --node <name>", a.Slug)
 	}
 	for _, id := range a.Settings.Nodes {
-		n, err := c.In(gestor.TenantScope(a.TenantID)).Node(c.ctx, id)
-		if none, err := absent(err); none {
+		none, err := absent(c.nodeOf(a.TenantID, id))
+		if none {
 			return fault.Conflict("app %s is to run on node %s, which was deleted", a.Slug, id).
 				WithFix("change the app's nodes")
-		} else if err != nil {
-			return err
 		}
-		if n.Draining {
-			return fault.Conflict("node %s of app %s is draining", n.Name, a.Slug).
-				WithFix("activate it (gestor node activate %s) or change the app's nodes", n.Name)
+		if err != nil {
+			return err
 		}
 	}
 	return nil

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"crypto/subtle"
 	"errors"
+	"fmt"
+	"strings"
 
 	"github.com/saas-gestor/gestor/proto/fault"
 	"github.com/saas-gestor/gestor/server/internal/command"
@@ -28,13 +30,13 @@ func (c *change) createJoinToken(op command.CreateJoinToken) error {
 
 func (c *change) nodeNameIsFree(tenant gestor.TenantID, name string) error {
 	taken := fault.Exists("there is a node named %s already", name).
-		WithFix("choose another name, or delete that node first: gestor node delete %s", name)
+		WithFix("choose another name, or delete that node first: gestor nodes delete %s", name)
 	return unless(second(c.In(gestor.TenantScope(tenant)).NodeByName(c.ctx, name)), taken)
 }
 
 // badToken is one message for a token that does not exist and for a wrong secret, so that it tells nothing.
 func badToken() error {
-	return fault.Unauthenticated("the join token is not valid").WithFix("make a new one: gestor node add <name>")
+	return fault.Unauthenticated("the join token is not valid").WithFix("make a new one: gestor nodes join-command <name>")
 }
 
 func (c *change) enrollNode(op command.EnrollNode) error {
@@ -54,7 +56,7 @@ func (c *change) enrollNode(op command.EnrollNode) error {
 	}
 	if !c.at.Before(t.ExpiresAt) {
 		return fault.Unauthenticated("the join token for %s has expired", t.NodeName).
-			WithFix("make a new one: gestor node add %s", t.NodeName)
+			WithFix("make a new one: gestor nodes join-command %s", t.NodeName)
 	}
 	if err := c.nodeNameIsFree(t.TenantID, t.NodeName); err != nil {
 		return err
@@ -82,7 +84,7 @@ func (c *change) enrollAgain(t gestor.JoinToken, op command.EnrollNode) error {
 	}
 	none, err := absent(second(c.Node(c.ctx, t.NodeID)))
 	if none {
-		return fault.Conflict("the node %s was deleted", t.NodeName).WithFix("make a new token: gestor node add %s", t.NodeName)
+		return fault.Conflict("the node %s was deleted", t.NodeName).WithFix("make a new token: gestor nodes join-command %s", t.NodeName)
 	}
 	return err
 }
@@ -136,6 +138,9 @@ func (c *change) deleteNode(op command.DeleteNode) error {
 		return err
 	}
 	c.about(string(n.ID), map[string]any{"node": n.Name})
+	if err := c.isLeft(n); err != nil {
+		return err
+	}
 	held, err := c.HeldTasks(c.ctx, n.ID)
 	if err != nil {
 		return err
@@ -153,4 +158,28 @@ func (c *change) deleteNode(op command.DeleteNode) error {
 		}
 	}
 	return c.DeleteNode(c.ctx, n.ID)
+}
+
+// isLeft refuses while apps are to run on the node. One that is being deleted is not: its node may be what keeps it.
+func (c *change) isLeft(n gestor.Node) error {
+	apps, err := c.AppsByNode(c.ctx, n.ID)
+	if err != nil {
+		return err
+	}
+	var slugs []string
+	for _, a := range apps {
+		if a.Status != gestor.AppDeleting {
+			slugs = append(slugs, a.Slug)
+		}
+	}
+	if len(slugs) == 0 {
+		return nil
+	}
+	const most = 10
+	named := strings.Join(slugs[:min(len(slugs), most)], ", ")
+	if more := len(slugs) - most; more > 0 {
+		named += fmt.Sprintf(" and %d more", more)
+	}
+	return fault.Conflict("node %s is to run %s", n.Name, named).
+		WithFix("give them other nodes (gestor apps set %s --node <name>) or delete them first", slugs[0])
 }

@@ -51,18 +51,11 @@ func TestCreateDeployment_IsRefusedWhileAnotherHoldsTheLock(t *testing.T) {
 	w.refuses(fault.KindConflict, command.DeleteApp{ID: "app_1"})
 }
 
-func TestCreateDeployment_ExplainsNodesThatCannotTakeIt(t *testing.T) {
+func TestCreateDeployment_NeedsNodes(t *testing.T) {
 	w := newWorld(t)
-	b := newBuild("bld_1", "app_1")
-	op := command.CreateDeployment{ID: "dep_1", AppID: "app_1", Build: &b, NewReleaseID: "rel_1"}
-	w.must(command.SetNodeDraining{ID: "nod_1", Draining: true})
-	if err := w.refuses(fault.KindConflict, op); !strings.Contains(err.Error(), "web1") {
-		t.Errorf("got %v", err)
-	}
-	w.must(command.DeleteNode{ID: "nod_1"})
-	w.refuses(fault.KindConflict, op)
 	w.must(command.UpdateApp{ID: "app_1"})
-	w.refuses(fault.KindConflict, op)
+	b := newBuild("bld_1", "app_1")
+	w.refuses(fault.KindConflict, command.CreateDeployment{ID: "dep_1", AppID: "app_1", Build: &b, NewReleaseID: "rel_1"})
 }
 
 func TestCreateDeployment_RefusesBadAndPrunedAndForeignReleases(t *testing.T) {

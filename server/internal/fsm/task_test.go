@@ -1,6 +1,7 @@
 package fsm
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -103,6 +104,7 @@ func TestDeleteNode_LosesItsTasks(t *testing.T) {
 	w.must(newBuild("bld_1", "app_1"))
 	w.must(command.LeaseTask{ID: "tsk_bld_1", Node: "nod_1"})
 	w.must(newTask("tsk_1", gestor.TaskDetect))
+	w.must(command.UpdateApp{ID: "app_1"})
 	w.must(command.DeleteNode{ID: "nod_1"})
 	if a, b := w.task("tsk_bld_1").State, w.task("tsk_1").State; a != gestor.TaskLost || b != gestor.TaskLost {
 		t.Errorf("got %s, %s", a, b)
@@ -110,6 +112,18 @@ func TestDeleteNode_LosesItsTasks(t *testing.T) {
 	if b := w.build("bld_1"); b.Status != gestor.BuildFailed {
 		t.Errorf("the build is %s", b.Status)
 	}
+}
+
+func TestDeleteNode_IsRefusedWhileAppsAreToRunThere(t *testing.T) {
+	w := newWorld(t)
+	blog := newApp("app_2", "blog", "nod_1")
+	w.must(command.CreateApp{App: blog})
+	if err := w.refuses(fault.KindConflict, command.DeleteNode{ID: "nod_1"}); !strings.Contains(err.Error(), "web1 is to run blog, shop") {
+		t.Errorf("got %v", err)
+	}
+	w.must(command.UpdateApp{ID: "app_1"})
+	w.must(command.DeleteApp{ID: "app_2"}) // its removal may wait for this very node
+	w.must(command.DeleteNode{ID: "nod_1"})
 }
 
 func TestExplainTasks_SaysWhyATaskWaitsUntilItDoesNot(t *testing.T) {
