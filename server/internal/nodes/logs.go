@@ -23,10 +23,10 @@ const grantTime = time.Second
 
 type logStream = connect.BidiStream[agentv1.PushLogsRequest, agentv1.PushLogsResponse]
 
-// grant is a task's right to log on this stream.
+// grant is a task's right to log on this stream, as looked up last.
 type grant struct {
-	source string // empty: refused
-	until  time.Time
+	attempt int // the task's; 0 if the node may not log for it
+	until   time.Time
 }
 
 // PushLogs stores log lines of tasks and passes on those of tails.
@@ -61,34 +61,42 @@ func (s *Service) takeLines(ctx context.Context, node gestor.NodeID, grants map[
 		answer.AckedSeq, answer.Unwanted = s.passOn(node, m)
 		return answer, nil
 	}
-	source, err := s.mayLog(ctx, node, grants, id)
+	g, err := s.mayLog(ctx, node, grants, m)
 	if err != nil {
 		return nil, err
 	}
-	if source == "" {
+	attempt := int(m.GetAttempt())
+	if attempt == 0 {
+		attempt = g.attempt
+	}
+	if attempt < 1 || attempt > g.attempt {
 		answer.Unwanted = true
 		return answer, nil
 	}
-	answer.AckedSeq, err = s.history.Append(ctx, id, source, m.GetLines(), m.GetEof())
+	// What comes late of an earlier attempt is numbered by itself, and does not end the log of the one under way.
+	source := fmt.Sprintf("%s/%d", node, attempt)
+	answer.AckedSeq, err = s.history.Append(ctx, id, source, m.GetLines(), m.GetEof() && attempt == g.attempt)
 	return answer, err
 }
 
-// mayLog returns the source under which the node logs for the task; empty if the task is not and was not its.
-func (s *Service) mayLog(ctx context.Context, node gestor.NodeID, grants map[string]grant, id string) (string, error) {
-	if g, ok := grants[id]; ok && time.Now().Before(g.until) {
-		return g.source, nil
+// mayLog returns the right of the node to log for the task of m. It is looked up again now and then, and at once for an
+// attempt that is newer than the last look.
+func (s *Service) mayLog(ctx context.Context, node gestor.NodeID, grants map[string]grant, m *agentv1.PushLogsRequest) (grant, error) {
+	id := m.GetLogId()
+	if g, ok := grants[id]; ok && time.Now().Before(g.until) && int(m.GetAttempt()) <= g.attempt {
+		return g, nil
 	}
 	t, err := s.engine.View(gestor.SystemScope()).Task(ctx, gestor.TaskID(id))
 	if err != nil && !errors.Is(err, fault.KindNotFound) {
-		return "", err
+		return grant{}, err
 	}
 	g := grant{until: time.Now().Add(grantTime)}
 	if err == nil && t.NodeID == node && t.Fence > 0 {
-		g.source = fmt.Sprintf("%s/%d", node, t.Attempt)
+		g.attempt = t.Attempt
 	}
 	if len(grants) > 1000 {
 		clear(grants)
 	}
 	grants[id] = g
-	return g.source, nil
+	return g, nil
 }
