@@ -212,7 +212,7 @@ func (w *world) tasks(app string) []task {
 	w.t.Helper()
 	return query[struct {
 		Tasks []task `json:"tasks"`
-	}](w, "tasks", "list", "--app", app).Tasks
+	}](w, "tasks", "list", "--app", app, "--limit", "500").Tasks
 }
 
 // taskIn reports whether the app has a task of the kind in a state.
