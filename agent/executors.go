@@ -12,6 +12,7 @@ import (
 	"github.com/saas-gestor/gestor/agent/internal/build"
 	"github.com/saas-gestor/gestor/agent/internal/deploy"
 	"github.com/saas-gestor/gestor/agent/internal/policy"
+	"github.com/saas-gestor/gestor/agent/internal/release"
 	"github.com/saas-gestor/gestor/agent/internal/runtime"
 	"github.com/saas-gestor/gestor/agent/internal/source"
 	"github.com/saas-gestor/gestor/agent/internal/task"
@@ -66,8 +67,11 @@ func (a *Agent) builder(law policy.Policy, artifacts *artifact.Store, runtimes *
 		return nil, err
 	}
 	a.runners = client.Open(client.Options{Programs: runnerPrograms(c.RunnerDir), Log: c.Log})
+	ensureUser := func(ctx context.Context, slug string, uid uint32) error {
+		return release.EnsureUser(ctx, c.DeployRoot, release.App{Slug: slug, UID: uid})
+	}
 	return build.New(build.Options{
-		Dir: filepath.Join(c.DataDir, "builds"), CacheDir: filepath.Join(c.DataDir, "cache"), DetectUID: nobody, Git: git,
+		Dir: filepath.Join(c.DataDir, "builds"), CacheDir: filepath.Join(c.DataDir, "cache"), DetectUID: nobody, EnsureUser: ensureUser, Git: git,
 		Runtimes: runtimes, Runners: a.runners, Sandbox: a.host.Sandbox(), Artifacts: artifacts, Upload: a.session, Log: c.Log,
 	})
 }

@@ -42,6 +42,9 @@ type Options struct {
 	CacheBytes int64
 	// DetectUID is the user that looks into repositories no app owns yet; not root.
 	DetectUID uint32
+	// EnsureUser makes the app's system user, or finds it as it should be: systemd and ssh run nothing for a uid
+	// without a name.
+	EnsureUser func(ctx context.Context, slug string, uid uint32) error
 
 	Git       *source.Git
 	Runtimes  *runtime.Manager
@@ -91,6 +94,7 @@ type workspace struct {
 	src  string // the tree; the user's
 	home string // HOME of the steps; the user's
 	uid  uint32
+	got  *source.Request // the fetch, if it has ended well
 }
 
 var validID = regexp.MustCompile(`^[A-Za-z0-9_-]{1,100}$`)

@@ -18,6 +18,9 @@ import (
 	gestorv1 "github.com/saas-gestor/gestor/proto/gen/gestor/v1"
 )
 
+// mostKept is the size up to which the tree of a build that ran nothing is kept for the next, in bytes.
+const mostKept = 256 << 20
+
 // buildExecutor carries out tasks of kind "build".
 type buildExecutor struct{ b *Builder }
 
@@ -36,6 +39,9 @@ func (e *buildExecutor) Run(ctx context.Context, t task.Task, out task.Sink) (*a
 	ctx, cancel := context.WithTimeoutCause(ctx, l.Time,
 		fault.Timeout("the build took longer than %s", l.Time).WithFix("raise the time in the app's build limits"))
 	defer cancel()
+	if err := e.b.o.EnsureUser(ctx, work.GetApp().GetSlug(), work.GetApp().GetUid()); err != nil {
+		return nil, err
+	}
 	w, err := e.b.workspace(t.Spec.GetId(), work.GetApp().GetUid())
 	if err != nil {
 		return nil, err
@@ -43,7 +49,7 @@ func (e *buildExecutor) Run(ctx context.Context, t task.Task, out task.Sink) (*a
 	defer e.b.remove(w)
 	defer e.b.cache.use(work.GetApp().GetId())()
 
-	commit, err := e.b.fetch(ctx, t, w, work.GetSource(), work.GetApp().GetId(), l, out)
+	commit, err := e.b.fetch(ctx, t, &w, work.GetSource(), work.GetApp().GetId(), l, out)
 	if err != nil {
 		return nil, err
 	}
@@ -64,6 +70,9 @@ func (e *buildExecutor) Run(ctx context.Context, t task.Task, out task.Sink) (*a
 	if err != nil {
 		return nil, orCause(ctx, err)
 	}
+	if h.pristine() && sum.Unpacked <= mostKept {
+		e.b.o.Git.Keep(*w.got)
+	}
 	return result(commit, name, built, sum), nil
 }
 
@@ -76,18 +85,20 @@ func orCause(ctx context.Context, err error) error {
 }
 
 func (b *Builder) fetch(
-	ctx context.Context, t task.Task, w workspace, src *agentv1.Source, owner string, l limits, out task.Sink,
+	ctx context.Context, t task.Task, w *workspace, src *agentv1.Source, owner string, l limits, out task.Sink,
 ) (source.Commit, error) {
 	out.Phase("fetch")
 	out.Logf("fetching %s", src.GetRepository())
 	began := time.Now()
-	commit, err := b.o.Git.Fetch(ctx, source.Request{
+	r := source.Request{
 		Name: t.Spec.GetId(), Owner: owner, UID: w.uid, Source: src, Key: t.Secrets.GetSshKey(), Into: w.src,
 		Limits: l.forFetch(), Output: out.Stderr(), FindBranch: t.Spec.GetDetect() != nil,
-	})
+	}
+	commit, err := b.o.Git.Fetch(ctx, r)
 	if err != nil {
 		return source.Commit{}, err
 	}
+	w.got = &r
 	out.Logf("at commit %.12s by %s: %s (%d ms)", commit.Hash, commit.Author, commit.Subject, time.Since(began).Milliseconds())
 	return commit, nil
 }

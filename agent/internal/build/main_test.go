@@ -143,6 +143,7 @@ func newRig(t *testing.T) *rig {
 	t.Cleanup(pool.Close)
 	r.Builder, err = New(Options{
 		Dir: filepath.Join(dir, "builds"), CacheDir: filepath.Join(dir, "cache"), DetectUID: 65534, Git: git,
+		EnsureUser: func(context.Context, string, uint32) error { return nil }, // namespaces need no name
 		Runtimes: runtimes, Runners: pool, Sandbox: host.Sandbox(), Artifacts: store, Upload: r.uploads,
 	})
 	if err != nil {

@@ -1,12 +1,8 @@
 package source
 
 import (
-	"errors"
 	"fmt"
-	"os/exec"
-	"os/user"
 	"path/filepath"
-	"strconv"
 	"strings"
 
 	"github.com/saas-gestor/gestor/proto/fault"
@@ -19,9 +15,6 @@ func (s *session) prepareSSH() error {
 	}
 	if len(s.r.Key) == 0 {
 		return fault.Conflict("the app has no deploy key, which the address %s needs", s.addr.URL)
-	}
-	if err := ensureUser(s.r.UID); err != nil {
-		return err
 	}
 	key := s.r.Key
 	if key[len(key)-1] != '\n' {
@@ -48,23 +41,4 @@ func (s *session) sshCommand() string {
 		"-o", "ForwardAgent=no", "-o", "ClearAllForwardings=yes", "-o", "PermitLocalCommand=no", "-o", "UpdateHostKeys=no",
 		"-o", "ConnectTimeout=20", "-o", "ServerAliveInterval=15",
 	}, " ")
-}
-
-// ensureUser makes the user known by name, without which ssh does not run.
-func ensureUser(uid uint32) error {
-	id := strconv.FormatUint(uint64(uid), 10)
-	var unknown user.UnknownUserIdError
-	if _, err := user.LookupId(id); err == nil || !errors.As(err, &unknown) {
-		return err
-	}
-	name := "gestor-" + id
-	if out, err := exec.Command("groupadd", "--system", "--force", "--gid", id, name).CombinedOutput(); err != nil {
-		return fmt.Errorf("make group %s: %w: %s", name, err, out)
-	}
-	out, err := exec.Command("useradd", "--system", "--uid", id, "--gid", id, "--no-create-home",
-		"--home-dir", "/nonexistent", "--shell", "/usr/sbin/nologin", name).CombinedOutput()
-	if err != nil {
-		return fmt.Errorf("make user %s: %w: %s", name, err, out)
-	}
-	return nil
 }

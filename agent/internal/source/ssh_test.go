@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"os/user"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -15,6 +16,18 @@ import (
 	"github.com/saas-gestor/gestor/proto/fault"
 	agentv1 "github.com/saas-gestor/gestor/proto/gen/gestor/agent/v1"
 )
+
+// nameUser makes the tests' user known by name, without which ssh does not run; the agent makes the app's own.
+func nameUser(t *testing.T) {
+	t.Helper()
+	const name = "gestor-test-ssh"
+	out, err := exec.Command("useradd", "--system", "--uid", strconv.Itoa(testUID), "--user-group", "--no-create-home",
+		"--home-dir", "/nonexistent", "--shell", "/usr/sbin/nologin", name).CombinedOutput()
+	if err != nil {
+		t.Fatalf("useradd: %v: %s", err, out)
+	}
+	t.Cleanup(func() { _ = exec.Command("userdel", name).Run() })
+}
 
 // startSSHD runs a real sshd that lets one key in as root, and returns its port and its known_hosts line.
 func startSSHD(t *testing.T, dir string) (port, knownHosts string, key []byte) {
@@ -51,6 +64,7 @@ func startSSHD(t *testing.T, dir string) (port, knownHosts string, key []byte) {
 }
 
 func TestFetch_OverSSHWithTheDeployKeyAndThePinnedHostKey(t *testing.T) {
+	nameUser(t)
 	r := newRig(t, Options{Policy: Policy{PrivateHosts: []string{"127.0.0.1"}}})
 	if _, err := user.LookupId(fmt.Sprint(testUID)); err != nil {
 		t.Cleanup(func() { _ = exec.Command("userdel", fmt.Sprintf("gestor-%d", testUID)).Run() })
