@@ -7,6 +7,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"strings"
 
 	"golang.org/x/crypto/argon2"
@@ -51,7 +52,7 @@ func (p *Passwords) Hash(ctx context.Context, password string) (string, error) {
 	}
 	defer p.slots.Release(1)
 	salt := randomBytes(saltBytes)
-	sum := argon2.IDKey([]byte(password), salt, argonPasses, argonMemoryKiB, argonLanes, hashBytes)
+	sum := derive(password, phcHash{memory: argonMemoryKiB, passes: argonPasses, lanes: argonLanes, salt: salt}, hashBytes)
 	return format(argonMemoryKiB, argonPasses, argonLanes, salt, sum), nil
 }
 
@@ -70,9 +71,16 @@ func (p *Passwords) Verify(ctx context.Context, phc, password string) (bool, err
 		return false, fmt.Errorf("check password: %w", err)
 	}
 	defer p.slots.Release(1)
-	sum := argon2.IDKey([]byte(password), h.salt, h.passes, h.memory, h.lanes, uint32(len(h.sum)))
+	sum := derive(password, h, len(h.sum))
 	same := subtle.ConstantTimeCompare(sum, h.sum) == 1
 	return same && known, nil
+}
+
+// derive computes a hash and gives its memory back at once: by itself the garbage collector would keep it, and as much
+// again for the next, until the server has something else to do.
+func derive(password string, h phcHash, size int) []byte {
+	defer debug.FreeOSMemory()
+	return argon2.IDKey([]byte(password), h.salt, h.passes, h.memory, h.lanes, uint32(size))
 }
 
 type phcHash struct {
