@@ -34,7 +34,7 @@ func (e *detectExecutor) Run(ctx context.Context, t task.Task, out task.Sink) (*
 		return nil, err
 	}
 	defer e.b.remove(w)
-	commit, err := e.b.fetch(ctx, t, w, work.GetSource(), "detect", limitsOf(nil), out)
+	commit, err := e.b.fetch(ctx, t, &w, work.GetSource(), "detect", limitsOf(nil), out)
 	if err != nil {
 		return nil, err
 	}

@@ -37,6 +37,7 @@ type host struct {
 
 	mu   sync.Mutex // guards the fields below
 	step int
+	used bool              // something may have changed the tree
 	bins map[string]string // folder of programs by runtime "name@version"
 }
 
@@ -78,6 +79,7 @@ func reserved(name string) bool {
 
 // Run runs a command in the sandbox. Reaching a ceiling is an error; ending badly is not.
 func (h *host) Run(ctx context.Context, c runner.Command) (runner.Exit, error) {
+	h.use()
 	ctx, cancel := h.joined(ctx)
 	defer cancel()
 	step, err := h.makeStep(ctx, c)
@@ -102,6 +104,20 @@ func (h *host) Run(ctx context.Context, c runner.Command) (runner.Exit, error) {
 	}
 	h.sink.Logf("ended with exit code %d after %.1f s", exitCode(exit), exit.Duration.Seconds())
 	return runner.Exit{Code: exitCode(exit), Tail: tail.String()}, nil
+}
+
+// use notes that the tree is about to be changed.
+func (h *host) use() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.used = true
+}
+
+// pristine tells that the tree is as git made it.
+func (h *host) pristine() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return !h.used
 }
 
 // joined ends with the call and with the build, whichever is first.
@@ -220,6 +236,7 @@ func (h *host) ResolveRuntime(ctx context.Context, name, versions string) (runne
 
 // RestoreCache puts a stored tree back.
 func (h *host) RestoreCache(ctx context.Context, key, dir string) (bool, error) {
+	h.use()
 	root, dir, err := h.openTree(dir)
 	if err != nil {
 		return false, err

@@ -13,6 +13,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/saas-gestor/gestor/agent/internal/process"
 	"github.com/saas-gestor/gestor/proto/fault"
 	agentv1 "github.com/saas-gestor/gestor/proto/gen/gestor/agent/v1"
@@ -142,6 +144,9 @@ func (s *session) fetch(ctx context.Context) (Commit, error) {
 	if err := s.mirror.prepare(int(s.r.UID)); err != nil {
 		return Commit{}, err
 	}
+	if err := s.reuse(); err != nil {
+		return Commit{}, fmt.Errorf("begin with the tree of the last fetch: %w", err)
+	}
 	commit, err := s.once(ctx)
 	var damaged *damagedError
 	if !errors.As(err, &damaged) {
@@ -151,7 +156,7 @@ func (s *session) fetch(ctx context.Context) (Commit, error) {
 	if err := s.mirror.recreate(int(s.r.UID)); err != nil {
 		return Commit{}, err
 	}
-	if err := emptyDir(s.r.Into); err != nil {
+	if err := errors.Join(emptyDir(s.r.Into), os.RemoveAll(filepath.Join(s.dir, "index"))); err != nil {
 		return Commit{}, err
 	}
 	return s.once(ctx)
@@ -187,12 +192,23 @@ func (s *session) once(ctx context.Context) (Commit, error) {
 		"--no-auto-maintenance", "--no-write-fetch-head", "--end-of-options", s.addr.URL, "+"+ref+":"+target); err != nil {
 		return Commit{}, err
 	}
-	commit, err := s.describe(ctx)
+	commit := Commit{}
+	group, inner := errgroup.WithContext(ctx) // both only read the mirror
+	group.Go(func() (err error) {
+		commit, err = s.describe(inner)
+		return err
+	})
+	group.Go(func() error { return s.checkout(inner) })
+	err := group.Wait()
+	if err != nil && s.reused && ctx.Err() == nil { // what was kept may be at fault
+		s.reused = false
+		err = &damagedError{err}
+	}
 	if err != nil {
 		return Commit{}, err
 	}
 	commit.Branch = branch
-	return commit, s.checkout(ctx)
+	return commit, s.leaveIndex()
 }
 
 // describe asks for what people want to know of the commit.

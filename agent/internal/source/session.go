@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 
 	"github.com/saas-gestor/gestor/agent/internal/process"
 	"github.com/saas-gestor/gestor/proto/fault"
@@ -22,7 +23,8 @@ type session struct {
 	addr   Address
 	mirror mirror
 	dir    string
-	step   int
+	step   atomic.Int32 // numbers the runs of git
+	reused bool         // the tree is that of an earlier fetch
 }
 
 func (g *Git) newSession(r Request, a Address, m mirror) (*session, error) {
@@ -118,11 +120,11 @@ func (s *session) local(ctx context.Context, args ...string) (string, error) {
 }
 
 func (s *session) git(ctx context.Context, network bool, args []string) (string, error) {
-	s.step++
+	number := s.step.Add(1)
 	var out, errs tail
 	out.max, errs.max = 4<<20, 16<<10
 	step := process.Step{
-		Name: fmt.Sprintf("%s-git%d", s.r.Name, s.step), Argv: append([]string{"git"}, args...), Dir: s.r.Into,
+		Name: fmt.Sprintf("%s-git%d", s.r.Name, number), Argv: append([]string{"git"}, args...), Dir: s.r.Into,
 		Env: s.env(), UID: s.r.UID, GID: s.r.UID, Writable: []string{s.mirror.dir, s.dir, s.r.Into},
 		Limits: s.r.Limits, Stdout: &out, Stderr: io.MultiWriter(&errs, s.r.Output), Network: network,
 	}
