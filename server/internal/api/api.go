@@ -7,6 +7,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"net/http"
@@ -23,7 +24,7 @@ import (
 //	func(o ...connect.HandlerOption) (string, http.Handler) { return gestorv1connect.NewAppServiceHandler(apps, o...) }
 type Mount func(options ...connect.HandlerOption) (string, http.Handler)
 
-// Deps are what the API is made of. All but Now, Ready and Log is needed.
+// Deps are what the API is made of. All but Now, Times, Ready and Log is needed.
 type Deps struct {
 	Engine   Engine
 	Revision func() uint64     // the revision this server has applied; answers carry it
@@ -33,10 +34,21 @@ type Deps struct {
 	Mounts   []Mount                         // every service
 	Ready    func(ctx context.Context) error // nil when this server can serve; the error is shown
 	Now      func() time.Time
+	Times    Times
 	Log      *slog.Logger // nil discards
 }
 
-// unaryTimeout is how long a call that is no stream may take, from its headers to its answer.
+// Times are how long the API waits. A zero means the default.
+type Times struct {
+	Body     time.Duration // for the message of a call that is no stream; 30 s
+	Revision time.Duration // for this server to catch up with what its caller has seen; 5 s
+}
+
+func (t Times) withDefaults() Times {
+	return Times{Body: cmp.Or(t.Body, 30*time.Second), Revision: cmp.Or(t.Revision, 5*time.Second)}
+}
+
+// unaryTimeout is how long a call that is no stream may take, from its message to its answer.
 const unaryTimeout = 30 * time.Second
 
 // New builds the handler of everything this server serves.
@@ -47,6 +59,7 @@ func New(d Deps) (http.Handler, error) {
 	if d.Now == nil {
 		d.Now = time.Now
 	}
+	d.Times = d.Times.withDefaults()
 	policy, err := NewPolicy(Contract()...)
 	if err != nil {
 		return nil, err

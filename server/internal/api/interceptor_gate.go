@@ -20,9 +20,6 @@ import (
 	"github.com/saas-gestor/gestor/server/internal/pki"
 )
 
-// revisionWait is how long a call waits for this server to catch up with what its caller has seen.
-const revisionWait = 5 * time.Second
-
 // gate decides at a request's headers, before any of its message is read, whether it may go on, and as whom.
 type gate struct {
 	deps   Deps
@@ -43,6 +40,9 @@ func (g *gate) enter(ctx context.Context, spec connect.Spec, _ connect.Peer, hea
 		return nil, ce
 	}
 	identify(ctx, caller)
+	if spec.StreamType == connect.StreamTypeUnary {
+		requestOf(ctx).hurry(g.deps.Times.Body)
+	}
 	return auth.WithCaller(ctx, caller), nil
 }
 
@@ -171,7 +171,7 @@ func (g *gate) catchUp(ctx context.Context, c auth.Caller, header http.Header) e
 	if err != nil || c.Kind == auth.Anonymous || least <= g.deps.Revision() {
 		return nil
 	}
-	waiting, cancel := context.WithTimeout(ctx, revisionWait)
+	waiting, cancel := context.WithTimeout(ctx, g.deps.Times.Revision)
 	defer cancel()
 	if err := g.deps.Engine.Wait(waiting, least); err != nil && ctx.Err() == nil {
 		return fault.Unavailable("this server is behind what you have seen elsewhere").WithCause(err).WithRetryAfter(time.Second)

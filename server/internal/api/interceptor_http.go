@@ -24,6 +24,14 @@ type request struct {
 	userAgent string
 	caller    string // who it turned out to be
 	code      string // how it ended, if not well
+	control   *http.ResponseController
+}
+
+// hurry gives the caller so long for the rest of the request: who sends a byte now and then holds nothing here for long.
+func (r *request) hurry(limit time.Duration) {
+	if r.control != nil {
+		_ = r.control.SetReadDeadline(time.Now().Add(limit)) // what cannot have a deadline is no connection
+	}
 }
 
 type requestKey struct{}
@@ -64,6 +72,7 @@ func newRequest(r *http.Request) *request {
 func outer(d Deps, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		req := newRequest(r)
+		req.control = http.NewResponseController(w)
 		harden(w.Header(), d.Version, req.reference)
 		defer survive(d.Log, w, req, r.URL.Path)
 		begun := d.Now()
