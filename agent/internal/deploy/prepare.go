@@ -28,6 +28,10 @@ func (d *Deployer) prepare(ctx context.Context, t task.Task, out task.Sink) (*ag
 			return nil, err
 		}
 	}
+	// A host whose web server cannot be used is told here, while nothing has changed, and not at the switch.
+	if _, _, err := d.o.Web.Site(w.GetApp().GetSlug()); err != nil {
+		return nil, err
+	}
 	if err := release.EnsureUser(ctx, d.o.Root, appOf(w.GetApp())); err != nil {
 		return nil, err
 	}

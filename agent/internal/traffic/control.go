@@ -19,6 +19,9 @@ import (
 
 // complete fills in what was left empty.
 func (o *Options) complete() error {
+	if o.Mode == System && o.Dir == "" {
+		o.Dir = "/etc/nginx/gestor.d"
+	}
 	if o.Log == nil || !filepath.IsAbs(o.Dir) || !validPath.MatchString(o.Dir) {
 		return fault.Invalid("dir", "directory %q cannot hold nginx configuration", o.Dir)
 	}
