@@ -49,13 +49,14 @@ type Agent struct {
 	session *session.Session
 	host    *process.Host
 	runners *client.Pool
+	idle    chan struct{} // signalled when the last task has ended
 	web     *web
 }
 
 // New opens everything an agent needs on the host; it needs no server for that. Close or Run must follow. A host that
 // has not joined is an error of fault.KindNotFound.
 func New(c Config) (*Agent, error) {
-	a := &Agent{config: c, log: c.Log}
+	a := &Agent{config: c, log: c.Log, idle: make(chan struct{}, 1)}
 	if err := a.open(); err != nil {
 		a.Close()
 		return nil, err
@@ -109,6 +110,7 @@ func (a *Agent) openTasks(law policy.Policy) error {
 	}
 	a.tasks = task.New(task.Options{
 		Executors: byKind, Journal: a.journal, Logs: a.logs, Forbidden: law.Forbidden, Version: a.config.Version, Log: a.log,
+		Idle: a.rested,
 	})
 	a.session.Serve(a.tasks)
 	return nil
@@ -139,7 +141,7 @@ func supervisorName(kind process.Kind) string {
 func (a *Agent) Run(ctx context.Context) error {
 	defer a.Close()
 	group, ctx := errgroup.WithContext(ctx)
-	for _, part := range []func(context.Context) error{a.tasks.Run, a.session.Run, a.keeper.Run, a.keepHost, a.resume, a.watchdog} {
+	for _, part := range []func(context.Context) error{a.tasks.Run, a.session.Run, a.keeper.Run, a.keepHost, a.resume, a.watchdog, a.rest} {
 		group.Go(func() error { return part(ctx) })
 	}
 	a.notify("READY=1")

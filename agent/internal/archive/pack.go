@@ -30,11 +30,14 @@ type PackOptions struct {
 	ModTime time.Time
 }
 
+// window is how far back the compression looks: more takes memory on both sides and gains little for files of sites.
+const window = 4 << 20
+
 // Pack writes the tree under root to w. Nobody may change the tree meanwhile. It follows no links; links that lead
 // out of the tree, sockets, pipes and devices are an error that names them.
 func Pack(ctx context.Context, root *os.Root, o PackOptions, w io.Writer) (Summary, error) {
 	out := &meter{w: w, hash: sha256.New()}
-	enc, err := zstd.NewWriter(out, zstd.WithEncoderConcurrency(1))
+	enc, err := zstd.NewWriter(out, zstd.WithEncoderConcurrency(1), zstd.WithWindowSize(window), zstd.WithLowerEncoderMem(true))
 	if err != nil {
 		return Summary{}, fmt.Errorf("open zstd: %w", err)
 	}

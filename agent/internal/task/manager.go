@@ -33,8 +33,10 @@ type Options struct {
 	// Forbidden returns why the host's own policy refuses a kind, nil if it does not; nil forbids nothing.
 	Forbidden func(kind string) error
 	Version   string
-	Log       *slog.Logger
-	Now       func() time.Time // time.Now if nil
+	// Idle, if not nil, is called when the last running task has ended. It returns at once.
+	Idle func()
+	Log  *slog.Logger
+	Now  func() time.Time // time.Now if nil
 }
 
 // Manager runs tasks. Its methods are safe for concurrent use.
@@ -271,6 +273,9 @@ func (m *Manager) next(r *run) {
 	queue := m.queues[resource]
 	if len(queue) == 0 || m.closing {
 		delete(m.queues, resource)
+		if len(m.busy) == 0 && m.o.Idle != nil {
+			m.o.Idle()
+		}
 		return
 	}
 	m.queues[resource] = queue[1:]
