@@ -81,6 +81,7 @@ func wire(s *Server) (_ *parts, err error) {
 	s.engine.OnTerm("dispatch", p.dispatch.RunTerm)
 	s.engine.OnTerm("deploy", p.deploy.RunTerm)
 	s.engine.OnTerm("nodes", p.nodes.RunTerm)
+	s.engine.OnTerm("retention", retention.RunTerm)
 	p.run = []part{{"engine", s.engine.Run}, {"nodes", p.nodes.Run}, {"retention", retention.Run}}
 
 	verifier := pki.AgentVerifier{Roots: s.id.agentRoot.Pool(), Cluster: string(s.id.cluster.ID), Now: time.Now}

@@ -2,6 +2,7 @@ package fsm
 
 import (
 	"bytes"
+	"flag"
 	"fmt"
 	"testing"
 	"time"
@@ -56,7 +57,21 @@ func anyOp(r *rapid.T, result []byte) command.Op {
 	return rapid.SampledFrom(ops).Draw(r, "op")
 }
 
+// fewer lowers the number of random stories, of which each makes three databases, unless somebody asks for a number.
+func fewer(t *testing.T, checks string) {
+	t.Helper()
+	f := flag.Lookup("rapid.checks")
+	if f.Value.String() != f.DefValue {
+		return
+	}
+	if err := f.Value.Set(checks); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = f.Value.Set(f.DefValue) })
+}
+
 func TestRandomCommands_GiveEqualStatesAlsoAcrossSnapshots(t *testing.T) {
+	fewer(t, "30")
 	result := builtResult(t)
 	rapid.Check(t, func(r *rapid.T) {
 		one, two, three := newWorld(t), newWorld(t), emptyWorld(t)
