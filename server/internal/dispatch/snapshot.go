@@ -70,6 +70,9 @@ type explanation struct {
 	at  time.Time
 }
 
+// patience is how long a task waits before it is told why: most wait for a moment only, and a reason costs a commit.
+const patience = 50 * time.Millisecond
+
 // explain picks the reasons that changed, at most one per task and Times.Explain. It returns when the rest is due.
 func (t *term) explain(queued []gestor.Task, waiting map[gestor.TaskID]string, now time.Time) (map[gestor.TaskID]string, time.Time) {
 	changed := map[gestor.TaskID]string{}
@@ -80,7 +83,10 @@ func (t *term) explain(queued []gestor.Task, waiting map[gestor.TaskID]string, n
 		if !waits {
 			continue
 		}
-		last := t.explained[task.ID]
+		last, known := t.explained[task.ID]
+		if !known {
+			last.at = now.Add(patience - t.times.Explain)
+		}
 		due := last.at.Add(t.times.Explain)
 		switch {
 		case why == task.Waiting:
