@@ -55,11 +55,7 @@ func (o *Options) complete() error {
 }
 
 func (n *Nginx) directories() []string {
-	d := []string{n.o.Dir, n.o.LogDir}
-	if n.o.Mode == Managed {
-		d = append(d, filepath.Join(n.o.Dir, "tmp"))
-	}
-	return d
+	return []string{n.o.Dir, n.o.LogDir, filepath.Join(n.o.Dir, "tmp")} // nginx -t wants tmp in both modes
 }
 
 // socket is where a managed nginx tells its generation. A socket's path has room for about 100 bytes.
