@@ -9,12 +9,19 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
 	"github.com/saas-gestor/gestor/agent/internal/process"
 	"github.com/saas-gestor/gestor/agent/internal/task"
 	"github.com/saas-gestor/gestor/proto/fault"
+)
+
+const (
+	installTime   = 5 * time.Minute
+	progressEvery = 10 * time.Second
+	authorities   = "/etc/ssl/certs/ca-certificates.crt"
 )
 
 // install gets a node from the npm registry: npm fetches and checks it as a powerless user, then root takes only the
@@ -30,7 +37,7 @@ func (m *Manager) install(ctx context.Context, want versions, logf Logf) (Runtim
 	if err := m.scratch(dir); err != nil {
 		return Runtime{}, err
 	}
-	if err := m.fetch(ctx, filepath.Join(dir, "npm"), pkg+"@"+want.text); err != nil {
+	if err := m.fetch(ctx, filepath.Join(dir, "npm"), pkg+"@"+want.text, logf); err != nil {
 		return Runtime{}, err
 	}
 	source := filepath.Join("node_modules", pkg, "bin", "node")
@@ -76,7 +83,8 @@ func (m *Manager) scratch(dir string) error {
 	return errors.Join(err, os.Lchown(npm, int(m.o.UID), int(m.o.UID)))
 }
 
-func (m *Manager) fetch(ctx context.Context, dir, spec string) error {
+func (m *Manager) fetch(ctx context.Context, dir, spec string, logf Logf) error {
+	defer every(progressEvery, func(t time.Duration) { logf("still installing %s after %.0f s", spec, t.Seconds()) })()
 	var said strings.Builder
 	exit, err := m.o.Sandbox.Run(ctx, process.Step{
 		Name: "runtime-install", Dir: dir, UID: m.o.UID, GID: m.o.UID, Writable: []string{dir}, Network: true,
@@ -87,8 +95,10 @@ func (m *Manager) fetch(ctx context.Context, dir, spec string) error {
 		Env: []string{
 			"PATH=" + m.o.Path, "HOME=" + dir, "npm_config_cache=" + filepath.Join(dir, "cache"),
 			"npm_config_update_notifier=false", "LC_ALL=C.UTF-8",
+			"npm_config_fetch_retries=2", "npm_config_fetch_retry_mintimeout=1000", "npm_config_fetch_retry_maxtimeout=5000",
+			"NODE_EXTRA_CA_CERTS=" + authorities, // whom the host trusts; node ignores a file that is not there
 		},
-		Limits: process.Limits{Time: 5 * time.Minute, MemoryBytes: 2 << 30, DiskBytes: 2 << 30},
+		Limits: process.Limits{Time: installTime, MemoryBytes: 2 << 30, DiskBytes: 2 << 30},
 		Stderr: &said, Stdout: io.Discard,
 	})
 	switch {
@@ -103,6 +113,28 @@ func (m *Manager) fetch(ctx context.Context, dir, spec string) error {
 	default:
 		return task.Retryable(fault.Unavailable("npm could not install %s", spec).
 			WithFix("check that this host has npm and reaches its registry").WithCause(errors.New(said.String())))
+	}
+}
+
+// every calls tell now and then with the time since it began, until the returned function is called.
+func every(interval time.Duration, tell func(time.Duration)) (stop func()) {
+	began := time.Now()
+	ticker, done := time.NewTicker(interval), make(chan struct{})
+	var told sync.WaitGroup
+	told.Go(func() {
+		for {
+			select {
+			case <-done:
+				return
+			case <-ticker.C:
+				tell(time.Since(began))
+			}
+		}
+	})
+	return func() {
+		ticker.Stop()
+		close(done)
+		told.Wait()
 	}
 }
 
