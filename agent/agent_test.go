@@ -189,10 +189,11 @@ func TestAgent_ResumesAfterRestart(t *testing.T) {
 	for name, secrets := range map[string]*agentv1.Secrets{"without secrets": nil, "with secrets": {Env: map[string]string{"A": "secret-value"}}} {
 		t.Run(name, func(t *testing.T) {
 			s := agenttest.New(t)
-			first := true
+			first, runs := true, make(chan struct{})
 			h := newHost(t, s, executor{"test", func(ctx context.Context, x task.Task, _ task.Sink) error {
 				if first {
 					first = false
+					close(runs)
 					<-ctx.Done()
 					return ctx.Err()
 				}
@@ -205,6 +206,7 @@ func TestAgent_ResumesAfterRestart(t *testing.T) {
 			s.WaitSessions(1)
 			s.Assign(spec("tsk_1", 7, "app/shop"), secrets)
 			s.WaitStarted("tsk_1", 1)
+			<-runs // it is told to be started before it is
 			h.stop()
 			assertNowhere(t, h.config.DataDir, "secret-value")
 			h.start()

@@ -39,7 +39,7 @@ type sink struct {
 	phases  []string
 	text    strings.Builder
 	written int64
-	onLine  func(string)
+	onLine  func(string) // gets all so far: a line may come in pieces
 }
 
 func (s *sink) Phase(name string) {
@@ -62,7 +62,7 @@ func (s *sink) Write(b []byte) (int, error) {
 	}
 	s.mu.Unlock()
 	if s.onLine != nil {
-		s.onLine(string(b))
+		s.onLine(s.String())
 	}
 	return len(b), nil
 }
@@ -144,7 +144,7 @@ func newRig(t *testing.T) *rig {
 	r.Builder, err = New(Options{
 		Dir: filepath.Join(dir, "builds"), CacheDir: filepath.Join(dir, "cache"), DetectUID: 65534, Git: git,
 		EnsureUser: func(context.Context, string, uint32) error { return nil }, // namespaces need no name
-		Runtimes: runtimes, Runners: pool, Sandbox: host.Sandbox(), Artifacts: store, Upload: r.uploads,
+		Runtimes:   runtimes, Runners: pool, Sandbox: host.Sandbox(), Artifacts: store, Upload: r.uploads,
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -99,7 +99,12 @@ func command(ctx context.Context, argv ...string) error {
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...) //nolint:gosec // argv of checked values, no shell
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
-	if err := cmd.Run(); err != nil {
+	err := cmd.Run()
+	if errors.Is(err, exec.ErrNotFound) {
+		return fault.Unavailable("this host has no %s, which making users takes", argv[0]).
+			WithFix("install the package passwd (shadow-utils) on the node").WithCause(err)
+	}
+	if err != nil {
 		return fmt.Errorf("%s: %w: %s", argv[0], err, strings.TrimSpace(out.String()))
 	}
 	return nil

@@ -102,6 +102,9 @@ func (m *Manager) fetch(ctx context.Context, dir, spec string, logf Logf) error 
 		Stderr: &said, Stdout: io.Discard,
 	})
 	switch {
+	case err != nil && strings.Contains(err.Error(), `program "npm"`):
+		return fault.Unavailable("this host has no npm, with which versions of node are installed").
+			WithFix("install the package npm on the node, or the wanted version of node by hand").WithCause(err)
 	case err != nil:
 		return fmt.Errorf("run npm: %w", err)
 	case ctx.Err() != nil:

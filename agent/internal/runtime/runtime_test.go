@@ -81,6 +81,13 @@ func TestResolve_TakesAnInstalledVersionBeforeTheRegistry(t *testing.T) {
 	}
 }
 
+func TestResolve_SaysWhatToInstallWhenTheHostHasNoNpm(t *testing.T) {
+	_, err := newManager(t, t.TempDir()).Resolve(t.Context(), "node", "22.11.0", t.Logf)
+	if fault.KindOf(err) != fault.KindUnavailable || !strings.Contains(err.Error(), "no npm") {
+		t.Errorf("got %v", err)
+	}
+}
+
 func TestResolve_InstallsAMissingVersionFromTheRegistry(t *testing.T) {
 	m := newManager(t, "")
 	var said strings.Builder

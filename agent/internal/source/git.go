@@ -36,7 +36,8 @@ type Options struct {
 
 // Git fetches commits. Its methods may be called concurrently; fetches of one repository for one app wait for each other.
 type Git struct {
-	o Options
+	o    Options
+	path string // where git and ssh are looked for
 
 	mu    sync.Mutex // guards locks
 	locks map[string]*sync.Mutex
@@ -47,7 +48,7 @@ func Open(o Options) (*Git, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	g := &Git{o: o, locks: map[string]*sync.Mutex{}}
+	g := &Git{o: o, path: searched, locks: map[string]*sync.Mutex{}}
 	if err := os.RemoveAll(g.scratch()); err != nil {
 		return nil, fmt.Errorf("open source: %w", err)
 	}

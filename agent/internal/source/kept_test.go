@@ -1,10 +1,13 @@
 package source
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
+	"github.com/saas-gestor/gestor/proto/fault"
 	agentv1 "github.com/saas-gestor/gestor/proto/gen/gestor/agent/v1"
 )
 
@@ -102,5 +105,15 @@ func TestFetch_NeedsNothingOfWhatIsKept(t *testing.T) {
 				t.Errorf("there are %v", got)
 			}
 		})
+	}
+}
+
+func TestFetch_SaysWhatToInstallWhenTheHostHasNoGit(t *testing.T) {
+	r := newRig(t, Options{})
+	repo := r.repo(t)
+	r.git.path = t.TempDir()
+	_, _, err := r.fetch(t, t.Context(), &agentv1.Source{Repository: repo}, nil)
+	if fault.KindOf(err) != fault.KindUnavailable || !strings.Contains(fmt.Sprint(err), "install the package git") {
+		t.Errorf("got %v", err)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 
@@ -98,7 +99,7 @@ func quote(s string) string {
 
 func (s *session) env() []string {
 	env := []string{
-		"PATH=/usr/local/bin:/usr/bin:/bin", "HOME=" + s.dir, "LC_ALL=C.UTF-8", "LANGUAGE=C",
+		"PATH=" + s.g.path, "HOME=" + s.dir, "LC_ALL=C.UTF-8", "LANGUAGE=C",
 		"GIT_DIR=" + s.mirror.dir, "GIT_INDEX_FILE=" + filepath.Join(s.dir, "index"), "GIT_WORK_TREE=" + s.r.Into,
 		"GIT_CONFIG_NOSYSTEM=1", "GIT_CONFIG_GLOBAL=" + filepath.Join(s.dir, "gitconfig"), "GIT_ATTR_NOSYSTEM=1",
 		"GIT_TERMINAL_PROMPT=0", "GIT_ASKPASS=/bin/false", "SSH_ASKPASS=/bin/false",
@@ -120,6 +121,9 @@ func (s *session) local(ctx context.Context, args ...string) (string, error) {
 }
 
 func (s *session) git(ctx context.Context, network bool, args []string) (string, error) {
+	if err := s.programs(); err != nil {
+		return "", err
+	}
 	number := s.step.Add(1)
 	var out, errs tail
 	out.max, errs.max = 4<<20, 16<<10
@@ -150,6 +154,27 @@ func (s *session) git(ctx context.Context, network bool, args []string) (string,
 		return "", s.explain(ctx, args[0], errs.String(), exit)
 	}
 	return out.String(), nil
+}
+
+// searched is where the programs are.
+const searched = "/usr/local/bin:/usr/bin:/bin"
+
+// programs checks that the host has what fetching takes.
+func (s *session) programs() error {
+	need := map[string]string{"git": "git"} // the package by program
+	if s.addr.Protocol == "ssh" {
+		need["ssh"] = "openssh-client"
+	}
+	for program, pkg := range need {
+		if !slices.ContainsFunc(filepath.SplitList(s.g.path), func(dir string) bool {
+			_, err := os.Stat(filepath.Join(dir, program))
+			return err == nil
+		}) {
+			return fault.Unavailable("this host has no %s, which fetching the source takes", program).
+				WithFix("install the package %s on the node", pkg)
+		}
+	}
+	return nil
 }
 
 // tail keeps the last max bytes.
