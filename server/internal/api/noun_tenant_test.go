@@ -2,6 +2,7 @@ package api_test
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"testing"
 
@@ -194,5 +195,27 @@ func TestEveryList_HoldsTheCallersOwnThingsOnly(t *testing.T) {
 	tasks, err := n.one.tasks.ListTasks(t.Context(), &gestorv1.ListTasksRequest{})
 	if err != nil || len(tasks.GetTasks()) != 2 || strings.Contains(tasks.String(), "theirs") {
 		t.Errorf("tasks: %v, %v", tasks, err)
+	}
+}
+
+func TestAppSettings_CannotNameAnotherTenantsNode(t *testing.T) {
+	n := newNouns(t)
+	n.addWork(t, n.one, "mine")
+	refused := func(node string) []string {
+		set := settings()
+		set.Nodes = []string{node}
+		_, create := n.one.apps.CreateApp(t.Context(), &gestorv1.CreateAppRequest{Slug: "fresh", Settings: set})
+		_, update := n.one.apps.UpdateApp(t.Context(), &gestorv1.UpdateAppRequest{App: "mine", Settings: set})
+		var out []string
+		for _, err := range []error{create, update} {
+			if err == nil {
+				t.Fatalf("an app was put on node %s", node)
+			}
+			out = append(out, strings.ReplaceAll(err.Error(), node, "…"))
+		}
+		return out
+	}
+	if theirs, nobodys := refused("nod_other"), refused("nod_never"); !slices.Equal(theirs, nobodys) {
+		t.Errorf("the refusals differ: %q, and for what never was %q", theirs, nobodys)
 	}
 }
