@@ -10,6 +10,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -48,6 +49,8 @@ func bootSystemd(t *testing.T, binds ...string) *systemdHost {
 	h.boot(binds)
 	ctx := t.Context()
 	must(t, stack.Poll(ctx, "systemd to be up", func(ctx context.Context) (bool, error) {
+		ctx, cancel := context.WithTimeout(ctx, 2*time.Second) // asked while the bus comes up, it may never answer
+		defer cancel()
 		state, _ := h.command(ctx, "systemctl", "is-system-running").Output()
 		return strings.TrimSpace(string(state)) == "running" || strings.TrimSpace(string(state)) == "degraded", nil
 	}))
@@ -222,7 +225,7 @@ func TestSystemd_AppsAndBuildsRunInUnitsOfTheirOwn(t *testing.T) {
 
 	w.cli("apps", "set", "app", "--build-command", "tail -f /dev/null")
 	done := w.background("build", "app")
-	buildUnits := func() string { return h.run("systemctl", "list-units", "--no-legend", "--plain", "gestor-build-*") }
+	buildUnits := func() string { return h.run("systemctl", "list-units", "--no-legend", "--plain", "gestor-step-*") }
 	w.until("the build to run", func() bool { return w.taskIn("app", "build", "RUNNING") && buildUnits() != "" })
 	w.cli("builds", "cancel", "app", "3")
 	_ = done() // it was cancelled

@@ -14,6 +14,9 @@ readonly wanted=(
 	ps:procps
 	shellcheck:shellcheck
 	curl:curl
+	systemd-nspawn:systemd-container
+	dbus-daemon:dbus
+	gcc:gcc
 )
 
 # present also looks where an ordinary user's PATH does not.
