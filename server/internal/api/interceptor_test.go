@@ -65,6 +65,11 @@ type wall struct {
 
 func newWall(t *testing.T, claimed bool, now time.Time) *wall {
 	t.Helper()
+	return newWallWith(t, claimed, now, Times{})
+}
+
+func newWallWith(t *testing.T, claimed bool, now time.Time, times Times) *wall {
+	t.Helper()
 	store, err := state.Open(t.Context(), t.TempDir())
 	if err != nil {
 		t.Fatal(err)
@@ -80,7 +85,7 @@ func newWall(t *testing.T, claimed bool, now time.Time) *wall {
 	handler, err := New(Deps{
 		Engine: storeEngine{store}, Revision: func() uint64 { return 7 }, Agents: verifier, RootPEM: servers.PEM(),
 		Version: "test", Mounts: unimplemented(), Now: func() time.Time { return now },
-		Times: Times{Body: 200 * time.Millisecond, Revision: 100 * time.Millisecond},
+		Times: times,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -415,7 +420,7 @@ func TestWall_NamesTheFieldThatBreaksARule(t *testing.T) {
 }
 
 func TestWall_DoesNotWaitForeverForARevision(t *testing.T) {
-	w := newWall(t, true, time.Now())
+	w := newWallWith(t, true, time.Now(), Times{Revision: 100 * time.Millisecond})
 	c := w.client(t, "viewer")
 	c.Revision.Saw(1 << 60)
 	apps := gestorv1connect.NewAppServiceClient(c.HTTP, c.URL, c.Options()...)
@@ -428,7 +433,7 @@ func TestWall_DoesNotWaitForeverForARevision(t *testing.T) {
 }
 
 func TestWall_DoesNotWaitForeverForAMessage(t *testing.T) {
-	w := newWall(t, true, time.Now())
+	w := newWallWith(t, true, time.Now(), Times{Body: 200 * time.Millisecond})
 	for _, procedure := range []string{gestorv1connect.SessionServiceCreateSessionProcedure, gestorv1connect.AppServiceListAppsProcedure} {
 		body, more := io.Pipe()
 		defer more.Close()
