@@ -14,6 +14,7 @@ readonly wanted=(
 	ps:procps
 	shellcheck:shellcheck
 	curl:curl
+	systemctl:systemd
 	systemd-nspawn:systemd-container
 	dbus-daemon:dbus
 	gcc:gcc

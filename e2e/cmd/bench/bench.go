@@ -19,19 +19,18 @@ type bench struct {
 }
 
 func newBench(ctx context.Context, bin, scripts string, rounds int) (*bench, error) {
-	bin, err := filepath.Abs(bin)
+	scripts, err := filepath.Abs(scripts)
 	if err != nil {
 		return nil, err
 	}
-	scripts, err = filepath.Abs(scripts)
-	if err != nil {
-		return nil, err
-	}
-	dir, err := os.MkdirTemp("", "gestor-bench-")
+	dir, err := os.MkdirTemp("/var/lib", "gestor-bench-")
 	if err != nil {
 		return nil, err
 	}
 	if err := os.Chmod(dir, 0o755); err != nil { // the apps' users must reach what is below
+		return nil, err
+	}
+	if bin, err = stack.Install(dir, bin); err != nil {
 		return nil, err
 	}
 	s, err := stack.Open(ctx, stack.Options{Dir: filepath.Join(dir, "stack"), Bin: bin, Agents: 3})

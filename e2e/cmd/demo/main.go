@@ -49,7 +49,10 @@ func (d *demo) run(ctx context.Context, bin string, once bool) error {
 	if os.Geteuid() != 0 {
 		return fmt.Errorf("the agent makes users and confines builds, so the demo needs root; run: sudo make demo")
 	}
-	bin, err := filepath.Abs(bin)
+	if err := os.MkdirAll(d.dir, 0o755); err != nil {
+		return err
+	}
+	bin, err := stack.Install(d.dir, bin)
 	if err != nil {
 		return err
 	}
