@@ -4,17 +4,11 @@ go 1.26.0
 
 require github.com/saas-gestor/gestor/proto v0.0.0
 
-require github.com/saas-gestor/gestor/server v0.0.0
-
-require github.com/saas-gestor/gestor/agent v0.0.0
-
-require github.com/saas-gestor/gestor/plugins v0.0.0
-
-require github.com/saas-gestor/gestor/cli v0.0.0
+require golang.org/x/sys v0.49.0
 
 require (
+	buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go v1.36.12-20260825204119-511051f7f437.1 // indirect
 	connectrpc.com/connect v1.21.1 // indirect
-	golang.org/x/sys v0.49.0 // indirect
 	google.golang.org/protobuf v1.36.12 // indirect
 )
 
