@@ -27,8 +27,12 @@ func (b *bench) commands(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := b.createApp(ctx, "writes", repo.Dir, 1, 0, "--domain", "writes.example"); err != nil {
-		return err
+	const most = 64
+	for i := range most { // each caller writes to an app of its own
+		slug := fmt.Sprintf("writes-%d", i)
+		if err := b.createApp(ctx, slug, repo.Dir, 1, 0, "--domain", slug+".example"); err != nil {
+			return err
+		}
 	}
 	client, err := b.client(ctx)
 	if err != nil {
@@ -36,7 +40,7 @@ func (b *bench) commands(ctx context.Context) error {
 	}
 	defer client.Close()
 	apps := gestorv1connect.NewAppServiceClient(client.HTTP, client.URL, client.Options()...)
-	for _, callers := range []int{1, 16, 64, 256} {
+	for _, callers := range []int{1, 16, most} {
 		if err := writes(ctx, apps, callers); err != nil {
 			return err
 		}
@@ -59,7 +63,7 @@ func writes(ctx context.Context, apps gestorv1connect.AppServiceClient, callers 
 			var err error
 			for time.Now().Before(end) && err == nil {
 				start := time.Now()
-				_, err = apps.UpdateEnv(ctx, &gestorv1.UpdateEnvRequest{App: "writes", Set: map[string]string{fmt.Sprintf("K%d", caller): start.String()}})
+				_, err = apps.UpdateEnv(ctx, &gestorv1.UpdateEnvRequest{App: fmt.Sprintf("writes-%d", caller), Set: map[string]string{"KEY": start.String()}})
 				own = append(own, time.Since(start))
 			}
 			mu.Lock()

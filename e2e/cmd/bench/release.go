@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -51,7 +52,7 @@ func (b *bench) release(ctx context.Context) error {
 // deploys times whole gestor deploy commands to n nodes.
 func (b *bench) deploys(ctx context.Context, repo stack.Repo, version *int, n int) (sample, error) {
 	slug := fmt.Sprintf("site-%d", n)
-	if err := b.createApp(ctx, slug, repo.Dir, n, 0); err != nil {
+	if err := b.createApp(ctx, slug, repo.Dir, n, 0, "--domain", slug+".example"); err != nil {
 		return nil, err
 	}
 	var took sample
@@ -68,7 +69,7 @@ func (b *bench) deploys(ctx context.Context, repo stack.Repo, version *int, n in
 			took = append(took, time.Since(start))
 		}
 		for _, a := range b.stack.Agents[:n] {
-			if err := serves(ctx, a, *version); err != nil {
+			if err := serves(ctx, a, slug+".example", *version); err != nil {
 				return nil, err
 			}
 		}
@@ -77,8 +78,8 @@ func (b *bench) deploys(ctx context.Context, repo stack.Repo, version *int, n in
 }
 
 // serves checks that an agent's web server answers with the version.
-func serves(ctx context.Context, a *stack.Agent, version int) error {
-	body, err := fetch(ctx, fmt.Sprintf("http://127.0.0.1:%d/", a.HTTPPort))
+func serves(ctx context.Context, a *stack.Agent, domain string, version int) error {
+	body, err := fetchAs(ctx, fmt.Sprintf("http://127.0.0.1:%d/", a.HTTPPort), domain)
 	if err != nil {
 		return err
 	}
@@ -88,11 +89,15 @@ func serves(ctx context.Context, a *stack.Agent, version int) error {
 	return nil
 }
 
-func fetch(ctx context.Context, url string) (string, error) {
+func fetch(ctx context.Context, url string) (string, error) { return fetchAs(ctx, url, "") }
+
+// fetchAs asks an address under a domain's name; its own if empty.
+func fetchAs(ctx context.Context, url, domain string) (string, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
 	if err != nil {
 		return "", err
 	}
+	req.Host = domain
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
 		return "", err
@@ -104,13 +109,17 @@ func fetch(ctx context.Context, url string) (string, error) {
 
 func (b *bench) sshHosts(ctx context.Context, n int) ([]*sshHost, func(), error) {
 	var hosts []*sshHost
+	dir, err := os.MkdirTemp(b.dir, "ssh-")
+	if err != nil {
+		return nil, nil, err
+	}
 	stop := func() {
 		for _, h := range hosts {
 			h.close()
 		}
 	}
 	for i := range n {
-		h, err := startSSH(ctx, filepath.Join(b.dir, fmt.Sprintf("ssh-%d", i)))
+		h, err := startSSH(ctx, filepath.Join(dir, fmt.Sprint(i)))
 		if err != nil {
 			stop()
 			return nil, nil, err
