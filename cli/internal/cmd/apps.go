@@ -62,14 +62,14 @@ func (r *run) showApp(a *gestorv1.App) error {
 		return r.out.Object(&gestorv1.GetAppResponse{App: a})
 	}
 	s := a.GetSettings()
-	r.out.Fields(
-		[2]any{"app", a.GetSlug()}, [2]any{"name", s.GetName()}, [2]any{"id", a.GetId()}, [2]any{"status", r.appStatus(a)},
-		[2]any{"addresses", strings.Join(a.GetAddresses(), " ")}, [2]any{"live release", a.GetCurrentReleaseId()},
-		[2]any{"deploying", a.GetActiveDeploymentId()},
-		[2]any{"created", r.out.Ago(a.GetCreatedAt())}, [2]any{"changed", r.out.Ago(a.GetUpdatedAt())},
-	)
-	r.out.Fields(settingsFields(s)...)
-	r.out.Fields([2]any{"deploy key", a.GetDeployKey()})
+	fields := [][2]any{
+		{"app", a.GetSlug()}, {"name", s.GetName()}, {"id", a.GetId()}, {"status", r.appStatus(a)},
+		{"addresses", strings.Join(a.GetAddresses(), " ")}, {"live release", a.GetCurrentRelease()},
+		{"deploying", a.GetActiveDeploymentId()},
+		{"created", r.out.Ago(a.GetCreatedAt())}, {"changed", r.out.Ago(a.GetUpdatedAt())},
+	}
+	fields = append(fields, settingsFields(s)...)
+	r.out.Fields(append(fields, [2]any{"deploy key", a.GetDeployKey()})...)
 	return nil
 }
 

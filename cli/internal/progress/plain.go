@@ -48,8 +48,8 @@ func liveAfter(p *output.Printer, d *gestorv1.Deployment) time.Duration {
 }
 
 func (v *plain) phase(d *gestorv1.Deployment) {
-	if d.GetState() == v.state {
-		return
+	if d.GetState() == v.state || d.GetRollback() && d.GetState() == gestorv1.DeploymentState_DEPLOYMENT_STATE_BUILDING {
+		return // a rollback builds nothing: its first state lasts a moment
 	}
 	v.state = d.GetState()
 	text := output.Enum(v.state, "DEPLOYMENT_STATE_")

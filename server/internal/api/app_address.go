@@ -39,8 +39,29 @@ func (r reach) appsOut(ctx context.Context, apps ...gestor.App) ([]*gestorv1.App
 			return nil, err
 		}
 		out[i] = appOut(a, addresses)
+		if err := r.nameParts(ctx, out[i], a, nodes); err != nil {
+			return nil, err
+		}
 	}
 	return out, nil
+}
+
+// nameParts puts names where an app holds ids: of its nodes and of its live release.
+func (r reach) nameParts(ctx context.Context, out *gestorv1.App, a gestor.App, nodes []gestor.Node) error {
+	for i, id := range a.Settings.Nodes {
+		if at := slices.IndexFunc(nodes, func(n gestor.Node) bool { return n.ID == id }); at >= 0 {
+			out.Settings.Nodes[i] = nodes[at].Name
+		}
+	}
+	if a.CurrentRelease == "" {
+		return nil
+	}
+	live, err := r.view.Release(ctx, a.CurrentRelease)
+	if err != nil {
+		return err
+	}
+	out.CurrentRelease = live.Name
+	return nil
 }
 
 // hostsOf is the first address each node reported, or else its host name.

@@ -235,9 +235,11 @@ type App struct {
 	// The revision of this record.
 	Revision uint64 `protobuf:"varint,10,opt,name=revision,proto3" json:"revision,omitempty"`
 	// Where people reach it once live, one per node or domain.
-	Addresses     []string `protobuf:"bytes,11,rep,name=addresses,proto3" json:"addresses,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Addresses []string `protobuf:"bytes,11,rep,name=addresses,proto3" json:"addresses,omitempty"`
+	// The folder name of the release that is live; empty before the first.
+	CurrentRelease string `protobuf:"bytes,12,opt,name=current_release,json=currentRelease,proto3" json:"current_release,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *App) Reset() {
@@ -347,6 +349,13 @@ func (x *App) GetAddresses() []string {
 	return nil
 }
 
+func (x *App) GetCurrentRelease() string {
+	if x != nil {
+		return x.CurrentRelease
+	}
+	return ""
+}
+
 // AppSettings is what a person decides of an app.
 type AppSettings struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -381,7 +390,7 @@ type AppSettings struct {
 	Watch *durationpb.Duration `protobuf:"bytes,14,opt,name=watch,proto3" json:"watch,omitempty"`
 	// How long requests under way may take to end on the old release; 30 s if not set.
 	Drain *durationpb.Duration `protobuf:"bytes,15,opt,name=drain,proto3" json:"drain,omitempty"`
-	// The nodes it runs on, ids or names.
+	// The nodes it runs on, ids or names; names in answers.
 	Nodes []string `protobuf:"bytes,16,rep,name=nodes,proto3" json:"nodes,omitempty"`
 	// Releases kept on the hosts besides the live, last good and pinned ones; 5 if 0.
 	Keep int32 `protobuf:"varint,17,opt,name=keep,proto3" json:"keep,omitempty"`
@@ -1731,7 +1740,7 @@ var File_gestor_v1_app_proto protoreflect.FileDescriptor
 
 const file_gestor_v1_app_proto_rawDesc = "" +
 	"\n" +
-	"\x13gestor/v1/app.proto\x12\tgestor.v1\x1a\x1bbuf/validate/validate.proto\x1a\x16gestor/v1/access.proto\x1a\x14gestor/v1/page.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xba\x03\n" +
+	"\x13gestor/v1/app.proto\x12\tgestor.v1\x1a\x1bbuf/validate/validate.proto\x1a\x16gestor/v1/access.proto\x1a\x14gestor/v1/page.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe3\x03\n" +
 	"\x03App\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04slug\x18\x02 \x01(\tR\x04slug\x122\n" +
@@ -1747,7 +1756,8 @@ const file_gestor_v1_app_proto_rawDesc = "" +
 	"updated_at\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\tupdatedAt\x12\x1a\n" +
 	"\brevision\x18\n" +
 	" \x01(\x04R\brevision\x12\x1c\n" +
-	"\taddresses\x18\v \x03(\tR\taddresses\"\xb2\b\n" +
+	"\taddresses\x18\v \x03(\tR\taddresses\x12'\n" +
+	"\x0fcurrent_release\x18\f \x01(\tR\x0ecurrentRelease\"\xb2\b\n" +
 	"\vAppSettings\x12\x1b\n" +
 	"\x04name\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18dR\x04name\x12*\n" +
 	"\n" +
