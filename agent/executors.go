@@ -46,7 +46,8 @@ func (a *Agent) executors(law policy.Policy) ([]task.Executor, error) {
 	deployer, err := deploy.New(deploy.Options{
 		Root: c.DeployRoot, StateDir: filepath.Join(c.DataDir, "deploy"), HTTPPort: c.HTTPPort,
 		FirstPort: c.AppPorts.First, LastPort: c.AppPorts.Last, Sandbox: a.host.Sandbox(), Supervisor: a.host.Supervisor(),
-		Web: a.web, Blobs: a.session, Artifacts: artifacts, Runtimes: runtimes, Log: c.Log,
+		Web: a.web, Blobs: a.session, Artifacts: artifacts, Runtimes: runtimes, Builds: builder,
+		Log: c.Log,
 	})
 	if err != nil {
 		return nil, err

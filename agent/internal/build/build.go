@@ -58,7 +58,7 @@ type Options struct {
 // Builder makes the two executors.
 type Builder struct {
 	o     Options
-	cache *cache
+	cache cache
 }
 
 // New prepares the folders and removes what tasks of an earlier agent left.
@@ -80,12 +80,24 @@ func New(o Options) (*Builder, error) {
 			return nil, fmt.Errorf("prepare builds: %w", err)
 		}
 	}
-	return &Builder{o: o, cache: &cache{dir: o.CacheDir, budget: o.CacheBytes, busy: map[string]int{}}}, nil
+	return &Builder{o: o, cache: newCache(o.CacheDir, o.CacheBytes)}, nil
 }
 
 // Executors are the executors for "build" and "detect".
 func (b *Builder) Executors() []task.Executor {
 	return []task.Executor{&buildExecutor{b}, &detectExecutor{b}}
+}
+
+// Forget removes what builds of an app keep: caches, mirrors of its repositories and the last tree. What a build that
+// is under way uses goes when it ends.
+func (b *Builder) Forget(appID string) error {
+	if !validID.MatchString(appID) {
+		return fmt.Errorf("forget builds: %q cannot be the id of an app", appID)
+	}
+	if err := errors.Join(b.cache.Forget(appID), b.o.Git.Forget(appID)); err != nil {
+		return fmt.Errorf("forget builds of app %s: %w", appID, err)
+	}
+	return nil
 }
 
 // workspace is the folder of one task.

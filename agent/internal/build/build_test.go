@@ -212,6 +212,47 @@ func TestBuild_InstallsWithNpmAndTakesTheCacheTheNextTime(t *testing.T) {
 	}
 }
 
+func TestForget_RemovesWhatBuildsOfTheAppKeep(t *testing.T) {
+	r := newRig(t)
+	repo := r.repo(t, map[string]string{"index.html": "x"})
+	if _, out, err := r.build(t, &agentv1.BuildWork{Source: &agentv1.Source{Repository: repo}}); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	for _, app := range []string{"app_1", "app_2"} {
+		if _, err := r.cache.folder(app, "npm", testUID); err != nil {
+			t.Fatal(err)
+		}
+	}
+	mirrors := filepath.Join(r.dir, "git/mirrors")
+	if kept, err := os.ReadDir(mirrors); err != nil || len(kept) != 1 {
+		t.Fatalf("mirrors are %v, %v", kept, err)
+	}
+	if err := r.Forget("app_1"); err != nil {
+		t.Fatal(err)
+	}
+	if kept, err := os.ReadDir(mirrors); err != nil || len(kept) != 0 {
+		t.Errorf("mirrors are %v, %v", kept, err)
+	}
+	if kept, err := os.ReadDir(r.o.CacheDir); err != nil || len(kept) != 1 || kept[0].Name() != "app_2" {
+		t.Errorf("caches are %v, %v", kept, err)
+	}
+}
+
+func TestForget_RefusesWhatIsNotTheIdOfAnApp(t *testing.T) {
+	r := newRig(t)
+	if _, err := r.cache.folder("app_1", "npm", testUID); err != nil {
+		t.Fatal(err)
+	}
+	for _, id := range []string{"", ".", "..", "a/b"} {
+		if err := r.Forget(id); err == nil {
+			t.Errorf("%q was forgotten", id)
+		}
+	}
+	if _, err := os.Stat(filepath.Join(r.o.CacheDir, "app_1")); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestDetect_AnswersWithReasonsAndTheDefaultBranch(t *testing.T) {
 	r := newRig(t)
 	tests := map[string]struct {

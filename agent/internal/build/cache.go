@@ -1,52 +1,33 @@
 package build
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
-	"sync"
 	"time"
 
 	"github.com/saas-gestor/gestor/agent/internal/archive"
+	"github.com/saas-gestor/gestor/agent/internal/lru"
 )
 
 // cache keeps files between the builds of an app: folders that package managers use as their store, and packed trees
-// by key. Below dir there is a folder per app, in it "stores" and "trees". The least recently used entries go when
-// all apps together pass the budget, but none of an app that builds.
-type cache struct {
-	dir    string
-	budget int64
+// by key. Each app has a folder, in it "stores" and "trees". The least recently used entries go when all apps together
+// pass the budget, but none of an app that builds.
+type cache struct{ *lru.Folders }
 
-	mu   sync.Mutex // guards busy, and eviction
-	busy map[string]int
-}
-
-// use marks an app as building until the returned function is called, which then evicts.
-func (c *cache) use(owner string) (done func()) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.busy[owner]++
-	return func() {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		if c.busy[owner]--; c.busy[owner] == 0 {
-			delete(c.busy, owner)
-		}
-		c.evict()
-	}
+func newCache(dir string, budget int64) cache {
+	return cache{lru.New(lru.Options{Dir: dir, Entries: "*/*", Budget: budget})}
 }
 
 // folder makes the store of that name and returns its path.
-func (c *cache) folder(owner, name string, uid uint32) (string, error) {
+func (c cache) folder(owner, name string, uid uint32) (string, error) {
 	if !validID.MatchString(name) {
 		return "", fmt.Errorf("%q cannot be the name of a cache", name)
 	}
-	path := filepath.Join(c.dir, owner, "stores", name)
+	path := filepath.Join(c.Path(owner), "stores", name)
 	if err := c.parents(owner, "stores"); err != nil {
 		return "", err
 	}
@@ -57,8 +38,8 @@ func (c *cache) folder(owner, name string, uid uint32) (string, error) {
 	return path, errors.Join(os.Lchown(path, int(uid), int(uid)), os.Chtimes(path, now, now))
 }
 
-func (c *cache) parents(owner, kind string) error {
-	for _, dir := range []string{filepath.Join(c.dir, owner), filepath.Join(c.dir, owner, kind)} {
+func (c cache) parents(owner, kind string) error {
+	for _, dir := range []string{c.Path(owner), filepath.Join(c.Path(owner), kind)} {
 		if err := errors.Join(os.MkdirAll(dir, 0o711), os.Chmod(dir, 0o711)); err != nil {
 			return fmt.Errorf("make cache: %w", err)
 		}
@@ -66,15 +47,15 @@ func (c *cache) parents(owner, kind string) error {
 	return nil
 }
 
-func (c *cache) tree(owner, key string) (string, error) {
+func (c cache) tree(owner, key string) (string, error) {
 	if !validID.MatchString(key) {
 		return "", fmt.Errorf("%q cannot be the key of a cache", key)
 	}
-	return filepath.Join(c.dir, owner, "trees", key), nil
+	return filepath.Join(c.Path(owner), "trees", key), nil
 }
 
 // restore unpacks a tree to dir under root and gives it to the user. A tree that cannot be unpacked is forgotten.
-func (c *cache) restore(ctx context.Context, owner, key string, root *os.Root, dir string, uid int) (bool, error) {
+func (c cache) restore(ctx context.Context, owner, key string, root *os.Root, dir string, uid int) (bool, error) {
 	path, err := c.tree(owner, key)
 	if err != nil {
 		return false, err
@@ -121,7 +102,7 @@ func unpackTo(ctx context.Context, f *os.File, root *os.Root, dir string, uid in
 }
 
 // save packs the tree at dir under root; one that is stored already is left alone.
-func (c *cache) save(ctx context.Context, owner, key string, root *os.Root, dir string) error {
+func (c cache) save(ctx context.Context, owner, key string, root *os.Root, dir string) error {
 	path, err := c.tree(owner, key)
 	if err != nil {
 		return err
@@ -147,64 +128,4 @@ func (c *cache) save(ctx context.Context, owner, key string, root *os.Root, dir 
 		return err
 	}
 	return os.Rename(f.Name(), path)
-}
-
-// entry is something that can be evicted.
-type entry struct {
-	path string
-	used time.Time
-	size int64
-}
-
-// evict removes the least recently used entries over the budget.
-func (c *cache) evict() {
-	var all []entry
-	var sum int64
-	owners, _ := os.ReadDir(c.dir)
-	for _, owner := range owners {
-		for _, e := range c.entries(owner.Name()) {
-			sum += e.size
-			if c.busy[owner.Name()] == 0 {
-				all = append(all, e)
-			}
-		}
-	}
-	slices.SortFunc(all, func(a, b entry) int { return cmp.Or(a.used.Compare(b.used), cmp.Compare(a.path, b.path)) })
-	for _, e := range all {
-		if sum <= c.budget {
-			return
-		}
-		if os.RemoveAll(e.path) == nil {
-			sum -= e.size
-		}
-	}
-}
-
-func (c *cache) entries(owner string) []entry {
-	var out []entry
-	for _, kind := range []string{"stores", "trees"} {
-		list, _ := os.ReadDir(filepath.Join(c.dir, owner, kind))
-		for _, e := range list {
-			path := filepath.Join(c.dir, owner, kind, e.Name())
-			if info, err := e.Info(); err == nil {
-				out = append(out, entry{path: path, used: info.ModTime(), size: diskUse(path)})
-			}
-		}
-	}
-	return out
-}
-
-// diskUse is the sum of the sizes below path, without following links.
-func diskUse(path string) int64 {
-	var sum int64
-	_ = filepath.WalkDir(path, func(_ string, d fs.DirEntry, err error) error {
-		if err != nil {
-			return nil //nolint:nilerr // what cannot be seen is not counted
-		}
-		if info, err := d.Info(); err == nil && info.Mode().IsRegular() {
-			sum += info.Size()
-		}
-		return nil
-	})
-	return sum
 }

@@ -47,7 +47,7 @@ func (e *buildExecutor) Run(ctx context.Context, t task.Task, out task.Sink) (*a
 		return nil, err
 	}
 	defer e.b.remove(w)
-	defer e.b.cache.use(work.GetApp().GetId())()
+	defer e.b.cache.Use(work.GetApp().GetId())()
 
 	commit, err := e.b.fetch(ctx, t, &w, work.GetSource(), work.GetApp().GetId(), l, out)
 	if err != nil {

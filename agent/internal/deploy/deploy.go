@@ -47,6 +47,12 @@ type Web interface {
 	Drain(ctx context.Context, most time.Duration) (bool, error)
 }
 
+// Builds may have kept something for an app on this host, whether or not it was ever released here.
+type Builds interface {
+	// Forget removes it.
+	Forget(appID string) error
+}
+
 // Options are what a Deployer works with; the numbers and Address may be left out.
 type Options struct {
 	Root       string // the deploy root, /home/deploy
@@ -61,6 +67,7 @@ type Options struct {
 	Blobs      Blobs
 	Artifacts  Artifacts
 	Runtimes   Runtimes
+	Builds     Builds
 	Log        *slog.Logger
 }
 
@@ -73,7 +80,8 @@ type Deployer struct {
 // New checks the options.
 func New(o Options) (*Deployer, error) {
 	if o.Root == "" || o.StateDir == "" || o.Sandbox == nil || o.Supervisor == nil || o.Web == nil ||
-		o.Blobs == nil || o.Artifacts == nil || o.Runtimes == nil || o.Log == nil {
+		o.Blobs == nil || o.Artifacts == nil || o.Runtimes == nil ||
+		o.Builds == nil || o.Log == nil {
 		return nil, errors.New("deploy: an option is missing")
 	}
 	if o.HTTPPort == 0 {

@@ -1,6 +1,7 @@
 package deploy
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -96,6 +97,26 @@ func TestSwitch_GoesBackAndTakesOff(t *testing.T) {
 	}
 	if left := h.running(); len(left) != 0 {
 		t.Errorf("%s still run", left)
+	}
+}
+
+func TestRemove_ForgetsWhatBuildsKeepWhetherOrNotDataIsPurged(t *testing.T) {
+	for _, purge := range []bool{false, true} {
+		h := newHost(t)
+		if err := h.remove(purge); err != nil {
+			t.Fatal(err)
+		}
+		if !slices.Equal(h.builds.forgotten, []string{h.app.GetId()}) {
+			t.Errorf("purge %v: forgotten are %v", purge, h.builds.forgotten)
+		}
+	}
+}
+
+func TestRemove_FailsWhenWhatBuildsKeepStays(t *testing.T) {
+	h := newHost(t)
+	h.builds.err = errors.New("the disk is broken")
+	if err := h.remove(false); !errors.Is(err, h.builds.err) {
+		t.Errorf("got %v", err)
 	}
 }
 

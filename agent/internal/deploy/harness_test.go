@@ -46,6 +46,7 @@ type host struct {
 	artifacts map[string][]byte
 	fence     uint64
 	said      *sink
+	builds    builds
 }
 
 const testUID = 61990
@@ -81,7 +82,7 @@ func newHost(t *testing.T) *host {
 	h.o = Options{
 		Root: filepath.Join(dir, "apps"), StateDir: filepath.Join(dir, "state"), Address: "127.0.0.1",
 		Sandbox: processes.Sandbox(), Supervisor: processes.Supervisor(), Web: web, Log: log,
-		Blobs: blobs{h}, Artifacts: noArtifacts{}, Runtimes: noRuntimes{},
+		Blobs: blobs{h}, Artifacts: noArtifacts{}, Runtimes: noRuntimes{}, Builds: &h.builds,
 	}
 	if h.d, err = New(h.o); err != nil {
 		t.Fatal(err)
@@ -289,6 +290,17 @@ type noRuntimes struct{}
 
 func (noRuntimes) Ensure(context.Context, string, string, runtime.Logf) (string, error) {
 	return "/usr/bin", nil
+}
+
+// builds note which apps were forgotten.
+type builds struct {
+	forgotten []string
+	err       error
+}
+
+func (b *builds) Forget(appID string) error {
+	b.forgotten = append(b.forgotten, appID)
+	return b.err
 }
 
 // sink shows what tasks say.

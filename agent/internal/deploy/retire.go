@@ -124,6 +124,9 @@ func (d *Deployer) remove(ctx context.Context, t task.Task, out task.Sink) (*age
 	if err := errors.Join(d.stop(ctx, units, 0), dir.Remove(w.GetPurge())); err != nil {
 		return nil, err
 	}
+	if err := d.o.Builds.Forget(w.GetApp().GetId()); err != nil {
+		return nil, err
+	}
 	if err := os.Remove(d.statePath(w.GetApp().GetSlug())); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("forget app %s: %w", w.GetApp().GetSlug(), err)
 	}

@@ -6,7 +6,7 @@
 // deploy key is on the disk only while git runs.
 //
 // Of each repository a bare mirror is kept per app, so that the next fetch is small. It is a cache: one that is
-// damaged or has grown old is made anew.
+// damaged or has grown old is made anew, and the least recently used go when all together pass their budget.
 //
 // Hosts that resolve to private addresses are refused unless the host's policy names them. This is best effort: git
 // resolves the name again, and a name may change in between; the firewall of the host has the last word.

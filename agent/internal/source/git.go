@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/saas-gestor/gestor/agent/internal/lru"
 	"github.com/saas-gestor/gestor/agent/internal/process"
 	"github.com/saas-gestor/gestor/proto/fault"
 	agentv1 "github.com/saas-gestor/gestor/proto/gen/gestor/agent/v1"
@@ -30,14 +31,17 @@ type Options struct {
 	Policy Policy
 	// CAFile is a PEM file of authorities trusted besides the system's for https; none if empty.
 	CAFile string
+	// KeepBytes is what all mirrors and kept trees may take together; 5 GiB if 0.
+	KeepBytes int64
 	// Log takes what the operator of the host should know; discarded if nil.
 	Log *slog.Logger
 }
 
 // Git fetches commits. Its methods may be called concurrently; fetches of one repository for one app wait for each other.
 type Git struct {
-	o    Options
-	path string // where git and ssh are looked for
+	o       Options
+	path    string       // where git and ssh are looked for
+	folders *lru.Folders // the mirrors and kept trees
 
 	mu    sync.Mutex // guards locks
 	locks map[string]*sync.Mutex
@@ -48,11 +52,18 @@ func Open(o Options) (*Git, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	g := &Git{o: o, path: searched, locks: map[string]*sync.Mutex{}}
+	if o.KeepBytes == 0 {
+		o.KeepBytes = 5 << 30
+	}
+	mirrors := filepath.Join(o.Dir, "mirrors")
+	g := &Git{
+		o: o, path: searched, locks: map[string]*sync.Mutex{},
+		folders: lru.New(lru.Options{Dir: mirrors, Entries: "*", Budget: o.KeepBytes}),
+	}
 	if err := os.RemoveAll(g.scratch()); err != nil {
 		return nil, fmt.Errorf("open source: %w", err)
 	}
-	for _, dir := range []string{o.Dir, g.scratch(), filepath.Join(o.Dir, "mirrors")} {
+	for _, dir := range []string{o.Dir, g.scratch(), mirrors} {
 		if err := os.MkdirAll(dir, 0o711); err != nil {
 			return nil, fmt.Errorf("open source: %w", err)
 		}
@@ -116,6 +127,7 @@ func (g *Git) Fetch(ctx context.Context, r Request) (Commit, error) {
 	if err := addr.checkHost(ctx, g.o.Policy); err != nil {
 		return Commit{}, err
 	}
+	defer g.folders.Use(folderOf(r.Owner))()
 	mirror := g.mirror(r.Owner, addr)
 	unlock := g.lock(mirror.dir)
 	defer unlock()
@@ -126,6 +138,9 @@ func (g *Git) Fetch(ctx context.Context, r Request) (Commit, error) {
 	defer s.close()
 	return s.fetch(ctx)
 }
+
+// Forget removes what is kept for an owner. What a fetch that is under way uses goes when it ends.
+func (g *Git) Forget(owner string) error { return g.folders.Forget(folderOf(owner)) }
 
 // lock waits for its turn at a mirror.
 func (g *Git) lock(dir string) (unlock func()) {

@@ -27,6 +27,7 @@ func (g *Git) Keep(r Request) {
 	if err != nil || !keepable(r) {
 		return
 	}
+	defer g.folders.Use(folderOf(r.Owner))()
 	m := g.mirror(r.Owner, addr)
 	unlock := g.lock(m.dir)
 	defer unlock()

@@ -117,3 +117,43 @@ func TestFetch_SaysWhatToInstallWhenTheHostHasNoGit(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// mirrors are the files and folders that are kept for all owners.
+func (r *rig) mirrors(t *testing.T) []string {
+	t.Helper()
+	all, err := filepath.Glob(filepath.Join(r.git.o.Dir, "mirrors/*/*"))
+	must(t, err)
+	return all
+}
+
+func TestForget_RemovesMirrorAndTree(t *testing.T) {
+	r := newRig(t, Options{})
+	repo := r.repo(t)
+	_, first, err := r.fetch(t, t.Context(), &agentv1.Source{Repository: repo}, nil)
+	must(t, err)
+	r.keep(repo, first)
+	must(t, r.git.Forget("app_2"))
+	if got := r.mirrors(t); len(got) != 2 {
+		t.Fatalf("kept are %v, want a mirror and a tree", got)
+	}
+	must(t, r.git.Forget("app_1"))
+	if got := r.mirrors(t); len(got) != 0 {
+		t.Errorf("still there are %v", got)
+	}
+	_, _, err = r.fetch(t, t.Context(), &agentv1.Source{Repository: repo}, nil)
+	must(t, err)
+}
+
+func TestKeep_DropsWhatIsOverTheBudget(t *testing.T) {
+	r := newRig(t, Options{KeepBytes: 1})
+	repo := r.repo(t)
+	_, first, err := r.fetch(t, t.Context(), &agentv1.Source{Repository: repo}, nil)
+	must(t, err)
+	if got := r.mirrors(t); len(got) != 0 {
+		t.Errorf("after the fetch there are %v", got)
+	}
+	r.keep(repo, first)
+	if got := r.mirrors(t); len(got) != 0 {
+		t.Errorf("after the tree was kept there are %v", got)
+	}
+}

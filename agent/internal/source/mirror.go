@@ -9,14 +9,23 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 )
 
 // mirror is a bare repository that holds what was fetched so far. It belongs to the app's user.
 type mirror struct{ dir string }
 
 func (g *Git) mirror(owner string, a Address) mirror {
-	sum := sha256.Sum256([]byte(owner + "\x00" + a.URL))
-	return mirror{dir: filepath.Join(g.o.Dir, "mirrors", hex.EncodeToString(sum[:12]))}
+	return mirror{dir: filepath.Join(g.folders.Path(folderOf(owner)), digest(a.URL))}
+}
+
+// folderOf is the name of the folder with an owner's mirrors.
+func folderOf(owner string) string { return digest(owner) }
+
+// digest makes a file name of any text.
+func digest(text string) string {
+	sum := sha256.Sum256([]byte(text))
+	return hex.EncodeToString(sum[:12])
 }
 
 // damagedError says that the mirror, not the repository, is at fault.
@@ -27,6 +36,9 @@ func (e *damagedError) Unwrap() error { return e.err }
 
 // prepare makes the mirror if there is none or if the one there is old, and removes the locks of a git that was killed.
 func (m mirror) prepare(uid int) error {
+	if err := m.use(); err != nil {
+		return fmt.Errorf("open mirror: %w", err)
+	}
 	root, err := os.OpenRoot(m.dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return m.recreate(uid)
@@ -44,6 +56,19 @@ func (m mirror) prepare(uid int) error {
 				_ = root.Remove(filepath.Join(dir, name))
 			}
 		}
+	}
+	return nil
+}
+
+// use makes the owner's folder and notes that the mirror is in use.
+func (m mirror) use() error {
+	owner := filepath.Dir(m.dir)
+	if err := errors.Join(os.MkdirAll(owner, 0o711), os.Chmod(owner, 0o711)); err != nil {
+		return err
+	}
+	now := time.Now()
+	if err := os.Chtimes(m.dir, now, now); !errors.Is(err, fs.ErrNotExist) {
+		return err
 	}
 	return nil
 }

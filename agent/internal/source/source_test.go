@@ -129,7 +129,7 @@ func TestFetch_FollowsTheBranchAndHealsADamagedMirror(t *testing.T) {
 	must(t, err)
 	must(t, os.WriteFile(filepath.Join(repo, "file"), []byte("second"), 0o644))
 	run(t, repo, "git", "commit", "-q", "-a", "-m", "the second")
-	mirrors, _ := filepath.Glob(filepath.Join(r.dir, "git/mirrors/*"))
+	mirrors, _ := filepath.Glob(filepath.Join(r.dir, "git/mirrors/*/*"))
 	if len(mirrors) != 1 {
 		t.Fatalf("mirrors: %v", mirrors)
 	}
