@@ -31,7 +31,7 @@ func TestHTTPServer_HangsUpOnThoseWhoDoNotSayWhatTheyWant(t *testing.T) {
 	for name, begin := range map[string]func(net.Conn) (net.Conn, error){
 		"a caller without a handshake": func(c net.Conn) (net.Conn, error) { return c, nil },
 		"a caller with half a header": func(c net.Conn) (net.Conn, error) {
-			secure := tls.Client(c, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"http/1.1"}}) //nolint:gosec // a stranger
+			secure := tls.Client(c, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"http/1.1"}}) // a stranger
 			_, err := io.WriteString(secure, "GET / HTTP/1.1\r\nHost: x\r\nX-Slow: ")
 			return secure, err
 		},

@@ -15,6 +15,6 @@ func notify(state string) {
 	if err != nil {
 		return
 	}
-	defer conn.Close()
+	defer func() { _ = conn.Close() }()
 	_, _ = conn.Write([]byte(state)) // systemd times out by itself if it misses this
 }

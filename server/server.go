@@ -101,7 +101,7 @@ func (s *Server) bind(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("listen on %s: %w; choose another address with --listen, or stop what uses it", s.options.Config.Listen, err)
 	}
-	requests, cancel := context.WithCancelCause(context.Background()) // outlives Run's context by the grace of shutdown
+	requests, cancel := context.WithCancelCause(context.WithoutCancel(ctx)) // outlives Run's context by the grace of shutdown
 	s.listen, s.close = l, cancel
 	s.http = newHTTPServer(s.parts.handler, s.parts.tls, s.log)
 	s.http.BaseContext = func(net.Listener) context.Context { return requests }
@@ -123,7 +123,7 @@ func (s *Server) Run(ctx context.Context) error {
 	g.Go(func() error { return named("http", s.serve()) })
 	g.Go(func() error {
 		<-running.Done()
-		return s.shutdown()
+		return s.shutdown(context.WithoutCancel(running))
 	})
 	s.log.Info("server started", "address", s.listen.Addr().String(), "version", s.options.Version, "cluster", s.id.cluster.ID)
 	notify("READY=1")
@@ -154,13 +154,13 @@ const (
 )
 
 // shutdown lets requests under way end, then ends streams with a word on what to do, then cuts.
-func (s *Server) shutdown() error {
+func (s *Server) shutdown(ctx context.Context) error {
 	notify("STOPPING=1")
 	timer := time.AfterFunc(requestGrace, func() {
 		s.close(fault.Unavailable("this server is closing").WithRetryAfter(time.Second).WithFix("try again in a moment"))
 	})
 	defer timer.Stop()
-	ctx, cancel := context.WithTimeout(context.Background(), shutdownLimit) // the running context has ended
+	ctx, cancel := context.WithTimeout(ctx, shutdownLimit)
 	defer cancel()
 	if err := s.http.Shutdown(ctx); err != nil {
 		s.log.Warn("connections cut at shutdown", "err", err)

@@ -19,8 +19,9 @@ var version = "dev"
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if err := command().ExecuteContext(ctx); err != nil {
+	err := command().ExecuteContext(ctx)
+	stop()
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "gestor-server:", err)
 		os.Exit(1)
 	}
@@ -32,8 +33,9 @@ func command() *cobra.Command {
 		SilenceUsage: true, SilenceErrors: true, RunE: run,
 	}
 	serve := &cobra.Command{Use: "run", Short: "Serve until stopped", Args: cobra.NoArgs, RunE: run}
-	show := &cobra.Command{Use: "version", Short: "Print the version", Args: cobra.NoArgs, Run: func(cmd *cobra.Command, _ []string) {
-		fmt.Fprintln(cmd.OutOrStdout(), version)
+	show := &cobra.Command{Use: "version", Short: "Print the version", Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error {
+		_, err := fmt.Fprintln(cmd.OutOrStdout(), version)
+		return err
 	}}
 	server.Flags(root.Flags())
 	server.Flags(serve.Flags())
@@ -52,6 +54,10 @@ func run(cmd *cobra.Command, _ []string) error {
 	if err != nil {
 		return err
 	}
-	defer s.Close()
+	defer func() {
+		if err := s.Close(); err != nil {
+			log.Error("could not close all", "err", err)
+		}
+	}()
 	return s.Run(cmd.Context())
 }

@@ -18,7 +18,6 @@ import (
 
 	"github.com/saas-gestor/gestor/proto/fault"
 	agentv1 "github.com/saas-gestor/gestor/proto/gen/gestor/agent/v1"
-	raftv1 "github.com/saas-gestor/gestor/proto/gen/gestor/raft/v1"
 	gestorv1 "github.com/saas-gestor/gestor/proto/gen/gestor/v1"
 	"github.com/saas-gestor/gestor/proto/gen/gestor/v1/gestorv1connect"
 	"github.com/saas-gestor/gestor/proto/rpc"
@@ -28,6 +27,7 @@ import (
 	"github.com/saas-gestor/gestor/server/internal/deploy"
 	"github.com/saas-gestor/gestor/server/internal/dispatch"
 	"github.com/saas-gestor/gestor/server/internal/fsm"
+	"github.com/saas-gestor/gestor/server/internal/fsm/fsmtest"
 	"github.com/saas-gestor/gestor/server/internal/gestor"
 	"github.com/saas-gestor/gestor/server/internal/history"
 	"github.com/saas-gestor/gestor/server/internal/pki"
@@ -58,18 +58,9 @@ func newMachine(t *testing.T) *machine {
 }
 
 func (m *machine) Propose(_ context.Context, c command.Command) (command.Receipt, error) {
-	wire, err := command.Encode(c)
-	if err != nil {
-		return command.Receipt{}, err
-	}
-	data, err := proto.Marshal(&raftv1.Batch{Commands: []*raftv1.Command{wire}})
-	if err != nil {
-		return command.Receipt{}, err
-	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	result := m.fsm.Apply([]fsm.Entry{{Index: m.applied.Add(1), Data: data}})[0][0]
-	return result.Receipt, result.Err
+	return fsmtest.Apply(m.fsm, m.applied.Add(1), c)
 }
 
 func (m *machine) View(s gestor.Scope) *state.View                 { return m.store.View(s) }

@@ -41,6 +41,9 @@ type Entry struct {
 	Data  []byte
 }
 
+// Transport reaches the other voters.
+type Transport = raft.Transport
+
 // Options configure Open.
 type Options struct {
 	Dir      string       // where the log and the snapshots live
@@ -49,7 +52,7 @@ type Options struct {
 	Log      *slog.Logger // default: none
 
 	// Transport reaches the other voters. Nil is for a single voter: no network at all.
-	Transport raft.Transport
+	Transport Transport
 	// Join keeps a new server from starting an installation of its own: it waits to be added to one.
 	Join bool
 	// Heartbeat is the election and heartbeat timeout, 300 ms by default; the leader's lease is half of it.

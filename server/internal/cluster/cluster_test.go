@@ -99,8 +99,8 @@ func TestPropose_AnswersEveryCallerWithItsOwnResult(t *testing.T) {
 	var wg sync.WaitGroup
 	for i := range 300 {
 		wg.Go(func() {
-			at, err := c.Propose(t.Context(), []byte(fmt.Sprint(i)))
-			if err != nil || m.all()[at.(int)] != fmt.Sprint(i) {
+			at, err := c.Propose(t.Context(), fmt.Append(nil, i))
+			if n, ok := at.(int); err != nil || !ok || m.all()[n] != fmt.Sprint(i) {
 				t.Errorf("caller %d: got %v, %v", i, at, err)
 			}
 		})

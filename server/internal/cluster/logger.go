@@ -23,10 +23,10 @@ type sink struct{ log *slog.Logger }
 func (s sink) Accept(_ string, level hclog.Level, msg string, args ...any) {
 	switch level {
 	case hclog.Error:
-		s.log.Error(msg, args...)
+		s.log.Error(msg, args...) //nolint:sloglint // the libraries' own constant messages
 	case hclog.Warn:
-		s.log.Warn(msg, args...)
+		s.log.Warn(msg, args...) //nolint:sloglint // see above
 	default:
-		s.log.Debug(msg, args...)
+		s.log.Debug(msg, args...) //nolint:sloglint // see above
 	}
 }

@@ -22,11 +22,12 @@ func decide(s snapshot) []command.Op {
 		return s.watching()
 	case gestor.DeploymentReverting:
 		return s.reverting()
+	case gestor.DeploymentSucceeded, gestor.DeploymentFailed, gestor.DeploymentCancelled:
 	}
 	return nil
 }
 
-func (s snapshot) building() []command.Op {
+func (s *snapshot) building() []command.Op {
 	switch {
 	case s.Deployment.Cancelling:
 		return s.to(gestor.DeploymentCancelled, "", nil, open(s.of(stepBuild)))
@@ -52,7 +53,7 @@ func buildFailure(b gestor.Build) string {
 
 // tidying are the tasks that still tidy up after earlier deployments, to be cancelled: they would hold the app's resource
 // for the whole drain, and this deployment tidies up again at its end. A removal would even take away what it brings.
-func (s snapshot) tidying() []gestor.TaskID {
+func (s *snapshot) tidying() []gestor.TaskID {
 	var ids []gestor.TaskID
 	for _, t := range s.Tidying {
 		if !t.Cancelling {
@@ -62,7 +63,7 @@ func (s snapshot) tidying() []gestor.TaskID {
 	return ids
 }
 
-func (s snapshot) preparing() []command.Op {
+func (s *snapshot) preparing() []command.Op {
 	tasks := s.of(stepPrepare)
 	switch why := s.failure(tasks); {
 	case why != "":
@@ -79,7 +80,7 @@ func (s snapshot) preparing() []command.Op {
 	return nil
 }
 
-func (s snapshot) switching() []command.Op {
+func (s *snapshot) switching() []command.Op {
 	tasks := s.of(stepSwitch)
 	switch why := s.failure(tasks); {
 	case why != "" || s.Deployment.Cancelling:
@@ -92,7 +93,7 @@ func (s snapshot) switching() []command.Op {
 	return nil
 }
 
-func (s snapshot) watching() []command.Op {
+func (s *snapshot) watching() []command.Op {
 	tasks := s.of(stepWatch)
 	switch why := s.failure(tasks); {
 	case why != "" || s.Deployment.Cancelling:
@@ -106,13 +107,13 @@ func (s snapshot) watching() []command.Op {
 }
 
 // back begins the revert and stops what else is under way.
-func (s snapshot) back(why string) []command.Op {
+func (s *snapshot) back(why string) []command.Op {
 	return s.to(gestor.DeploymentReverting, why, s.reverts(), append(open(s.of(stepSwitch)), open(s.of(stepWatch))...))
 }
 
 // reverting goes on until every node where the switch may have begun is back. A switch that was leased while the revert
 // was decided, and a revert that failed, get another task.
-func (s snapshot) reverting() []command.Op {
+func (s *snapshot) reverting() []command.Op {
 	if more := s.reverts(); len(more) > 0 {
 		return s.to(gestor.DeploymentReverting, s.revertTrouble(), more, nil)
 	}
@@ -134,7 +135,7 @@ func goesLive(w work) bool {
 }
 
 // cause is why the deployment failed, without what kept it from going back.
-func (s snapshot) cause() string {
+func (s *snapshot) cause() string {
 	why, trouble, _ := strings.Cut(s.Deployment.Error, troubleMark)
 	if why == "" && trouble != "" {
 		return "it was cancelled; going back took more than one attempt"
@@ -143,7 +144,7 @@ func (s snapshot) cause() string {
 }
 
 // revertTrouble is the deployment's error with what keeps it from going back; empty if nothing does.
-func (s snapshot) revertTrouble() string {
+func (s *snapshot) revertTrouble() string {
 	var failed []work
 	for _, n := range s.Deployment.Nodes {
 		if last, ok := s.last(stepRevert, n); ok && last.State != gestor.TaskSucceeded && last.State.Ended() {
@@ -161,14 +162,14 @@ func (s snapshot) revertTrouble() string {
 const troubleMark = " | going back has not worked yet: "
 
 // to moves the deployment on.
-func (s snapshot) to(state gestor.DeploymentState, why string, tasks []command.CreateTask, cancel []gestor.TaskID) []command.Op {
+func (s *snapshot) to(state gestor.DeploymentState, why string, tasks []command.CreateTask, cancel []gestor.TaskID) []command.Op {
 	return []command.Op{command.AdvanceDeployment{
 		ID: s.Deployment.ID, From: s.Deployment.State, To: state, Tasks: tasks, Error: why, CancelTasks: cancel,
 	}}
 }
 
 // failure says why a step failed; empty if it has not.
-func (s snapshot) failure(tasks []work) string {
+func (s *snapshot) failure(tasks []work) string {
 	var failed []work
 	for _, t := range tasks {
 		if t.State.Ended() && t.State != gestor.TaskSucceeded && !s.undecided(t) {
@@ -187,7 +188,7 @@ func (s snapshot) failure(tasks []work) string {
 }
 
 // undecided reports a lost task that waits for a person to retry or cancel it.
-func (s snapshot) undecided(t work) bool {
+func (s *snapshot) undecided(t work) bool {
 	return t.State == gestor.TaskLost && t.OnLost == gestor.LostHold && s.exists(target(t.Task))
 }
 
@@ -208,7 +209,7 @@ func open(tasks []work) []gestor.TaskID {
 }
 
 // describe says what failed where: "web-1: GET /health answered 500 for 60 s".
-func (s snapshot) describe(failed []work) string {
+func (s *snapshot) describe(failed []work) string {
 	const most = 3
 	var parts []string
 	for i, t := range failed {

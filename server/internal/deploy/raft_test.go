@@ -60,12 +60,12 @@ func newReplicated(t testing.TB) *replicated {
 }
 
 // live makes a deployment and returns how long it took to succeed.
-func (r *replicated) live(make func(deploy.Call) (gestor.Deployment, error)) time.Duration {
+func (r *replicated) live(call func(deploy.Call) (gestor.Deployment, error)) time.Duration {
 	r.t.Helper()
 	sub := r.engine.Watch(state.Deployments)
 	defer sub.Close()
 	began := time.Now()
-	d, err := make(deploy.Call{Actor: enginetest.Actor()})
+	d, err := call(deploy.Call{Actor: enginetest.Actor()})
 	if err != nil {
 		r.t.Fatal(err)
 	}

@@ -43,20 +43,20 @@ func NewRetention(o RetentionOptions) *Retention {
 
 // Run tidies this server's own logs and artifacts, every so often until ctx ends.
 func (r *Retention) Run(ctx context.Context) error {
-	return r.every(ctx, "could not tidy logs and artifacts", r.Tidy)
+	return r.every(ctx, "logs and artifacts", r.Tidy)
 }
 
 // RunTerm prunes the state while this server leads.
 func (r *Retention) RunTerm(ctx context.Context) error {
-	return r.every(ctx, "could not prune old records", r.prune)
+	return r.every(ctx, "old records", r.prune)
 }
 
-func (r *Retention) every(ctx context.Context, trouble string, f func(context.Context) error) error {
+func (r *Retention) every(ctx context.Context, what string, f func(context.Context) error) error {
 	tick := time.NewTicker(r.o.Every)
 	defer tick.Stop()
 	for {
 		if err := f(ctx); err != nil && ctx.Err() == nil {
-			r.o.Log.Warn(trouble, "err", err)
+			r.o.Log.Warn("could not tidy up", "what", what, "err", err)
 		}
 		select {
 		case <-ctx.Done():

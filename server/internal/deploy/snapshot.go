@@ -178,12 +178,12 @@ func optional[ID ~string, T any](ctx context.Context, read func(context.Context,
 }
 
 // exists reports whether a node has not been deleted.
-func (s snapshot) exists(id gestor.NodeID) bool {
+func (s *snapshot) exists(id gestor.NodeID) bool {
 	_, ok := s.Names[id]
 	return ok
 }
 
-func (s snapshot) name(id gestor.NodeID) string {
+func (s *snapshot) name(id gestor.NodeID) string {
 	if name, ok := s.Names[id]; ok {
 		return name
 	}
@@ -191,7 +191,7 @@ func (s snapshot) name(id gestor.NodeID) string {
 }
 
 // of are the tasks of a step.
-func (s snapshot) of(step step) []work {
+func (s *snapshot) of(step step) []work {
 	var out []work
 	for _, w := range s.Tasks {
 		if w.Step == step {
@@ -202,7 +202,7 @@ func (s snapshot) of(step step) []work {
 }
 
 // last is the newest task of a step for a node.
-func (s snapshot) last(step step, node gestor.NodeID) (work, bool) {
+func (s *snapshot) last(step step, node gestor.NodeID) (work, bool) {
 	var found work
 	for _, w := range s.Tasks {
 		if w.Step == step && target(w.Task) == node {

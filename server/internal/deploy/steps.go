@@ -27,7 +27,7 @@ const (
 )
 
 // missing are the tasks of a step for the nodes that have none.
-func (s snapshot) missing(step step) []command.CreateTask {
+func (s *snapshot) missing(step step) []command.CreateTask {
 	var out []command.CreateTask
 	for _, n := range s.Deployment.Nodes {
 		if _, ok := s.last(step, n); !ok && s.exists(n) {
@@ -39,7 +39,7 @@ func (s snapshot) missing(step step) []command.CreateTask {
 
 // reverts are the tasks that bring nodes back: one where the switch may have begun and nothing reverts it, another where
 // the last one ended without success.
-func (s snapshot) reverts() []command.CreateTask {
+func (s *snapshot) reverts() []command.CreateTask {
 	var out []command.CreateTask
 	for _, n := range s.Deployment.Nodes {
 		sw, ok := s.last(stepSwitch, n)
@@ -55,7 +55,7 @@ func (s snapshot) reverts() []command.CreateTask {
 	return out
 }
 
-func (s snapshot) revert(n gestor.NodeID, last work) command.CreateTask {
+func (s *snapshot) revert(n gestor.NodeID, last work) command.CreateTask {
 	tries := len(slices.DeleteFunc(s.of(stepRevert), func(w work) bool { return target(w.Task) != n }))
 	c := s.task(stepRevert, n, tries+1)
 	if tries > 0 {
@@ -65,7 +65,7 @@ func (s snapshot) revert(n gestor.NodeID, last work) command.CreateTask {
 }
 
 // retires tidy up on every node, outside the deploy lock.
-func (s snapshot) retires() []command.CreateTask {
+func (s *snapshot) retires() []command.CreateTask {
 	var out []command.CreateTask
 	for _, n := range s.Deployment.Nodes {
 		if s.exists(n) {
@@ -76,7 +76,7 @@ func (s snapshot) retires() []command.CreateTask {
 }
 
 // removals take the app off nodes that the release before was on and this one is not.
-func (s snapshot) removals() []command.CreateTask {
+func (s *snapshot) removals() []command.CreateTask {
 	var out []command.CreateTask
 	for _, n := range s.PreviousNodes {
 		if s.exists(n) && !slices.Contains(s.Deployment.Nodes, n) {
@@ -87,7 +87,7 @@ func (s snapshot) removals() []command.CreateTask {
 }
 
 // task is the n-th task of a step for a node. Its id follows from these, so that proposing it twice makes one task.
-func (s snapshot) task(step step, node gestor.NodeID, n int) command.CreateTask {
+func (s *snapshot) task(step step, node gestor.NodeID, n int) command.CreateTask {
 	t := gestor.Task{
 		ID: taskID(s.Deployment.ID, step, node, n), TenantID: s.App.TenantID, NodeID: node,
 		AppID: s.App.ID, DeploymentID: s.Deployment.ID, Resource: "app/" + s.App.Slug,
@@ -134,7 +134,7 @@ func (s snapshot) task(step step, node gestor.NodeID, n int) command.CreateTask 
 	return command.CreateTask{Task: t}
 }
 
-func (s snapshot) prepareWork(set gestor.AppSettings) *agentv1.PrepareWork {
+func (s *snapshot) prepareWork(set gestor.AppSettings) *agentv1.PrepareWork {
 	w := &agentv1.PrepareWork{App: appRef(s.App), Release: releaseSpec(s.Release), Serving: serving(set), PreSwitch: set.PreSwitch}
 	if s.Deployment.Rollback {
 		w.PreSwitch = "" // it was run when the release was new
@@ -143,7 +143,7 @@ func (s snapshot) prepareWork(set gestor.AppSettings) *agentv1.PrepareWork {
 }
 
 // keep names the releases that stay on the hosts.
-func (s snapshot) keep() []string {
+func (s *snapshot) keep() []string {
 	live := map[gestor.ReleaseID]bool{s.App.CurrentRelease: true, s.Deployment.PreviousRelease: true}
 	if s.Deployment.State == gestor.DeploymentWatching {
 		live[s.Deployment.ReleaseID] = true

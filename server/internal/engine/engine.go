@@ -13,8 +13,6 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/hashicorp/raft"
-
 	"github.com/saas-gestor/gestor/server/internal/cluster"
 	"github.com/saas-gestor/gestor/server/internal/command"
 	"github.com/saas-gestor/gestor/server/internal/fsm"
@@ -29,7 +27,7 @@ type Options struct {
 	Version  string       // the server's version, for snapshots
 	Log      *slog.Logger // default: none
 
-	Transport raft.Transport    // reaches the other voters; nil for one voter
+	Transport cluster.Transport // reaches the other voters; nil for one voter
 	Join      bool              // wait to be added to an installation instead of making one
 	Heartbeat time.Duration     // election timeout; 300 ms by default
 	OnStall   func(call string) // what happens when the disk hangs; by default the process ends

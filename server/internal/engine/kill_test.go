@@ -25,7 +25,7 @@ func TestKilledChild(t *testing.T) {
 		actor := gestor.Actor{Kind: "user", TenantID: "ten_1"}
 		app := gestor.App{ID: gestor.AppID(fmt.Sprint("app_", i)), Slug: fmt.Sprint("app-", i)}
 		enginetest.Propose(t, e, actor, command.CreateApp{App: app})
-		fmt.Printf("acknowledged %s\n", app.ID)
+		_, _ = fmt.Fprintf(os.Stdout, "acknowledged %s\n", app.ID)
 	}
 }
 

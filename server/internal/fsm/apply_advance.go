@@ -56,6 +56,7 @@ func (c *change) enter(d *gestor.Deployment, a *gestor.App, to gestor.Deployment
 	d.State = to
 	c.turnPhase(d)
 	switch to {
+	case gestor.DeploymentBuilding, gestor.DeploymentSwitching: // phases, and nothing else
 	case gestor.DeploymentPreparing:
 		return c.makeRelease(d)
 	case gestor.DeploymentWatching:

@@ -26,14 +26,14 @@ func TestDeployment_MakesAReleaseAndMakesItLive(t *testing.T) {
 	if r.Status != gestor.ReleaseGood || r.Artifact.Digest != "d1" || r.LiveAt.IsZero() || r.Name == "" {
 		t.Errorf("release %+v", r)
 	}
-	names := ""
+	var names []string
 	for _, p := range d.Phases {
-		names += p.Name + " "
+		names = append(names, p.Name)
 		if p.FinishedAt.IsZero() || p.FinishedAt.Before(p.StartedAt) {
 			t.Errorf("phase %+v", p)
 		}
 	}
-	if names != "build prepare switch watch " || d.FinishedAt.IsZero() || d.LiveAt.IsZero() {
+	if strings.Join(names, " ") != "build prepare switch watch" || d.FinishedAt.IsZero() || d.LiveAt.IsZero() {
 		t.Errorf("deployment %+v", d)
 	}
 }
@@ -42,7 +42,7 @@ func TestCreateDeployment_IsRefusedWhileAnotherHoldsTheLock(t *testing.T) {
 	w := newWorld(t)
 	w.deploy("1", gestor.DeploymentPreparing)
 	b := newBuild("bld_2", "app_1")
-	err := w.refuses(fault.KindConflict, command.CreateDeployment{ID: "dep_2", AppID: "app_1", Build: &b, NewReleaseID: "rel_2"})
+	err := w.refusal(fault.KindConflict, command.CreateDeployment{ID: "dep_2", AppID: "app_1", Build: &b, NewReleaseID: "rel_2"})
 	for _, part := range []string{"shop", "alice", "dep_1", "preparing", "2026-11-23"} {
 		if !strings.Contains(err.Error(), part) {
 			t.Errorf("%q does not say %q", err, part)

@@ -111,8 +111,8 @@ func TestEnrollNode_TellsNothingOfWhatIsWrongWithAToken(t *testing.T) {
 	w := newWorld(t)
 	w.must(command.CreateJoinToken{Token: newToken("join_2", "nod_2", "web2")})
 	w.actor = system
-	unknown := w.refuses(fault.KindUnauthenticated, command.EnrollNode{TokenID: "join_9", SecretHash: secret, SPKI: hashOf("k2")})
-	wrong := w.refuses(fault.KindUnauthenticated, command.EnrollNode{TokenID: "join_2", SecretHash: hashOf("x"), SPKI: hashOf("k2")})
+	unknown := w.refusal(fault.KindUnauthenticated, command.EnrollNode{TokenID: "join_9", SecretHash: secret, SPKI: hashOf("k2")})
+	wrong := w.refusal(fault.KindUnauthenticated, command.EnrollNode{TokenID: "join_2", SecretHash: hashOf("x"), SPKI: hashOf("k2")})
 	if unknown.Error() != wrong.Error() {
 		t.Errorf("an unknown token reads %q, a wrong secret %q", unknown, wrong)
 	}
@@ -148,7 +148,7 @@ func TestCreateApp_RefusesTakenNamesForeignNodesAndClashingAddresses(t *testing.
 	w.refuses(fault.KindInvalid, command.CreateApp{App: newApp("app_2", "blog", "nod_9")})
 	same := newApp("app_2", "blog", "nod_1")
 	same.Settings.Domains = []string{"blog.example.com", "shop.example.com"}
-	err := w.refuses(fault.KindConflict, command.CreateApp{App: same})
+	err := w.refusal(fault.KindConflict, command.CreateApp{App: same})
 	if !strings.Contains(err.Error(), "app shop") {
 		t.Errorf("the refusal does not name the app: %v", err)
 	}

@@ -142,7 +142,13 @@ func (w *world) must(op command.Op) command.Receipt {
 }
 
 // refuses checks that op is refused with a kind and changes nothing but the applied index.
-func (w *world) refuses(kind fault.Kind, op command.Op) error {
+func (w *world) refuses(kind fault.Kind, op command.Op) {
+	w.t.Helper()
+	_ = w.refusal(kind, op)
+}
+
+// refusal is refuses, for tests of what the refusal says.
+func (w *world) refusal(kind fault.Kind, op command.Op) error {
 	w.t.Helper()
 	index := w.index
 	w.fsm.Apply([]Entry{{Index: index}}) // the applied index is part of the hash

@@ -66,7 +66,7 @@ func (s *Snapshot) Write(w io.Writer) error {
 	if err != nil {
 		return fmt.Errorf("write snapshot: %w", err)
 	}
-	defer os.Remove(path)
+	defer func() { _ = os.Remove(path) }() // a new start removes what is left
 	if err := s.write(w, path); err != nil {
 		return fmt.Errorf("write snapshot: %w", err)
 	}
@@ -84,7 +84,7 @@ func (s *Snapshot) write(w io.Writer, path string) error {
 	if err != nil {
 		return err
 	}
-	defer image.Close()
+	defer func() { _ = image.Close() }() // it was only read
 	sum := sha256.New()
 	if s.header.ImageBytes, err = io.Copy(sum, image); err != nil {
 		return err
@@ -114,8 +114,8 @@ func (f *FSM) Restore(r io.Reader) error {
 	if err != nil {
 		return fmt.Errorf("restore snapshot: %w", err)
 	}
-	defer os.Remove(path)
-	ctx := context.Background() // as for Apply
+	defer func() { _ = os.Remove(path) }() // a new start removes what is left
+	ctx := context.Background()            // as for Apply
 	h, err := f.readImage(ctx, r, path)
 	if err != nil {
 		return fmt.Errorf("restore snapshot: %w", err)

@@ -118,7 +118,7 @@ func TestDeleteNode_IsRefusedWhileAppsAreToRunThere(t *testing.T) {
 	w := newWorld(t)
 	blog := newApp("app_2", "blog", "nod_1")
 	w.must(command.CreateApp{App: blog})
-	if err := w.refuses(fault.KindConflict, command.DeleteNode{ID: "nod_1"}); !strings.Contains(err.Error(), "web1 is to run blog, shop") {
+	if err := w.refusal(fault.KindConflict, command.DeleteNode{ID: "nod_1"}); !strings.Contains(err.Error(), "web1 is to run blog, shop") {
 		t.Errorf("got %v", err)
 	}
 	w.must(command.UpdateApp{ID: "app_1"})

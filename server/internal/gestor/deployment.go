@@ -1,6 +1,9 @@
 package gestor
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // DeploymentState is where a deployment stands.
 type DeploymentState string
@@ -31,12 +34,7 @@ func (s DeploymentState) Ended() bool { return len(deploymentNext[s]) == 0 }
 
 // CanBecome reports whether next may follow s.
 func (s DeploymentState) CanBecome(next DeploymentState) bool {
-	for _, n := range deploymentNext[s] {
-		if n == next {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(deploymentNext[s], next)
 }
 
 // Deployment is one attempt to make a release live on all nodes of an app.

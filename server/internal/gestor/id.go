@@ -3,16 +3,26 @@ package gestor
 // Ids are text with a prefix that names the noun: "app_3q9x…", 128 random bits behind it. They are chosen by whoever
 // proposes a command and are never an authorisation.
 type (
-	ClusterID    string
-	TenantID     string
-	UserID       string
-	SessionID    string
-	NodeID       string
-	AppID        string
-	BuildID      string
-	ReleaseID    string
+	// ClusterID names an installation.
+	ClusterID string
+	// TenantID names a tenant.
+	TenantID string
+	// UserID names a user.
+	UserID string
+	// SessionID names a session.
+	SessionID string
+	// NodeID names a node.
+	NodeID string
+	// AppID names an app.
+	AppID string
+	// BuildID names a build.
+	BuildID string
+	// ReleaseID names a release.
+	ReleaseID string
+	// DeploymentID names a deployment.
 	DeploymentID string
-	TaskID       string
+	// TaskID names a task.
+	TaskID string
 )
 
 // Scope bounds what a reader of the state may see. The zero Scope sees nothing.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -201,7 +202,7 @@ func TestOpen_CutsOffATornEnd(t *testing.T) {
 		"half a frame":  func(b []byte) []byte { return append(b, b[:20]...) },
 		"half a header": func(b []byte) []byte { return append(b, 1, 2, 3) },
 		"zeroes":        func(b []byte) []byte { return append(b, make([]byte, 100)...) },
-		"a flipped bit": func(b []byte) []byte { c := append(b, b...); c[len(c)-1] ^= 1; return c },
+		"a flipped bit": func(b []byte) []byte { c := slices.Concat(b, b); c[len(c)-1] ^= 1; return c },
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()

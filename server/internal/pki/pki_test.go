@@ -196,7 +196,7 @@ func handshake(t *testing.T, server *tls.Config, cert *tls.Certificate) error {
 	}
 	defer l.Close()
 	client := &tls.Config{
-		InsecureSkipVerify: true, //nolint:gosec // the server's side is under test
+		InsecureSkipVerify: true, // the server's side is under test
 		NextProtos:         []string{"h2"},
 		GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
 			if cert == nil {

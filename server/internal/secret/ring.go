@@ -9,6 +9,7 @@ import (
 	"crypto/cipher"
 	"crypto/rand"
 	"encoding/base64"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"strings"
@@ -70,7 +71,7 @@ func (r *Ring) Open(sealed []byte, aad string) ([]byte, error) {
 	id := [idBytes]byte(sealed[1 : 1+idBytes])
 	k, ok := r.find(id)
 	if !ok {
-		return nil, &MissingKeyError{ID: fmt.Sprintf("%x", id), Path: r.path}
+		return nil, &MissingKeyError{ID: hex.EncodeToString(id[:]), Path: r.path}
 	}
 	rest := sealed[1+idBytes:]
 	if len(rest) < k.aead.NonceSize() {

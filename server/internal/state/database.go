@@ -111,7 +111,7 @@ func (s *statements) get(ctx context.Context, query string) (*sql.Stmt, error) {
 		return st, nil
 	}
 	// The statement outlives the caller, so the caller's end must not take it along.
-	st, err := s.prepare(context.WithoutCancel(ctx), query)
+	st, err := s.prepare(context.WithoutCancel(ctx), query) //nolint:sqlclosecheck // kept by s, whose close closes it
 	if err != nil {
 		return nil, err
 	}

@@ -5,8 +5,10 @@ import (
 	"crypto/sha256"
 	"database/sql"
 	"database/sql/driver"
+	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"net/url"
 	"os"
 	"strings"
@@ -35,14 +37,15 @@ func (s *Store) Pin(ctx context.Context) (*Pin, error) {
 	return p, nil
 }
 
-func (p *Pin) run(ctx context.Context, query string) error {
+func (p *Pin) run(ctx context.Context, query string) (err error) {
 	rows, err := p.conn.QueryContext(ctx, query)
 	if err != nil {
 		return err
 	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
 	for rows.Next() { // to its end, so that the statement is done
 	}
-	return errors.Join(rows.Err(), rows.Close())
+	return rows.Err()
 }
 
 // backuper is what the driver's connections offer beyond database/sql.
@@ -88,7 +91,7 @@ func CheckImage(ctx context.Context, path string) error {
 	if err != nil {
 		return err
 	}
-	defer db.Close()
+	defer func() { _ = db.Close() }() // it was only read
 	var verdict string
 	if err := db.QueryRowContext(ctx, "PRAGMA integrity_check").Scan(&verdict); err != nil {
 		return fmt.Errorf("check image: %w", err)
@@ -146,16 +149,16 @@ func (s *Store) Hash(ctx context.Context) (string, error) {
 	}
 	sum := sha256.New()
 	for _, name := range names {
-		fmt.Fprintf(sum, "table %s\n", name)
+		_, _ = io.WriteString(sum, "table "+name+"\n") // a hash takes all
 		rows, err := s.rows(ctx, name)
 		if err != nil {
 			return "", err
 		}
 		for _, row := range rows {
-			fmt.Fprintln(sum, row)
+			_, _ = io.WriteString(sum, row+"\n")
 		}
 	}
-	return fmt.Sprintf("%x", sum.Sum(nil)), nil
+	return hex.EncodeToString(sum.Sum(nil)), nil
 }
 
 // rows are a table's rows as text, in the order of all their columns.

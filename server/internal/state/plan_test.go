@@ -8,11 +8,12 @@ import (
 // The loops of the leader read these after every commit; none of them may get slower as the history grows.
 func TestTasksUnderWay_AreFoundWithoutWalkingTheHistory(t *testing.T) {
 	s := newStore(t)
+	const queue = " AND state = 'queued' ORDER BY priority DESC, created_at, id"
 	for rest, index := range map[string]string{
 		held:     "tasks_held",
 		heldOf:   "tasks_held",
 		queuedOf: "tasks_queued",
-		" AND state = 'queued' ORDER BY priority DESC, created_at, id": "tasks_queued",
+		queue:    "tasks_queued",
 	} {
 		rows, err := s.query(t.Context(), "EXPLAIN QUERY PLAN "+tasks.sel+"\nWHERE 1 = 1"+rest, make([]any, strings.Count(rest, "?"))...)
 		if err != nil {

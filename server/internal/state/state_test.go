@@ -94,9 +94,7 @@ func populate(t *testing.T, s *Store, name string, uid uint32) {
 func callAll(t *testing.T, v *View, name string) map[string]string {
 	t.Helper()
 	out := map[string]string{}
-	typ := reflect.TypeOf(v)
-	for i := range typ.NumMethod() {
-		m := typ.Method(i)
+	for m := range reflect.TypeFor[*View]().Methods() {
 		if m.Name == "Scope" {
 			continue
 		}
@@ -305,9 +303,9 @@ func TestView_RefusesWrites(t *testing.T) {
 	s := newStore(t)
 	rows, err := s.query(t.Context(), "DELETE FROM users RETURNING id")
 	if err == nil {
+		defer rows.Close()
 		rows.Next()
 		err = rows.Err()
-		rows.Close()
 	}
 	if err == nil {
 		t.Error("a reader may write")

@@ -70,11 +70,11 @@ func (s *Store) Close() error {
 func (s *Store) query(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	st, err := s.db.reading.get(ctx, query)
+	st, err := s.db.reading.get(ctx, query) //nolint:sqlclosecheck // kept by statements, which closes it
 	if err != nil {
 		return nil, err
 	}
-	return st.QueryContext(ctx, args...)
+	return st.QueryContext(ctx, args...) //nolint:sqlclosecheck // the caller closes the rows
 }
 
 // current is the database in use.

@@ -70,7 +70,7 @@ func (x *Txn) Undo(ctx context.Context) error {
 func (x *Txn) touch(t Table) { x.touched |= t }
 
 func (x *Txn) exec(ctx context.Context, query string, args ...any) error {
-	st, err := x.db.writing.get(ctx, query)
+	st, err := x.db.writing.get(ctx, query) //nolint:sqlclosecheck // kept by statements, which closes it
 	if err != nil {
 		return err
 	}
@@ -79,7 +79,7 @@ func (x *Txn) exec(ctx context.Context, query string, args ...any) error {
 }
 
 func (x *Txn) query(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
-	st, err := x.db.writing.get(ctx, query)
+	st, err := x.db.writing.get(ctx, query) //nolint:sqlclosecheck // kept by statements, which closes it
 	if err != nil {
 		return nil, err
 	}

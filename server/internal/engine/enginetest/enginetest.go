@@ -38,7 +38,7 @@ func New(t testing.TB) *engine.Engine {
 	setup := sha256.Sum256([]byte("setup"))
 	system := gestor.SystemActor("setup")
 	Propose(t, e, system, command.InitCluster{Cluster: gestor.Cluster{ID: Cluster, SetupHash: setup[:]}})
-	Propose(t, e, system, command.Claim{
+	Propose(t, e, system, command.Claim{ //nolint:gosec // no password has this hash
 		SetupHash:    setup[:],
 		TenantID:     Tenant,
 		TenantName:   "Test",

@@ -2,16 +2,12 @@ package nodestest
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"sync"
 	"testing"
 	"time"
-
-	"golang.org/x/net/http2"
 
 	agentv1 "github.com/saas-gestor/gestor/proto/gen/gestor/agent/v1"
 	"github.com/saas-gestor/gestor/proto/gen/gestor/agent/v1/agentv1connect"
@@ -52,13 +48,8 @@ func NewServer(t testing.TB, svc agentv1connect.AgentServiceHandler) string {
 // NewClient is a client that comes from node, over a connection of its own.
 func NewClient(t testing.TB, url string, node gestor.NodeID) agentv1connect.AgentServiceClient {
 	t.Helper()
-	transport := &http2.Transport{
-		AllowHTTP: true,
-		DialTLSContext: func(ctx context.Context, network, addr string, _ *tls.Config) (net.Conn, error) {
-			var d net.Dialer
-			return d.DialContext(ctx, network, addr)
-		},
-	}
+	transport := &http.Transport{Protocols: new(http.Protocols)}
+	transport.Protocols.SetUnencryptedHTTP2(true)
 	t.Cleanup(transport.CloseIdleConnections)
 	return agentv1connect.NewAgentServiceClient(&http.Client{Transport: asNode{transport, node}}, url)
 }
@@ -171,7 +162,7 @@ func (a *FakeAgent) session(ctx context.Context) error {
 			a.mu.Unlock()
 			return errors.New(g.GetReason())
 		}
-		a.take(m)
+		a.take(m) //nolint:contextcheck // tasks outlive the session that brought them
 	}
 }
 

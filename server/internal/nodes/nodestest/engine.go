@@ -5,16 +5,17 @@ package nodestest
 import (
 	"context"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"google.golang.org/protobuf/proto"
 
-	raftv1 "github.com/saas-gestor/gestor/proto/gen/gestor/raft/v1"
 	gestorv1 "github.com/saas-gestor/gestor/proto/gen/gestor/v1"
 	"github.com/saas-gestor/gestor/server/internal/command"
 	"github.com/saas-gestor/gestor/server/internal/fsm"
+	"github.com/saas-gestor/gestor/server/internal/fsm/fsmtest"
 	"github.com/saas-gestor/gestor/server/internal/gestor"
 	"github.com/saas-gestor/gestor/server/internal/state"
 )
@@ -58,19 +59,10 @@ func (e *Engine) Propose(ctx context.Context, c command.Command) (command.Receip
 	if err := ctx.Err(); err != nil {
 		return command.Receipt{}, err
 	}
-	m, err := command.Encode(c)
-	if err != nil {
-		return command.Receipt{}, err
-	}
-	data, err := proto.Marshal(&raftv1.Batch{Commands: []*raftv1.Command{m}})
-	if err != nil {
-		return command.Receipt{}, err
-	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.index++
-	r := e.fsm.Apply([]fsm.Entry{{Index: e.index, Data: data}})[0][0]
-	return r.Receipt, r.Err
+	return fsmtest.Apply(e.fsm, e.index, c)
 }
 
 // Wait returns at once: what is proposed is applied.
@@ -145,21 +137,21 @@ func (e *Engine) Await(t testing.TB, what string, ok func(v *state.View) bool) {
 func (e *Engine) dump(t testing.TB) string {
 	t.Helper()
 	v := e.View(gestor.SystemScope())
-	var out string
+	var out strings.Builder
 	deployments, err := v.ActiveDeployments(context.Background())
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, d := range deployments {
-		out += fmt.Sprintf("deployment %s is %s, error %q\n", d.ID, d.State, d.Error)
+		fmt.Fprintf(&out, "deployment %s is %s, error %q\n", d.ID, d.State, d.Error)
 	}
 	tasks, _, err := v.Tasks(context.Background(), state.TaskFilter{}, gestor.Page{Size: 100})
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, task := range tasks {
-		out += fmt.Sprintf("%s on %s is %s (attempt %d, fence %d, waiting %q, error %q)\n",
+		fmt.Fprintf(&out, "%s on %s is %s (attempt %d, fence %d, waiting %q, error %q)\n",
 			task.Kind, task.NodeID, task.State, task.Attempt, task.Fence, task.Waiting, task.Error)
 	}
-	return out
+	return out.String()
 }
