@@ -34,10 +34,10 @@ func lower(l *gestorv1.Limits, most config.Build) *gestorv1.Limits {
 	if l == nil {
 		l = &gestorv1.Limits{}
 	}
-	l.MemoryBytes = least(l.GetMemoryBytes(), uint64(most.MemoryMB)<<20) //nolint:gosec // checked not to be negative
-	l.DiskBytes = least(l.GetDiskBytes(), uint64(most.DiskMB)<<20)       //nolint:gosec // the same
+	l.MemoryBytes = least(l.GetMemoryBytes(), uint64(most.MemoryMB)<<20)
+	l.DiskBytes = least(l.GetDiskBytes(), uint64(most.DiskMB)<<20)
 	l.Cpus = least(l.GetCpus(), float64(most.CPUPercent)/100)
-	l.Processes = least(l.GetProcesses(), int32(min(most.Processes, 100_000))) //nolint:gosec // bounded
+	l.Processes = least(l.GetProcesses(), int32(min(most.Processes, 100_000)))
 	if d := least(l.GetTime().AsDuration(), time.Duration(most.Minutes)*time.Minute); d > 0 {
 		l.Time = durationpb.New(d)
 	}

@@ -154,7 +154,7 @@ func (s *Server) verified(next http.Handler) http.Handler {
 	roots := x509.NewCertPool()
 	roots.AddCert(s.ca.root)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		var err error = errors.New("no certificate")
+		err := errors.New("no certificate")
 		if len(r.TLS.PeerCertificates) > 0 {
 			_, err = r.TLS.PeerCertificates[0].Verify(x509.VerifyOptions{
 				Roots: roots, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},

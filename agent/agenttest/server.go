@@ -85,7 +85,7 @@ func (s *Server) Start() { s.listen(s.address) }
 
 func (s *Server) listen(address string) {
 	s.t.Helper()
-	l, err := net.Listen("tcp", address)
+	l, err := new(net.ListenConfig).Listen(s.t.Context(), "tcp", address)
 	if err != nil {
 		s.t.Fatalf("listen: %v", err)
 	}

@@ -1,6 +1,7 @@
 package javascript
 
 import (
+	"errors"
 	"fmt"
 	"regexp"
 	"strings"
@@ -50,7 +51,7 @@ func ChooseManager(s runner.Source, m Manifest) (Manager, error) {
 		c.berry = c.Name == "yarn" && !strings.HasPrefix(c.Version, "1.")
 	}
 	if c.Name == "" {
-		return Manager{}, fmt.Errorf("bun's lockfile cannot be used; commit a package-lock.json, pnpm-lock.yaml or yarn.lock")
+		return Manager{}, errors.New("bun's lockfile cannot be used; commit a package-lock.json, pnpm-lock.yaml or yarn.lock")
 	}
 	if c.Name == "npm" {
 		c.Version = "" // npm is whatever the host has: it reads every lockfile

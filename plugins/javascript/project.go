@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"runtime"
 	"strings"
@@ -30,7 +31,7 @@ func Open(ctx context.Context, s runner.Source, h runner.Host, info runner.Info)
 		return nil, err
 	}
 	if !ok {
-		return nil, fmt.Errorf("there is no package.json in the source; check the app's root folder")
+		return nil, errors.New("there is no package.json in the source; check the app's root folder")
 	}
 	manager, err := ChooseManager(s, m)
 	if err != nil {
@@ -91,10 +92,10 @@ func (p *Project) cacheKey() string {
 	sum := sha256.New()
 	for _, name := range []string{p.Manager.Lockfile, "package.json", ".npmrc", ".yarnrc", ".yarnrc.yml", ".pnpmfile.cjs"} {
 		b, _ := p.Source.ReadFile(name)
-		fmt.Fprintf(sum, "%s %d\n", name, len(b))
+		_, _ = fmt.Fprintf(sum, "%s %d\n", name, len(b))
 		sum.Write(b)
 	}
-	fmt.Fprintln(sum, p.Manager.Name, p.Manager.Version, p.Node.Version, runtime.GOARCH, p.Runner.Name, p.Runner.Version)
+	_, _ = fmt.Fprintln(sum, p.Manager.Name, p.Manager.Version, p.Node.Version, runtime.GOARCH, p.Runner.Name, p.Runner.Version)
 	return "node-modules-" + hex.EncodeToString(sum.Sum(nil))
 }
 

@@ -39,7 +39,7 @@ func (s *server) Build(ctx context.Context, r *runnerv1.BuildRequest) (*runnerv1
 	if err != nil {
 		return nil, fmt.Errorf("reach the host: %w", err)
 	}
-	defer conn.Close()
+	defer conn.Close() //nolint:errcheck // the call is over
 	result, err := s.runner.Build(ctx, Request{
 		Source: Source{Dir: r.GetSourceDir()}, BuildCommand: r.GetBuildCommand(),
 		StartCommand: r.GetStartCommand(), Output: r.GetOutput(),

@@ -33,7 +33,7 @@ func (s Source) ReadFile(name string) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", name, notThere(err))
 	}
-	defer f.Close()
+	defer f.Close() //nolint:errcheck // only read
 	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
 		return nil, fmt.Errorf("read %s: %w", name, fs.ErrNotExist)
 	}

@@ -26,7 +26,7 @@ func (u *unpacker) link(name string, h *tar.Header, content []byte) bool {
 	if err != nil {
 		return false
 	}
-	defer old.Close()
+	defer old.Close() //nolint:errcheck // only read
 	if !ours(old, h) || !u.holds(old, content) {
 		return false
 	}
@@ -34,7 +34,7 @@ func (u *unpacker) link(name string, h *tar.Header, content []byte) bool {
 	if err != nil {
 		return false
 	}
-	defer folder.Close()
+	defer folder.Close() //nolint:errcheck // only a handle
 	// Through the open file: it is the one that was compared, whatever its name means by now.
 	from := fmt.Sprintf("/proc/self/fd/%d", old.Fd())
 	return unix.Linkat(unix.AT_FDCWD, from, int(folder.Fd()), path.Base(name), unix.AT_SYMLINK_FOLLOW) == nil

@@ -284,7 +284,7 @@ func SyncTree(root *os.Root) error {
 	if err != nil {
 		return fmt.Errorf("sync: %w", err)
 	}
-	defer f.Close()
+	defer f.Close() //nolint:errcheck // only a handle
 	if err := unix.Syncfs(int(f.Fd())); err != nil {
 		return fmt.Errorf("sync: %w", err)
 	}

@@ -160,7 +160,7 @@ func TestBuild_LeavesNoProcessWhenCancelled(t *testing.T) {
 	if !errors.Is(err, stopped) {
 		t.Fatalf("got %v\n%s", err, out)
 	}
-	if ps, _ := exec.Command("pgrep", "-u", "71234", "sleep").Output(); len(ps) != 0 {
+	if ps, _ := exec.CommandContext(t.Context(), "pgrep", "-u", "71234", "sleep").Output(); len(ps) != 0 {
 		t.Fatalf("still alive: %s", ps)
 	}
 	if left, _ := os.ReadDir(r.o.Dir); len(left) != 0 {

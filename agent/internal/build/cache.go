@@ -67,7 +67,7 @@ func (c cache) restore(ctx context.Context, owner, key string, root *os.Root, di
 	if err != nil {
 		return false, err
 	}
-	defer f.Close()
+	defer f.Close() //nolint:errcheck // only read
 	if err := root.RemoveAll(dir); err != nil {
 		return false, err
 	}
@@ -122,7 +122,7 @@ func (c cache) save(ctx context.Context, owner, key string, root *os.Root, dir s
 	if err != nil {
 		return err
 	}
-	defer os.Remove(f.Name())
+	defer os.Remove(f.Name()) //nolint:errcheck // gone by then if all went well
 	_, err = archive.Pack(ctx, sub, archive.PackOptions{Exclude: []string{".cache"}, ModTime: time.Unix(0, 0)}, f)
 	if err := errors.Join(err, f.Close()); err != nil {
 		return err

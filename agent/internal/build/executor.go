@@ -113,10 +113,10 @@ func subfolder(src, root string) (string, error) {
 		return "", fault.Invalid("root", "%v", err)
 	}
 	tree := filepath.Join(src, clean)
-	real, err := filepath.EvalSymlinks(tree)
+	resolved, err := filepath.EvalSymlinks(tree)
 	base, baseErr := filepath.EvalSymlinks(src)
 	info, statErr := os.Lstat(tree)
-	if errors.Join(err, baseErr, statErr) != nil || !info.IsDir() || real != filepath.Join(base, clean) {
+	if errors.Join(err, baseErr, statErr) != nil || !info.IsDir() || resolved != filepath.Join(base, clean) {
 		return "", fault.Invalid("root", "there is no folder %s in the repository", root)
 	}
 	return tree, nil
@@ -168,7 +168,7 @@ func (e *buildExecutor) deliver(
 	if !ok {
 		return sum, errors.New("the artifact is gone from the store")
 	}
-	defer r.Close()
+	defer r.Close() //nolint:errcheck // only read
 	if err := e.b.o.Upload.Put(ctx, t.Spec.GetId(), t.Spec.GetFence(), sum.Digest, sum.Bytes, r); err != nil {
 		return sum, task.Retryable(fault.Wrap(err, "upload the artifact"))
 	}

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -129,7 +130,7 @@ func (h *host) joined(ctx context.Context) (context.Context, func()) {
 
 // reached says which ceiling a step hit, how high it is and what to do.
 func (h *host) reached(killed, what string, l process.Limits) error {
-	height := ""
+	var height string
 	switch killed {
 	case process.KilledMemory:
 		height = size(int64(l.MemoryBytes))
@@ -138,7 +139,7 @@ func (h *host) reached(killed, what string, l process.Limits) error {
 	case process.KilledTime:
 		height = l.Time.Round(time.Second).String()
 	case process.KilledProcesses:
-		height = fmt.Sprint(l.Processes)
+		height = strconv.Itoa(l.Processes)
 	default:
 		return fault.Cancelled("%s was stopped: %s", what, killed)
 	}

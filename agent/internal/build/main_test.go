@@ -102,7 +102,7 @@ var programs = sync.OnceValues(func() (string, error) {
 	if err := os.Chmod(dir, 0o755); err != nil {
 		return "", err
 	}
-	cmd := exec.Command("go", "build", "-o", dir, "./cmd/...")
+	cmd := exec.CommandContext(context.Background(), "go", "build", "-o", dir, "./cmd/...")
 	cmd.Dir = "../../../plugins"
 	out, err := cmd.CombinedOutput()
 	if err != nil {
@@ -155,11 +155,11 @@ func newRig(t *testing.T) *rig {
 // openTempDir is a temporary folder that every user may pass through.
 func openTempDir(t *testing.T) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "gestor-build-")
+	dir, err := os.MkdirTemp("", "gestor-build-") //nolint:usetesting // every user must be able to pass through
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	if err := os.Chmod(dir, 0o711); err != nil {
 		t.Fatal(err)
 	}
@@ -187,7 +187,7 @@ func (r *rig) repo(t *testing.T, files map[string]string) string {
 
 func gitIn(t *testing.T, dir string, args ...string) string {
 	t.Helper()
-	cmd := exec.Command("git", append([]string{"-C", dir}, args...)...)
+	cmd := exec.CommandContext(t.Context(), "git", append([]string{"-C", dir}, args...)...)
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		t.Fatalf("git %v: %v: %s", args, err, out)

@@ -198,7 +198,7 @@ func extract(ctx context.Context, r io.Reader, dir *release.Dir, root *os.Root, 
 	var live *os.Root
 	if name, err := dir.Current(); err == nil && name != "" {
 		if live, err = dir.OpenRelease(name); err == nil {
-			defer live.Close() //nolint:errcheck // only read
+			defer live.Close()
 		}
 	}
 	return archive.UnpackLike(ctx, r, root, limits, live)

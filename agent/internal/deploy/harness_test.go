@@ -53,7 +53,7 @@ const testUID = 61990
 
 func newHost(t *testing.T) *host {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "gd") // short: a socket's path is in it
+	dir, err := os.MkdirTemp("", "gd") //nolint:usetesting // short: a socket's path is in it
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -124,14 +124,14 @@ func enoughSpace(path string, r *agentv1.ReleaseSpec) error {
 	if err := unix.Statfs(path, &fs); err != nil {
 		return fmt.Errorf("look for space: %w", err)
 	}
-	free := fs.Bavail * uint64(fs.Bsize)         //nolint:gosec // a block size is positive
-	need := uint64(max(0, r.GetUnpackedBytes())) //nolint:gosec // not negative
+	free := fs.Bavail * uint64(fs.Bsize)
+	need := uint64(max(0, r.GetUnpackedBytes()))
 	need += need / 10
 	if free < need {
 		return fault.Exhausted("no space for release %s: it needs %s, %s has %s free", r.GetName(), size(need), path, size(free)).
 			WithFix("free some, or keep fewer releases")
 	}
-	if fs.Files > 0 && fs.Ffree < uint64(max(0, r.GetFiles())) { //nolint:gosec // not negative
+	if fs.Files > 0 && fs.Ffree < uint64(max(0, r.GetFiles())) {
 		return fault.Exhausted("no space for release %s: it has %d files, %s has room for %d", r.GetName(), r.GetFiles(), path, fs.Ffree).
 			WithFix("remove files, or keep fewer releases")
 	}

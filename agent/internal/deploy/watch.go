@@ -51,10 +51,9 @@ func (d *Deployer) watchFor(ctx context.Context, w *agentv1.WatchWork, probe *pr
 	}
 	for {
 		err := probe.once(ctx)
-		switch {
-		case err == nil:
+		if err == nil {
 			failures = 0
-		default:
+		} else {
 			failures++
 			out.Logf("health check failed (%d of %d): %v", failures, failuresInARow, err)
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/ecdsa"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
@@ -134,7 +135,7 @@ func (k *Keeper) Renew(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	err = fmt.Errorf("no server is known: name one in the configuration")
+	err = errors.New("no server is known: name one in the configuration")
 	for _, address := range k.Servers() {
 		var next Identity
 		if next, err = k.renewAt(ctx, address, csr); err == nil {

@@ -49,7 +49,7 @@ func (d Dir) readRenewal() (renewal, error) {
 		return r, fmt.Errorf("read renewal: %w", err)
 	}
 	if json.Unmarshal(b, &r) != nil {
-		return renewal{}, nil
+		return renewal{}, nil //nolint:nilerr // see above
 	}
 	return r, nil
 }

@@ -54,7 +54,7 @@ func FuzzRedactor(f *testing.F) {
 		out := r.Redact(nil, []byte(text[:at]))
 		out = r.Redact(out, []byte(text[at:]))
 		out = r.Flush(out)
-		for _, part := range bytes.Split(out, []byte(mask)) {
+		for part := range bytes.SplitSeq(out, []byte(mask)) {
 			if bytes.Contains(part, []byte(secret)) {
 				t.Errorf("%q leaks %q", out, secret)
 			}
@@ -206,12 +206,12 @@ func TestStore_KeepsApartWhichAttemptLinesAreFrom(t *testing.T) {
 	second.Close()
 	check := func(s *Store, want string) {
 		t.Helper()
-		got := ""
+		var got strings.Builder
 		for _, m := range drain(s, "tsk_1") {
-			got += fmt.Sprintf("%d:%d:%v ", m.GetAttempt(), len(m.GetLines()), m.GetEof())
+			_, _ = fmt.Fprintf(&got, "%d:%d:%v ", m.GetAttempt(), len(m.GetLines()), m.GetEof())
 		}
-		if got != want {
-			t.Errorf("sent are %q, want %q", got, want)
+		if got.String() != want {
+			t.Errorf("sent are %q, want %q", got.String(), want)
 		}
 	}
 	check(s, "1:1:false 2:1:true ")

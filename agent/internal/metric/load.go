@@ -32,7 +32,7 @@ func (s *Sampler) Sample(tasks int) *gestorv1.NodeLoad {
 	diskUsed, _ := diskOf(s.disk)
 	return &gestorv1.NodeLoad{
 		At: timestamppb.New(time.Now()), Cpu: s.cpu(), MemoryUsedBytes: used, DiskUsedBytes: diskUsed,
-		Load1: load1(s.proc), Tasks: int32(tasks), //nolint:gosec // a handful
+		Load1: load1(s.proc), Tasks: int32(tasks),
 	}
 }
 
@@ -119,6 +119,6 @@ func diskOf(path string) (used, total uint64) {
 		}
 		path = path[:i]
 	}
-	block := uint64(s.Bsize) //nolint:gosec // never negative
+	block := uint64(s.Bsize)
 	return (s.Blocks - s.Bfree) * block, s.Blocks * block
 }

@@ -58,7 +58,7 @@ func (g *groups) open(sub string, stepMemory uint64) error {
 	}
 	for _, root := range g.roots {
 		for _, part := range []string{"steps", "apps"} {
-			if err := os.MkdirAll(filepath.Join(root, part), 0o755); err != nil { //nolint:gosec // as all cgroups
+			if err := os.MkdirAll(filepath.Join(root, part), 0o755); err != nil { // as all cgroups
 				return fmt.Errorf("make cgroup: %w", err)
 			}
 		}
@@ -80,13 +80,13 @@ func (g *groups) openV2(sub string) error {
 			break
 		}
 		dir = filepath.Join(dir, part)
-		if err := os.MkdirAll(dir, 0o755); err != nil { //nolint:gosec // as all cgroups
+		if err := os.MkdirAll(dir, 0o755); err != nil { // as all cgroups
 			return fmt.Errorf("make cgroup: %w", err)
 		}
 	}
 	for _, part := range []string{"steps", "apps"} {
 		d := filepath.Join(dir, part)
-		if err := os.MkdirAll(d, 0o755); err != nil { //nolint:gosec // as all cgroups
+		if err := os.MkdirAll(d, 0o755); err != nil { // as all cgroups
 			return fmt.Errorf("make cgroup: %w", err)
 		}
 		if err := os.WriteFile(filepath.Join(d, "cgroup.subtree_control"), []byte("+memory +pids +cpu"), 0); err != nil {
@@ -130,7 +130,7 @@ func (g *groups) make(name string, l Limits) (*group, error) {
 	c := &group{owner: g, name: name}
 	c.remove()
 	for _, root := range g.roots {
-		if err := os.MkdirAll(filepath.Join(root, name), 0o755); err != nil { //nolint:gosec // as all cgroups
+		if err := os.MkdirAll(filepath.Join(root, name), 0o755); err != nil { // as all cgroups
 			return nil, fmt.Errorf("make cgroup: %w", err)
 		}
 	}
@@ -275,5 +275,5 @@ func halfOfMemory() uint64 {
 	if err := unix.Sysinfo(&info); err != nil {
 		return 1 << 30
 	}
-	return uint64(info.Totalram) * uint64(info.Unit) / 2
+	return info.Totalram * uint64(info.Unit) / 2
 }

@@ -20,7 +20,7 @@ func diskUse(paths []string, enough uint64) uint64 {
 				return nil //nolint:nilerr // gone meanwhile
 			}
 			if st, ok := info.Sys().(*syscall.Stat_t); ok {
-				total += uint64(st.Blocks) * 512 //nolint:gosec // never negative
+				total += uint64(st.Blocks) * 512
 			}
 			if total > enough {
 				return fs.SkipAll

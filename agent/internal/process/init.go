@@ -101,7 +101,7 @@ func start(c initConfig) (int, error) {
 	if os.Geteuid() == 0 {
 		attr.Sys.Credential = &syscall.Credential{Uid: c.UID, Gid: c.GID}
 	}
-	pid, err := syscall.ForkExec(program, c.Argv, attr)
+	pid, err := syscall.ForkExec(program, c.Argv, attr) //nolint:gosec // running it is what an init is for
 	if err != nil {
 		return 0, fmt.Errorf("start %s in %s: %w", program, c.Dir, err)
 	}
@@ -120,10 +120,10 @@ func reap(pid int) initResult {
 		if err != nil {
 			return initResult{Error: fmt.Sprintf("wait for program: %v", err), Code: -1}
 		}
-		if got != pid || !(status.Exited() || status.Signaled()) {
+		if got != pid || (!status.Exited() && !status.Signaled()) {
 			continue
 		}
-		r := initResult{Code: status.ExitStatus(), MaxRSS: uint64(usage.Maxrss) * 1024} //nolint:gosec // kibibytes, never negative
+		r := initResult{Code: status.ExitStatus(), MaxRSS: uint64(usage.Maxrss) * 1024}
 		if status.Signaled() {
 			r.Signal = status.Signal().String()
 		}

@@ -63,7 +63,7 @@ type initResult struct {
 
 func (r initResult) write(f *os.File) {
 	// A reader that is gone cannot be told anything.
-	_ = json.NewEncoder(f).Encode(r)
+	_ = json.NewEncoder(f).Encode(r) //nolint:errchkjson // as above
 }
 
 func (r initResult) String() string {

@@ -46,7 +46,7 @@ func newHostIn(t *testing.T, dir string, kind Kind) *Host {
 func openDir(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
-	for d := dir; d != "/" && d != os.TempDir(); d = filepath.Dir(d) {
+	for d := dir; d != "/" && d != os.TempDir(); d = filepath.Dir(d) { //nolint:usetesting // all up to it
 		if err := os.Chmod(d, 0o755); err != nil {
 			t.Fatal(err)
 		}

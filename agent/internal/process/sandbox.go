@@ -87,14 +87,14 @@ func (b *initSandbox) Run(ctx context.Context, s Step) (Exit, error) {
 	return exit, nil
 }
 
-// errLimit is a cause of cancellation.
-type errLimit string
+// limitError is a cause of cancellation.
+type limitError string
 
-func (e errLimit) Error() string { return string(e) }
+func (e limitError) Error() string { return string(e) }
 
 // killedBy tells why a step that ended badly did so.
 func killedBy(ctx context.Context, hit string) string {
-	var limit errLimit
+	var limit limitError
 	switch {
 	case hit == KilledMemory:
 		return hit
@@ -128,11 +128,11 @@ func enforce(ctx context.Context, s Step, cancel context.CancelCauseFunc, ended 
 			kill()
 			return
 		case <-timeout:
-			cancel(errLimit(KilledTime))
+			cancel(limitError(KilledTime))
 		case <-disk:
 			began := time.Now()
 			if diskUse(s.Writable, s.Limits.DiskBytes) > s.Limits.DiskBytes {
-				cancel(errLimit(KilledDisk))
+				cancel(limitError(KilledDisk))
 			}
 			diskTimer.Reset(max(time.Second, 10*time.Since(began))) // looking takes at most a tenth of the time
 		}
@@ -178,7 +178,7 @@ func startInit(self string, c initConfig, stdout, stderr io.Writer) (*initProces
 	}
 	defer resultW.Close() //nolint:errcheck // the child's end
 	// Not CommandContext: its kill would come before the reason is known.
-	cmd := exec.Command(self, initCommand) //nolint:gosec,noctx // our own program
+	cmd := exec.Command(self, initCommand) //nolint:forbidigo,noctx // our own program
 	cmd.Env = []string{"GOMAXPROCS=2", "GOGC=off"}
 	cmd.Stdout, cmd.Stderr = stdout, stderr
 	cmd.ExtraFiles = []*os.File{configR, resultW}

@@ -247,7 +247,7 @@ func TestRun_LeavesNothingWhenTheAgentIsKilled(t *testing.T) {
 			if err := os.Chown(work, testUID, testUID); err != nil {
 				t.Fatal(err)
 			}
-			agent := exec.Command("/proc/self/exe", "agent-to-be-killed", dir, string(kind))
+			agent := exec.CommandContext(t.Context(), "/proc/self/exe", "agent-to-be-killed", dir, string(kind))
 			if err := agent.Start(); err != nil {
 				t.Fatal(err)
 			}

@@ -52,7 +52,7 @@ func runSupervise(args []string) int {
 }
 
 func detach(dir string, ready *os.File) int {
-	cmd := exec.Command(ownProgram, superviseCommand, dir) //nolint:gosec,noctx // our own program
+	cmd := exec.Command(ownProgram, superviseCommand, dir) //nolint:forbidigo,gosec,noctx // our own program
 	cmd.Env = []string{"GOMAXPROCS=2"}
 	cmd.Dir = "/"
 	cmd.ExtraFiles = []*os.File{ready}
@@ -124,9 +124,9 @@ func (k *keeper) run(ready *os.File) error {
 			backoff = firstBackoff
 		}
 		if err := k.save(); err != nil {
-			k.note("state cannot be written: %v", err)
+			k.notef("state cannot be written: %v", err)
 		}
-		k.note("ended with %s, starting again in %s", k.state.Status.LastExit, backoff)
+		k.notef("ended with %s, starting again in %s", k.state.Status.LastExit, backoff)
 		wait := time.NewTimer(backoff)
 		select {
 		case <-k.stop:
@@ -221,7 +221,7 @@ type stopOrder struct {
 
 func (k *keeper) save() error { return writeJSON(filepath.Join(k.dir, "state.json"), k.state) }
 
-// note writes a line of our own into the log of the program.
-func (k *keeper) note(format string, args ...any) {
+// notef writes a line of our own into the log of the program.
+func (k *keeper) notef(format string, args ...any) {
 	_, _ = fmt.Fprintf(k.log, "gestor: "+format+"\n", args...)
 }

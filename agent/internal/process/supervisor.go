@@ -156,7 +156,7 @@ func (s *builtinSupervisor) end(ctx context.Context, name string, grace time.Dur
 
 // waitPidfd tells whether the process has ended, waiting at most d.
 func waitPidfd(fd int, d time.Duration) bool {
-	fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}} //nolint:gosec // a descriptor is small
+	fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
 	n, err := unix.Poll(fds, int(d.Milliseconds()))
 	return err == nil && n > 0
 }

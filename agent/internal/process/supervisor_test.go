@@ -186,7 +186,7 @@ func TestLogFile_RotatesAndFollowsNoLink(t *testing.T) {
 	defer l.Close()
 	l.max = 100
 	for i := range 100 {
-		fmt.Fprintf(l, "line %03d of the log\n", i)
+		_, _ = fmt.Fprintf(l, "line %03d of the log\n", i)
 	}
 	files, _ := filepath.Glob(path + "*")
 	if len(files) != 1+logFilesKept+1 { // the link that was put aside

@@ -65,7 +65,7 @@ func (b *systemdSandbox) Run(ctx context.Context, s Step) (Exit, error) {
 	defer os.Remove(envFile) //nolint:errcheck // the next step of that name replaces it
 	began := time.Now()
 	args := b.arguments(s, unit, envFile)
-	cmd := exec.Command("systemd-run", args...) //nolint:gosec,noctx // enforce ends the unit, not its client
+	cmd := exec.Command("systemd-run", args...) //nolint:forbidigo,gosec,noctx // enforce ends the unit, not its client
 	cmd.Stdout, cmd.Stderr = s.Stdout, s.Stderr
 	if err := cmd.Start(); err != nil {
 		return Exit{}, fmt.Errorf("step %s: %w", s.Name, err)
@@ -74,7 +74,7 @@ func (b *systemdSandbox) Run(ctx context.Context, s Step) (Exit, error) {
 	defer cancel(nil)
 	ended := make(chan struct{})
 	var watch sync.WaitGroup
-	watch.Go(func() { enforce(ctx, s, cancel, ended, func() { stopUnit(unit) }) })
+	watch.Go(func() { enforce(ctx, s, cancel, ended, func() { stopUnit(unit) }) }) //nolint:contextcheck // also when ctx has ended
 	err := cmd.Wait()
 	close(ended)
 	watch.Wait()

@@ -279,7 +279,7 @@ func rotateByCopy(path string) error {
 	if err != nil {
 		return err
 	}
-	defer dir.Close() //nolint:errcheck // only a handle
+	defer dir.Close()
 	name := filepath.Base(path)
 	for n := logFilesKept - 1; n >= 1; n-- {
 		_ = dir.Rename(fmt.Sprintf("%s.%d", name, n), fmt.Sprintf("%s.%d", name, n+1))

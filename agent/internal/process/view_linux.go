@@ -138,9 +138,9 @@ func mountPoint(k kept) error {
 		return err
 	}
 	if k.dir {
-		return os.MkdirAll(k.path, 0o755) //nolint:gosec // the way to a path the program may use
+		return os.MkdirAll(k.path, 0o755) // the way to a path the program may use
 	}
-	if err := os.MkdirAll(filepath.Dir(k.path), 0o755); err != nil { //nolint:gosec // as above
+	if err := os.MkdirAll(filepath.Dir(k.path), 0o755); err != nil {
 		return err
 	}
 	return os.WriteFile(k.path, nil, 0o600)
@@ -190,7 +190,7 @@ func mountOwn() error {
 			return fmt.Errorf("link /dev/%s: %w", name, err)
 		}
 	}
-	if err := os.Mkdir("/dev/shm", 0o755); err != nil { //nolint:gosec // a mount point
+	if err := os.Mkdir("/dev/shm", 0o755); err != nil { // a mount point
 		return fmt.Errorf("make /dev/shm: %w", err)
 	}
 	return mountAll([]mount{

@@ -59,14 +59,14 @@ func Open(deployRoot string, app App) (*Dir, error) {
 	if app.UID == 0 {
 		return nil, fault.Invalid("app", "app %s would belong to root", app.Slug)
 	}
-	if err := os.MkdirAll(deployRoot, 0o755); err != nil { //nolint:gosec // the way to all apps
+	if err := os.MkdirAll(deployRoot, 0o755); err != nil { // the way to all apps
 		return nil, fmt.Errorf("make deploy root: %w", err)
 	}
 	base, err := os.OpenRoot(deployRoot)
 	if err != nil {
 		return nil, fmt.Errorf("open deploy root: %w", err)
 	}
-	defer base.Close() //nolint:errcheck // only a handle
+	defer base.Close()
 	if err := base.Mkdir(app.Slug, 0o751); err != nil && !errors.Is(err, fs.ErrExist) {
 		return nil, fmt.Errorf("make directory of app %s: %w", app.Slug, err)
 	}

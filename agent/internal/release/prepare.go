@@ -64,7 +64,7 @@ func (d *Dir) fill(staging string, shared []string, fill func(*os.Root) error) e
 	if err != nil {
 		return err
 	}
-	defer tree.Close() //nolint:errcheck // only a handle
+	defer tree.Close()
 	if err := fill(tree); err != nil {
 		return err
 	}

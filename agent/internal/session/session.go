@@ -90,7 +90,7 @@ func (s *Session) Run(ctx context.Context) error {
 			err = s.once(ctx, servers[server%len(servers)])
 		}
 		if ctx.Err() != nil {
-			return nil
+			return nil //nolint:nilerr // the end was asked for
 		}
 		if time.Since(began) > steady {
 			tries = 0

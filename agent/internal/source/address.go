@@ -92,7 +92,7 @@ func localAddress(path string, p Policy) (Address, error) {
 		clean = resolved // a link must not lead out of what is allowed
 	}
 	for _, prefix := range p.LocalPrefixes {
-		if real, err := filepath.EvalSymlinks(prefix); err == nil && inside(clean, real) {
+		if resolved, err := filepath.EvalSymlinks(prefix); err == nil && inside(clean, resolved) {
 			return Address{Protocol: "file", URL: clean}, nil
 		}
 	}

@@ -50,10 +50,10 @@ func (s *session) reuse() error {
 	k := s.mirror.kept()
 	defer os.RemoveAll(k.dir) //nolint:errcheck // what is left is of no use, and in nobody's way
 	if _, err := os.Lstat(k.index()); err != nil || !keepable(s.r) {
-		return nil //nolint:nilerr // there is none
+		return nil // there is none
 	}
 	if err := syscall.Rename(k.tree(), s.r.Into); err != nil { // os.Rename refuses to replace a folder
-		return nil //nolint:nilerr // another file system perhaps; a new tree it is
+		return nil // another file system perhaps; a new tree it is
 	}
 	s.reused = true
 	return os.Rename(k.index(), filepath.Join(s.dir, "index"))

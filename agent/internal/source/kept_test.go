@@ -53,7 +53,7 @@ func TestFetch_ChangesAKeptTreeIntoTheNext(t *testing.T) {
 	put(t, filepath.Join(repo, "tampered"), "right")
 	run(t, repo, "git", "add", "-A")
 	run(t, repo, "git", "commit", "-q", "-m", "second")
-	_, first, err := r.fetch(t, t.Context(), &agentv1.Source{Repository: repo}, nil)
+	_, first, err := r.fetch(t.Context(), t, &agentv1.Source{Repository: repo}, nil)
 	must(t, err)
 	before, err := os.Stat(filepath.Join(first, "stays"))
 	must(t, err)
@@ -65,7 +65,7 @@ func TestFetch_ChangesAKeptTreeIntoTheNext(t *testing.T) {
 	put(t, filepath.Join(repo, "goes"), "is a file now")
 	run(t, repo, "git", "add", "-A")
 	run(t, repo, "git", "commit", "-q", "-m", "third")
-	commit, second, err := r.fetch(t, t.Context(), &agentv1.Source{Repository: repo}, nil)
+	commit, second, err := r.fetch(t.Context(), t, &agentv1.Source{Repository: repo}, nil)
 	must(t, err)
 	want := map[string]string{"file": "changed", "stays": "as it is", "goes": "is a file now", "tampered": "right"}
 	if got := files(t, second); !same(got, want) || commit.Subject != "third" {
@@ -89,7 +89,7 @@ func TestFetch_NeedsNothingOfWhatIsKept(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			r := newRig(t, Options{})
 			repo := r.repo(t)
-			_, first, err := r.fetch(t, t.Context(), &agentv1.Source{Repository: repo}, nil)
+			_, first, err := r.fetch(t.Context(), t, &agentv1.Source{Repository: repo}, nil)
 			must(t, err)
 			r.keep(repo, first)
 			addr, err := ParseAddress(repo, r.git.o.Policy)
@@ -99,7 +99,7 @@ func TestFetch_NeedsNothingOfWhatIsKept(t *testing.T) {
 				t.Fatalf("nothing was kept: %v", err)
 			}
 			must(t, spoil(k))
-			_, second, err := r.fetch(t, t.Context(), &agentv1.Source{Repository: repo}, nil)
+			_, second, err := r.fetch(t.Context(), t, &agentv1.Source{Repository: repo}, nil)
 			must(t, err)
 			if got := files(t, second); !same(got, map[string]string{"file": "first"}) {
 				t.Errorf("there are %v", got)
@@ -112,7 +112,7 @@ func TestFetch_SaysWhatToInstallWhenTheHostHasNoGit(t *testing.T) {
 	r := newRig(t, Options{})
 	repo := r.repo(t)
 	r.git.path = t.TempDir()
-	_, _, err := r.fetch(t, t.Context(), &agentv1.Source{Repository: repo}, nil)
+	_, _, err := r.fetch(t.Context(), t, &agentv1.Source{Repository: repo}, nil)
 	if fault.KindOf(err) != fault.KindUnavailable || !strings.Contains(fmt.Sprint(err), "install the package git") {
 		t.Errorf("got %v", err)
 	}
@@ -129,7 +129,7 @@ func (r *rig) mirrors(t *testing.T) []string {
 func TestForget_RemovesMirrorAndTree(t *testing.T) {
 	r := newRig(t, Options{})
 	repo := r.repo(t)
-	_, first, err := r.fetch(t, t.Context(), &agentv1.Source{Repository: repo}, nil)
+	_, first, err := r.fetch(t.Context(), t, &agentv1.Source{Repository: repo}, nil)
 	must(t, err)
 	r.keep(repo, first)
 	must(t, r.git.Forget("app_2"))
@@ -140,14 +140,14 @@ func TestForget_RemovesMirrorAndTree(t *testing.T) {
 	if got := r.mirrors(t); len(got) != 0 {
 		t.Errorf("still there are %v", got)
 	}
-	_, _, err = r.fetch(t, t.Context(), &agentv1.Source{Repository: repo}, nil)
+	_, _, err = r.fetch(t.Context(), t, &agentv1.Source{Repository: repo}, nil)
 	must(t, err)
 }
 
 func TestKeep_DropsWhatIsOverTheBudget(t *testing.T) {
 	r := newRig(t, Options{KeepBytes: 1})
 	repo := r.repo(t)
-	_, first, err := r.fetch(t, t.Context(), &agentv1.Source{Repository: repo}, nil)
+	_, first, err := r.fetch(t.Context(), t, &agentv1.Source{Repository: repo}, nil)
 	must(t, err)
 	if got := r.mirrors(t); len(got) != 0 {
 		t.Errorf("after the fetch there are %v", got)

@@ -83,7 +83,7 @@ func names(root *os.Root, dir string) []string {
 	if err != nil {
 		return nil
 	}
-	defer f.Close()
+	defer f.Close() //nolint:errcheck // only read
 	list, _ := f.Readdirnames(-1)
 	return list
 }

@@ -40,9 +40,9 @@ type rig struct {
 
 func newRig(t *testing.T, o Options) *rig {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "gestor-source-")
+	dir, err := os.MkdirTemp("", "gestor-source-") //nolint:usetesting // every user must be able to pass through
 	must(t, err)
-	t.Cleanup(func() { os.RemoveAll(dir) })
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	must(t, os.Chmod(dir, 0o711))
 	host, err := process.New(process.Options{Dir: filepath.Join(dir, "process"), Log: slog.New(slog.DiscardHandler)})
 	must(t, err)
@@ -62,7 +62,7 @@ func must(t *testing.T, err error) {
 
 func run(t *testing.T, dir string, argv ...string) string {
 	t.Helper()
-	cmd := exec.Command(argv[0], argv[1:]...)
+	cmd := exec.CommandContext(t.Context(), argv[0], argv[1:]...)
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), "GIT_AUTHOR_NAME=Ada", "GIT_AUTHOR_EMAIL=a@b", "GIT_COMMITTER_NAME=Ada", "GIT_COMMITTER_EMAIL=a@b")
 	out, err := cmd.CombinedOutput()
@@ -88,7 +88,7 @@ func (r *rig) repo(t *testing.T) string {
 	return dir
 }
 
-func (r *rig) fetch(t *testing.T, ctx context.Context, s *agentv1.Source, key []byte) (Commit, string, error) {
+func (r *rig) fetch(ctx context.Context, t *testing.T, s *agentv1.Source, key []byte) (Commit, string, error) {
 	t.Helper()
 	r.n++
 	into := filepath.Join(r.dir, fmt.Sprintf("into%d", r.n))
@@ -108,7 +108,7 @@ func TestFetch_TakesBranchesTagsAndCommitsWhateverTheirNames(t *testing.T) {
 	repo := r.repo(t)
 	head := run(t, repo, "git", "rev-parse", "HEAD")
 	for _, ref := range []string{"", "main", "v1", head, "$(id)", "a;b", "feature/login"} {
-		commit, into, err := r.fetch(t, t.Context(), &agentv1.Source{Repository: repo, Ref: ref}, nil)
+		commit, into, err := r.fetch(t.Context(), t, &agentv1.Source{Repository: repo, Ref: ref}, nil)
 		if err != nil {
 			t.Fatalf("%q: %v", ref, err)
 		}
@@ -125,7 +125,7 @@ func TestFetch_FollowsTheBranchAndHealsADamagedMirror(t *testing.T) {
 	r := newRig(t, Options{})
 	repo := r.repo(t)
 	s := &agentv1.Source{Repository: repo, Ref: "main"}
-	_, _, err := r.fetch(t, t.Context(), s, nil)
+	_, _, err := r.fetch(t.Context(), t, s, nil)
 	must(t, err)
 	must(t, os.WriteFile(filepath.Join(repo, "file"), []byte("second"), 0o644))
 	run(t, repo, "git", "commit", "-q", "-a", "-m", "the second")
@@ -140,7 +140,7 @@ func TestFetch_FollowsTheBranchAndHealsADamagedMirror(t *testing.T) {
 		func() error { return os.Remove(filepath.Join(mirrors[0], "HEAD")) },
 	} {
 		must(t, damage())
-		_, into, err := r.fetch(t, t.Context(), s, nil)
+		_, into, err := r.fetch(t.Context(), t, s, nil)
 		must(t, err)
 		if b, _ := os.ReadFile(filepath.Join(into, "file")); string(b) != "second" {
 			t.Errorf("file is %q", b)
@@ -150,7 +150,7 @@ func TestFetch_FollowsTheBranchAndHealsADamagedMirror(t *testing.T) {
 
 func TestFetch_NamesRefsThatWerePerhapsMeant(t *testing.T) {
 	r := newRig(t, Options{})
-	_, _, err := r.fetch(t, t.Context(), &agentv1.Source{Repository: r.repo(t), Ref: "feature/logn"}, nil)
+	_, _, err := r.fetch(t.Context(), t, &agentv1.Source{Repository: r.repo(t), Ref: "feature/logn"}, nil)
 	if !errors.Is(err, fault.KindNotFound) || !strings.Contains(err.Error(), "did you mean feature/login") {
 		t.Fatalf("got %v", err)
 	}
@@ -184,7 +184,7 @@ func TestFetch_RefusesBadAddressesAndRefs(t *testing.T) {
 	}
 	for name, s := range tests {
 		t.Run(name, func(t *testing.T) {
-			_, _, err := r.fetch(t, t.Context(), s, nil)
+			_, _, err := r.fetch(t.Context(), t, s, nil)
 			if !errors.Is(err, fault.KindInvalid) && !errors.Is(err, fault.KindDenied) {
 				t.Fatalf("got %v", err)
 			}
@@ -202,28 +202,28 @@ func TestFetch_TellsMissingRepositoriesFromLogins(t *testing.T) {
 		w.WriteHeader(http.StatusNotFound)
 	}))
 	defer server.Close()
-	ca := filepath.Join(os.TempDir(), fmt.Sprintf("gestor-ca-%d.pem", os.Getpid()))
+	ca := filepath.Join(os.TempDir(), fmt.Sprintf("gestor-ca-%d.pem", os.Getpid())) //nolint:usetesting // git reads it as the app's user
 	must(t, os.WriteFile(ca, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw}), 0o644))
-	defer os.Remove(ca)
+	t.Cleanup(func() { _ = os.Remove(ca) })
 	u, _ := url.Parse(server.URL)
 	r := newRig(t, Options{CAFile: ca, Policy: Policy{PrivateHosts: []string{u.Hostname()}}})
 	for path, kind := range map[string]fault.Kind{"/private/x": fault.KindDenied, "/missing/x": fault.KindNotFound} {
 		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
-		_, _, err := r.fetch(t, ctx, &agentv1.Source{Repository: server.URL + path}, nil)
+		_, _, err := r.fetch(ctx, t, &agentv1.Source{Repository: server.URL + path}, nil)
 		cancel()
 		if !errors.Is(err, kind) {
 			t.Errorf("%s: got %v", path, err)
 		}
 	}
 	server.Close()
-	if _, _, err := r.fetch(t, t.Context(), &agentv1.Source{Repository: server.URL + "/x"}, nil); !task.IsRetryable(err) {
+	if _, _, err := r.fetch(t.Context(), t, &agentv1.Source{Repository: server.URL + "/x"}, nil); !task.IsRetryable(err) {
 		t.Errorf("a host that is down: %v", err)
 	}
 }
 
 func TestFetch_NeedsKnownHostsForSSHAndSaysHowToGetThem(t *testing.T) {
 	r := newRig(t, Options{Policy: Policy{PrivateHosts: []string{"127.0.0.1"}}})
-	_, _, err := r.fetch(t, t.Context(), &agentv1.Source{Repository: "ssh://git@127.0.0.1:2222/x"}, []byte("key"))
+	_, _, err := r.fetch(t.Context(), t, &agentv1.Source{Repository: "ssh://git@127.0.0.1:2222/x"}, []byte("key"))
 	if !errors.Is(err, fault.KindDenied) || !strings.Contains(err.Error(), "ssh-keyscan -p 2222 127.0.0.1") {
 		t.Fatalf("got %v", err)
 	}

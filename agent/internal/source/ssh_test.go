@@ -1,6 +1,7 @@
 package source
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -21,12 +22,12 @@ import (
 func nameUser(t *testing.T) {
 	t.Helper()
 	const name = "gestor-test-ssh"
-	out, err := exec.Command("useradd", "--system", "--uid", strconv.Itoa(testUID), "--user-group", "--no-create-home",
+	out, err := exec.CommandContext(t.Context(), "useradd", "--system", "--uid", strconv.Itoa(testUID), "--user-group", "--no-create-home",
 		"--home-dir", "/nonexistent", "--shell", "/usr/sbin/nologin", name).CombinedOutput()
 	if err != nil {
 		t.Fatalf("useradd: %v: %s", err, out)
 	}
-	t.Cleanup(func() { _ = exec.Command("userdel", name).Run() })
+	t.Cleanup(func() { _ = exec.CommandContext(context.Background(), "userdel", name).Run() })
 }
 
 // startSSHD runs a real sshd that lets one key in as root, and returns its port and its known_hosts line.
@@ -40,7 +41,7 @@ func startSSHD(t *testing.T, dir string) (port, knownHosts string, key []byte) {
 	must(t, err)
 	_, port, _ = net.SplitHostPort(l.Addr().String())
 	l.Close()
-	cmd := exec.Command("/usr/sbin/sshd", "-D", "-e", "-f", "/dev/null", "-h", filepath.Join(dir, "host"), "-p", port,
+	cmd := exec.CommandContext(context.Background(), "/usr/sbin/sshd", "-D", "-e", "-f", "/dev/null", "-h", filepath.Join(dir, "host"), "-p", port,
 		"-o", "ListenAddress=127.0.0.1", "-o", "AuthorizedKeysFile="+filepath.Join(dir, "client.pub"), "-o", "StrictModes=no",
 		"-o", "PidFile=none", "-o", "UsePAM=no", "-o", "PermitRootLogin=prohibit-password")
 	must(t, cmd.Start())
@@ -67,7 +68,9 @@ func TestFetch_OverSSHWithTheDeployKeyAndThePinnedHostKey(t *testing.T) {
 	nameUser(t)
 	r := newRig(t, Options{Policy: Policy{PrivateHosts: []string{"127.0.0.1"}}})
 	if _, err := user.LookupId(fmt.Sprint(testUID)); err != nil {
-		t.Cleanup(func() { _ = exec.Command("userdel", fmt.Sprintf("gestor-%d", testUID)).Run() })
+		t.Cleanup(func() {
+			_ = exec.CommandContext(context.Background(), "userdel", fmt.Sprintf("gestor-%d", testUID)).Run()
+		})
 	}
 	repo := r.repo(t)
 	run(t, repo, "chown", "-R", "root:root", ".")
@@ -76,7 +79,7 @@ func TestFetch_OverSSHWithTheDeployKeyAndThePinnedHostKey(t *testing.T) {
 	port, known, key := startSSHD(t, keys)
 	s := &agentv1.Source{Repository: "ssh://root@127.0.0.1:" + port + repo, Ref: "main", KnownHosts: known}
 
-	commit, _, err := r.fetch(t, t.Context(), s, key)
+	commit, _, err := r.fetch(t.Context(), t, s, key)
 	if err != nil || commit.Subject != "the first" {
 		t.Fatalf("got %+v, %v", commit, err)
 	}
@@ -84,13 +87,13 @@ func TestFetch_OverSSHWithTheDeployKeyAndThePinnedHostKey(t *testing.T) {
 	run(t, keys, "ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", "other")
 	other, err := os.ReadFile(filepath.Join(keys, "other"))
 	must(t, err)
-	if _, _, err := r.fetch(t, t.Context(), s, other); !errors.Is(err, fault.KindDenied) || !strings.Contains(err.Error(), "deploy key") {
+	if _, _, err := r.fetch(t.Context(), t, s, other); !errors.Is(err, fault.KindDenied) || !strings.Contains(err.Error(), "deploy key") {
 		t.Errorf("a key that is not allowed: %v", err)
 	}
 	otherPublic, err := os.ReadFile(filepath.Join(keys, "other.pub"))
 	must(t, err)
 	s.KnownHosts = fmt.Sprintf("[127.0.0.1]:%s %s", port, otherPublic)
-	if _, _, err := r.fetch(t, t.Context(), s, key); !errors.Is(err, fault.KindDenied) || !strings.Contains(err.Error(), "ssh-keyscan") {
+	if _, _, err := r.fetch(t.Context(), t, s, key); !errors.Is(err, fault.KindDenied) || !strings.Contains(err.Error(), "ssh-keyscan") {
 		t.Errorf("a host with another key: %v", err)
 	}
 }

@@ -21,7 +21,7 @@ func (s *session) submodules(ctx context.Context) error {
 	defer root.Close()
 	b, err := root.ReadFile(".gitmodules")
 	if err != nil {
-		return nil //nolint:nilerr // without the file there are no submodules
+		return nil // without the file there are no submodules
 	}
 	if err := s.checkSubmodules(ctx, string(b)); err != nil {
 		return err

@@ -77,7 +77,7 @@ func New(o Options) *Manager {
 // Run resumes what the journal holds, and when ctx ends stops all tasks and waits for them. They stay in the journal, to
 // be resumed by the next agent.
 func (m *Manager) Run(ctx context.Context) error {
-	m.resume()
+	m.resume() //nolint:contextcheck // tasks end with the manager's own context, which has a reason
 	expiry := time.NewTicker(time.Second)
 	defer expiry.Stop()
 	for {
@@ -260,7 +260,7 @@ func (m *Manager) launch(r *run) {
 	m.running.Go(func() {
 		defer cancel(nil)
 		r.do(ctx)
-		m.next(r)
+		m.next(r) //nolint:contextcheck // another task does not end with this one
 	})
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -96,12 +97,12 @@ func TestManager_EndsATaskAtItsDeadline(t *testing.T) {
 		r := newRig(t, t.TempDir(), untilDone)
 		defer r.stop()
 		r.assign("a", 1, "app/x", func(s *agentv1.TaskSpec) { s.Deadline = timestamppb.New(time.Now().Add(time.Hour)) })
-		time.Sleep(time.Hour - time.Second)
+		<-time.After(time.Hour - time.Second)
 		synctest.Wait()
 		if len(r.finished()) != 0 {
 			t.Error("it ended before its deadline")
 		}
-		time.Sleep(2 * time.Second)
+		<-time.After(2 * time.Second)
 		synctest.Wait()
 		r.wants("a", agentv1.Outcome_OUTCOME_FAILED, "time is up")
 	})
@@ -161,15 +162,15 @@ func TestManager_RunsOneTaskPerResourceInOrder(t *testing.T) {
 		if r.m.Busy() != 2 || len(begun) != 2 {
 			t.Errorf("%d tasks run, want one of each resource", r.m.Busy())
 		}
-		time.Sleep(3*time.Minute + time.Second)
+		<-time.After(3*time.Minute + time.Second)
 		synctest.Wait()
 		close(begun)
-		order := ""
+		var order []string
 		for id := range begun {
-			order += id + " "
+			order = append(order, id)
 		}
-		if order != "a other b c " {
-			t.Errorf("the order was %s", order)
+		if !slices.Equal(order, []string{"a", "other", "b", "c"}) {
+			t.Errorf("the order was %v", order)
 		}
 	})
 }

@@ -112,7 +112,7 @@ func (r *run) execute(ctx context.Context, executor Executor, log *logs.Log) (re
 	defer func() {
 		if p := recover(); p != nil {
 			r.m.o.Log.Error("executor panicked", "task", r.spec.GetId(), "kind", r.spec.GetKind(), "err", p, "stack", string(debug.Stack()))
-			result, err = nil, fmt.Errorf("the agent broke while it ran the task; its own log on the host has the details")
+			result, err = nil, errors.New("the agent broke while it ran the task; its own log on the host has the details")
 		}
 	}()
 	if ctx.Err() != nil {

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -66,7 +67,7 @@ func Open(ctx context.Context, o Options) (*Nginx, error) {
 	}
 	n := &Nginx{o: o}
 	for _, d := range n.directories() {
-		if err := os.MkdirAll(d, 0o755); err != nil { //nolint:gosec // workers pass through
+		if err := os.MkdirAll(d, 0o755); err != nil { // workers pass through
 			return nil, fmt.Errorf("make directory for nginx: %w", err)
 		}
 	}
@@ -158,9 +159,7 @@ func equal(a, b Site) bool {
 		return false
 	}
 	a.Domains, b.Domains = nil, nil
-	x, _ := json.Marshal(a)
-	y, _ := json.Marshal(b)
-	return string(x) == string(y)
+	return reflect.DeepEqual(a, b)
 }
 
 // Remove serves an app no more. It is not an error if it was not served.
@@ -240,7 +239,7 @@ func (n *Nginx) genDir(gen uint64) string {
 // writeGeneration writes all files of a generation.
 func (n *Nginx) writeGeneration(gen uint64, sites []Site) error {
 	dir := n.genDir(gen)
-	if err := errors.Join(os.RemoveAll(dir), os.Mkdir(dir, 0o755)); err != nil { //nolint:gosec // holds no secret
+	if err := errors.Join(os.RemoveAll(dir), os.Mkdir(dir, 0o755)); err != nil { // holds no secret
 		return fmt.Errorf("write configuration: %w", err)
 	}
 	frame, err := execute("frame", frameView{Generation: gen, Status: n.listen()})
@@ -293,7 +292,7 @@ func (n *Nginx) clean(live uint64) {
 }
 
 func writeSync(path, text string) error {
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o644) //nolint:gosec // holds no secret
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o644) // holds no secret
 	if err != nil {
 		return err
 	}

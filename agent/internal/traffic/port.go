@@ -17,7 +17,7 @@ import (
 // checkPort tells whether nginx will be able to listen on a port it does not listen on yet. In mode system the host's
 // own sites may listen there with it.
 func (n *Nginx) checkPort(port int) error {
-	l, err := net.Listen("tcp", ":"+strconv.Itoa(port)) //nolint:noctx,gosec // closed at once
+	l, err := net.Listen("tcp", ":"+strconv.Itoa(port)) //nolint:noctx // closed at once
 	if err == nil {
 		return l.Close()
 	}
@@ -63,7 +63,7 @@ func listener(port int) (name string, pid int) {
 }
 
 func addListeners(table string, port int, inodes map[string]bool) {
-	f, err := os.Open(table) //nolint:gosec // a constant
+	f, err := os.Open(table)
 	if err != nil {
 		return
 	}

@@ -4,15 +4,12 @@ import (
 	_ "embed"
 	"fmt"
 	"path"
-	"strconv"
 	"strings"
 	"text/template"
 )
 
 //go:embed nginx.conf.tmpl
 var templates string
-
-func itoa(n int) string { return strconv.Itoa(n) }
 
 // siteView is what the template sees; all its texts were checked.
 type siteView struct {

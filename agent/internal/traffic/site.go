@@ -1,7 +1,6 @@
 package traffic
 
 import (
-	"net"
 	"regexp"
 	"slices"
 	"strings"
@@ -78,6 +77,3 @@ func (s Site) conflicts(o Site) error {
 	}
 	return nil
 }
-
-// hostPort is where the site is reached on the loopback.
-func (s Site) hostPort() string { return net.JoinHostPort("127.0.0.1", itoa(s.Port)) }

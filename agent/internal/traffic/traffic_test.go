@@ -20,7 +20,7 @@ import (
 
 func newNginx(t *testing.T) *Nginx {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "gt") // short: a socket's path is in it
+	dir, err := os.MkdirTemp("", "gt") //nolint:usetesting // short: a socket's path is in it
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -58,7 +58,7 @@ func backend(t *testing.T, name string, slow chan struct{}) int {
 			slow <- struct{}{}
 			<-slow
 		}
-		fmt.Fprintf(w, "%s %s %s", name, r.Host, r.Header.Get("X-Forwarded-For"))
+		_, _ = fmt.Fprintf(w, "%s %s %s", name, r.Host, r.Header.Get("X-Forwarded-For"))
 	}))
 	t.Cleanup(s.Close)
 	return s.Listener.Addr().(*net.TCPAddr).Port

@@ -6,6 +6,7 @@ package client
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	plugin "github.com/hashicorp/go-plugin"
@@ -28,7 +29,7 @@ type clientPlugin struct {
 }
 
 func (p *clientPlugin) GRPCServer(*plugin.GRPCBroker, *grpc.Server) error {
-	return fmt.Errorf("runner: this side only asks")
+	return errors.New("runner: this side only asks")
 }
 
 func (p *clientPlugin) GRPCClient(_ context.Context, b *plugin.GRPCBroker, c *grpc.ClientConn) (any, error) {
@@ -51,7 +52,11 @@ func Dispense(p *plugin.Client) (*Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("dispense runner: %w", err)
 	}
-	return raw.(*Client), nil
+	client, ok := raw.(*Client)
+	if !ok {
+		return nil, fmt.Errorf("dispense runner: got a %T", raw)
+	}
+	return client, nil
 }
 
 // Info says what the runner is.

@@ -55,7 +55,7 @@ func Tree(t *testing.T, files map[string]string) runner.Source {
 	dir := t.TempDir()
 	for name, content := range files {
 		path := filepath.Join(dir, name)
-		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(content), 0o644)); err != nil {
+		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(content), 0o644)); err != nil { //nolint:gosec // a repository is for all to read
 			t.Fatal(err)
 		}
 	}
@@ -91,7 +91,7 @@ func (h *Host) Run(ctx context.Context, c runner.Command) (runner.Exit, error) {
 	if c.Line != "" {
 		argv = []string{"sh", "-c", c.Line}
 	}
-	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
+	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...) //nolint:gosec // what the runner under test asks for
 	cmd.Dir, cmd.Env = filepath.Join(h.Source.Dir, c.Dir), os.Environ()
 	for _, k := range slices.Sorted(maps.Keys(c.Env)) {
 		cmd.Env = append(cmd.Env, k+"="+c.Env[k])
@@ -158,7 +158,7 @@ type Case struct {
 }
 
 // Run checks a runner against the contract, with a tree it fits.
-func Run(t *testing.T, r runner.Runner, c Case) {
+func Run(t *testing.T, r runner.Runner, c Case) { //nolint:thelper // a test itself
 	t.Run("Info_IsStable", func(t *testing.T) {
 		info, err := Connect(t, r).Info(t.Context())
 		if err != nil || info != r.Info() || info.Name == "" || info.Version == "" {
@@ -204,7 +204,7 @@ func Run(t *testing.T, r runner.Runner, c Case) {
 	})
 }
 
-func detects(t *testing.T, r runner.Runner, c Case) {
+func detects(t *testing.T, r runner.Runner, c Case) { //nolint:thelper // a test itself
 	s := Tree(t, c.Files)
 	d, err := Connect(t, r).Detect(t.Context(), s)
 	if err != nil || !d.Fits || len(d.Reasons) == 0 {
@@ -223,7 +223,7 @@ func detects(t *testing.T, r runner.Runner, c Case) {
 }
 
 // survives looks into links that leave the tree, pipes, broken JSON and folders in the place of files.
-func survives(t *testing.T, r runner.Runner) {
+func survives(t *testing.T, r runner.Runner) { //nolint:thelper // a test itself
 	c := Connect(t, r)
 	secret := filepath.Join(t.TempDir(), "package.json")
 	if err := os.WriteFile(secret, []byte(`{"scripts":{"start":"node topsecret.js","build":"topsecret"}}`), 0o600); err != nil {
@@ -248,7 +248,7 @@ func survives(t *testing.T, r runner.Runner) {
 	}
 }
 
-func builds(t *testing.T, r runner.Runner, c Case) {
+func builds(t *testing.T, r runner.Runner, c Case) { //nolint:thelper // a test itself
 	s := Tree(t, c.Files)
 	h := &Host{Source: s}
 	got, err := Connect(t, r).Build(t.Context(), runner.Request{Source: s}, h)
