@@ -1,29 +1,12 @@
 package api
 
 import (
-	"bytes"
-	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/tls"
-	"crypto/x509"
-	"encoding/binary"
-	"encoding/json"
 	"errors"
-	"io"
 	"net/http"
-	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
 	"time"
-
-	"connectrpc.com/connect"
-	"google.golang.org/protobuf/reflect/protodesc"
-	"google.golang.org/protobuf/reflect/protoreflect"
-	"google.golang.org/protobuf/types/descriptorpb"
-	"google.golang.org/protobuf/types/known/emptypb"
 
 	"github.com/saas-gestor/gestor/proto/fault"
 	"github.com/saas-gestor/gestor/proto/gen/gestor/agent/v1/agentv1connect"
@@ -31,253 +14,8 @@ import (
 	"github.com/saas-gestor/gestor/proto/gen/gestor/v1/gestorv1connect"
 	"github.com/saas-gestor/gestor/proto/rpc"
 	"github.com/saas-gestor/gestor/server/internal/auth"
-	"github.com/saas-gestor/gestor/server/internal/command"
 	"github.com/saas-gestor/gestor/server/internal/gestor"
-	"github.com/saas-gestor/gestor/server/internal/pki"
-	"github.com/saas-gestor/gestor/server/internal/state"
 )
-
-const wallCluster = "clu_wall"
-
-// storeEngine reads a real state and applies nothing.
-type storeEngine struct{ *state.Store }
-
-func (storeEngine) Propose(context.Context, command.Command) (command.Receipt, error) {
-	return command.Receipt{}, fault.Conflict("this test applies nothing")
-}
-
-func (storeEngine) Wait(ctx context.Context, _ uint64) error {
-	<-ctx.Done()
-	return ctx.Err()
-}
-
-// wall is the API with every service of the contract mounted and none implemented: what gets through answers
-// "unimplemented", or "invalid" if its empty message is.
-type wall struct {
-	url     string
-	roots   *x509.CertPool
-	tokens  map[string]string // bearer tokens by caller
-	agents  *pki.Root
-	keys    map[string]*tls.Certificate // client certificates by caller
-	policy  Policy
-	clients map[string]*rpc.Client
-}
-
-func newWall(t *testing.T, claimed bool, now time.Time) *wall {
-	t.Helper()
-	return newWallWith(t, claimed, now, Times{})
-}
-
-func newWallWith(t *testing.T, claimed bool, now time.Time, times Times) *wall {
-	t.Helper()
-	store, err := state.Open(t.Context(), t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = store.Close() })
-	servers, agents := mustRoot(t, "server"), mustRoot(t, "agent")
-	w := &wall{tokens: map[string]string{}, keys: map[string]*tls.Certificate{}, clients: map[string]*rpc.Client{}, agents: agents, roots: servers.Pool()}
-	if w.policy, err = NewPolicy(Contract()...); err != nil {
-		t.Fatal(err)
-	}
-	w.fill(t, store, claimed, now)
-	verifier := pki.AgentVerifier{Roots: agents.Pool(), Cluster: wallCluster, Now: func() time.Time { return now }}
-	handler, err := New(Deps{
-		Engine: storeEngine{store}, Revision: func() uint64 { return 7 }, Agents: verifier, RootPEM: servers.PEM(),
-		Version: "test", Mounts: unimplemented(), Now: func() time.Time { return now },
-		Times: times,
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	leaf, err := pki.NewServerLeaf(pki.LeafOptions{Root: servers, Cluster: wallCluster, Server: "srv_1", Now: time.Now})
-	if err != nil {
-		t.Fatal(err)
-	}
-	server := httptest.NewUnstartedServer(handler)
-	server.EnableHTTP2 = true
-	server.TLS = pki.ServerConfig(leaf, verifier)
-	server.StartTLS()
-	t.Cleanup(server.Close)
-	w.url = server.URL
-	return w
-}
-
-func mustRoot(t *testing.T, role string) *pki.Root {
-	t.Helper()
-	root, err := pki.NewRoot(wallCluster, role, time.Now().Add(-30*24*time.Hour))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return root
-}
-
-// fill makes a tenant with a user of each role, a suspended tenant, ended sessions and a node.
-func (w *wall) fill(t *testing.T, store *state.Store, claimed bool, now time.Time) {
-	t.Helper()
-	ctx := t.Context()
-	x, err := store.Begin(ctx)
-	if err != nil {
-		t.Fatal(err)
-	}
-	x.Revision = 7
-	errs := []error{
-		x.PutCluster(ctx, gestor.Cluster{ID: wallCluster, Claimed: claimed}),
-		x.PutTenant(ctx, gestor.Tenant{ID: "ten_1", Name: "One", Status: "active"}),
-		x.PutTenant(ctx, gestor.Tenant{ID: "ten_2", Name: "Two", Status: "suspended"}),
-	}
-	user := func(name string, tenant gestor.TenantID, role gestor.Role, status string, ends time.Time) {
-		token, hash := auth.NewBearer()
-		w.tokens[name] = token
-		id := gestor.UserID("usr_" + name)
-		errs = append(errs,
-			x.PutUser(ctx, gestor.User{ID: id, TenantID: tenant, Email: name + "@x", Role: role, Status: status}),
-			x.PutSession(ctx, gestor.Session{ID: gestor.SessionID("ses_" + name), UserID: id, TenantID: tenant, TokenHash: hash, ExpiresAt: ends}))
-	}
-	for _, role := range []gestor.Role{gestor.RoleAdmin, gestor.RoleDevOps, gestor.RoleDeveloper, gestor.RoleViewer} {
-		user(string(role), "ten_1", role, "active", now.Add(time.Hour))
-	}
-	user("expired", "ten_1", gestor.RoleAdmin, "active", now)
-	user("blocked", "ten_1", gestor.RoleAdmin, "blocked", now.Add(time.Hour))
-	user("suspended", "ten_2", gestor.RoleAdmin, "active", now.Add(time.Hour))
-	user("roleless", "ten_1", "", "active", now.Add(time.Hour))
-	w.tokens["forged"], _ = auth.NewBearer()
-	w.tokens["nonsense"] = "x"
-	agent := func(name string, known bool, made time.Time) {
-		cert, spki := w.certificate(t, "nod_"+name, made)
-		w.keys[name] = cert
-		if known {
-			errs = append(errs, x.PutNode(ctx, gestor.Node{ID: gestor.NodeID("nod_" + name), TenantID: "ten_1", Name: name, SPKI: spki}))
-		}
-	}
-	agent("agent", true, now)
-	agent("deleted", false, now)
-	agent("lapsed", true, now.Add(-48*time.Hour))
-	if err := errors.Join(append(errs, x.Commit(ctx, 7))...); err != nil {
-		t.Fatal(err)
-	}
-}
-
-func (w *wall) certificate(t *testing.T, node string, made time.Time) (*tls.Certificate, []byte) {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	csr, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{}, key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	req, err := pki.ParseRequest(csr)
-	if err != nil {
-		t.Fatal(err)
-	}
-	der, _, err := w.agents.SignAgent(wallCluster, node, req, made)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return &tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, req.SPKI
-}
-
-func unimplemented() []Mount {
-	return []Mount{
-		func(o ...connect.HandlerOption) (string, http.Handler) {
-			return gestorv1connect.NewAppServiceHandler(gestorv1connect.UnimplementedAppServiceHandler{}, o...)
-		},
-		func(o ...connect.HandlerOption) (string, http.Handler) {
-			return gestorv1connect.NewBuildServiceHandler(gestorv1connect.UnimplementedBuildServiceHandler{}, o...)
-		},
-		func(o ...connect.HandlerOption) (string, http.Handler) {
-			return gestorv1connect.NewDeploymentServiceHandler(gestorv1connect.UnimplementedDeploymentServiceHandler{}, o...)
-		},
-		func(o ...connect.HandlerOption) (string, http.Handler) {
-			return gestorv1connect.NewLogServiceHandler(gestorv1connect.UnimplementedLogServiceHandler{}, o...)
-		},
-		func(o ...connect.HandlerOption) (string, http.Handler) {
-			return gestorv1connect.NewNodeServiceHandler(gestorv1connect.UnimplementedNodeServiceHandler{}, o...)
-		},
-		func(o ...connect.HandlerOption) (string, http.Handler) {
-			return gestorv1connect.NewReleaseServiceHandler(gestorv1connect.UnimplementedReleaseServiceHandler{}, o...)
-		},
-		func(o ...connect.HandlerOption) (string, http.Handler) {
-			return gestorv1connect.NewSessionServiceHandler(gestorv1connect.UnimplementedSessionServiceHandler{}, o...)
-		},
-		func(o ...connect.HandlerOption) (string, http.Handler) {
-			return gestorv1connect.NewSetupServiceHandler(gestorv1connect.UnimplementedSetupServiceHandler{}, o...)
-		},
-		func(o ...connect.HandlerOption) (string, http.Handler) {
-			return gestorv1connect.NewTaskServiceHandler(gestorv1connect.UnimplementedTaskServiceHandler{}, o...)
-		},
-		func(o ...connect.HandlerOption) (string, http.Handler) {
-			return agentv1connect.NewAgentServiceHandler(agentv1connect.UnimplementedAgentServiceHandler{}, o...)
-		},
-		func(o ...connect.HandlerOption) (string, http.Handler) {
-			return agentv1connect.NewEnrollmentServiceHandler(agentv1connect.UnimplementedEnrollmentServiceHandler{}, o...)
-		},
-	}
-}
-
-func (w *wall) client(t *testing.T, caller string) *rpc.Client {
-	t.Helper()
-	if c, ok := w.clients[caller]; ok {
-		return c
-	}
-	o := rpc.Options{Address: strings.TrimPrefix(w.url, "https://"), ServerName: rpc.ServerName(wallCluster), Roots: w.roots}
-	if cert, ok := w.keys[caller]; ok {
-		o.Certificate = func() (*tls.Certificate, error) { return cert, nil }
-	}
-	o.Token = func() string { return w.tokens[caller] }
-	c := rpc.New(o)
-	t.Cleanup(c.Close)
-	w.clients[caller] = c
-	return c
-}
-
-// call sends an empty message to a procedure and returns the Connect code of the answer, "" for success.
-func (w *wall) call(t *testing.T, caller, procedure string, stream bool) string {
-	t.Helper()
-	kind := "application/json"
-	body := []byte("{}")
-	if stream {
-		kind, body = "application/connect+json", append(binary.BigEndian.AppendUint32([]byte{0}, 2), "{}"...)
-	}
-	status, answer := w.post(t, caller, procedure, kind, body)
-	if stream && status == http.StatusOK && len(answer) > 5 {
-		answer = answer[5:]
-		var end struct{ Error json.RawMessage }
-		if err := json.Unmarshal(answer, &end); err != nil {
-			t.Fatalf("%s: %q: %v", procedure, answer, err)
-		}
-		answer = end.Error
-	}
-	var failure struct{ Code string }
-	if err := json.Unmarshal(answer, &failure); err != nil {
-		t.Fatalf("%s as %s: status %d, %q: %v", procedure, caller, status, answer, err)
-	}
-	return failure.Code
-}
-
-func (w *wall) post(t *testing.T, caller, procedure, kind string, body []byte) (int, []byte) {
-	t.Helper()
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, w.url+procedure, bytes.NewReader(body))
-	if err != nil {
-		t.Fatal(err)
-	}
-	req.Header.Set("Content-Type", kind)
-	if token := w.tokens[caller]; token != "" {
-		req.Header.Set("Authorization", "Bearer "+token)
-	}
-	res, err := w.client(t, caller).HTTP.Do(req)
-	if err != nil {
-		t.Fatalf("%s as %s: %v", procedure, caller, err)
-	}
-	defer res.Body.Close()
-	answer, err := io.ReadAll(res.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return res.StatusCode, answer
-}
 
 func streams() map[string]bool {
 	out := map[string]bool{}
@@ -359,50 +97,11 @@ func TestWall_LetsOnlySetupAndEnrolmentThroughUntilClaimed(t *testing.T) {
 	}
 }
 
-func TestNewPolicy_RefusesAMethodWithoutAPermission(t *testing.T) {
-	empty := ".google.protobuf.Empty"
-	name, pkg, service, method, syntax := "x.proto", "gestor.v1", "XService", "Do", "proto3"
-	file, err := protodesc.NewFile(&descriptorpb.FileDescriptorProto{
-		Name: &name, Package: &pkg, Syntax: &syntax, Dependency: []string{"google/protobuf/empty.proto"},
-		Service: []*descriptorpb.ServiceDescriptorProto{{
-			Name:   &service,
-			Method: []*descriptorpb.MethodDescriptorProto{{Name: &method, InputType: &empty, OutputType: &empty}},
-		}},
-	}, emptyResolver{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := NewPolicy(file); err == nil || !strings.Contains(err.Error(), "gestor.v1.XService.Do") {
-		t.Fatalf("got %v", err)
-	}
-}
-
-func emptyFile() protoreflect.FileDescriptor { return emptypb.File_google_protobuf_empty_proto }
-
-type emptyResolver struct{}
-
-func (emptyResolver) FindFileByPath(string) (protoreflect.FileDescriptor, error) {
-	return emptyFile(), nil
-}
-
-func (emptyResolver) FindDescriptorByName(protoreflect.FullName) (protoreflect.Descriptor, error) {
-	return emptyFile().Messages().Get(0), nil
-}
-
 func TestWall_RefusesAJSONFieldThatDoesNotExist(t *testing.T) {
 	w := newWall(t, true, time.Now())
 	status, answer := w.post(t, "admin", gestorv1connect.AppServiceListAppsProcedure, "application/json", []byte(`{"pgae":{}}`))
 	if status != http.StatusBadRequest || !strings.Contains(string(answer), "pgae") {
 		t.Fatalf("got %d %s", status, answer)
-	}
-}
-
-func TestWall_RefusesMessagesThatAreTooLarge(t *testing.T) {
-	w := newWall(t, true, time.Now())
-	big := bytes.Repeat([]byte("x"), rpc.MaxUnaryBytes+1)
-	status, answer := w.post(t, "admin", gestorv1connect.AppServiceListAppsProcedure, "application/proto", big)
-	if status != http.StatusTooManyRequests || !strings.Contains(string(answer), "resource_exhausted") {
-		t.Fatalf("got %d %.200s", status, answer)
 	}
 }
 
@@ -416,53 +115,6 @@ func TestWall_NamesTheFieldThatBreaksARule(t *testing.T) {
 	f, ok := errors.AsType[*fault.Error](err)
 	if !ok || f.Kind != fault.KindInvalid || f.Field != "settings.port" || f.Message == "" {
 		t.Fatalf("got %#v", err)
-	}
-}
-
-func TestWall_DoesNotWaitForeverForARevision(t *testing.T) {
-	w := newWallWith(t, true, time.Now(), Times{Revision: 100 * time.Millisecond})
-	c := w.client(t, "viewer")
-	c.Revision.Saw(1 << 60)
-	apps := gestorv1connect.NewAppServiceClient(c.HTTP, c.URL, c.Options()...)
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second) // the wall's own limit is a tenth of a second
-	defer cancel()
-	_, err := apps.ListApps(ctx, &gestorv1.ListAppsRequest{})
-	if !errors.Is(err, fault.KindUnavailable) || ctx.Err() != nil {
-		t.Fatalf("got %v", err)
-	}
-}
-
-func TestWall_DoesNotWaitForeverForAMessage(t *testing.T) {
-	w := newWallWith(t, true, time.Now(), Times{Body: 200 * time.Millisecond})
-	for _, procedure := range []string{gestorv1connect.SessionServiceCreateSessionProcedure, gestorv1connect.AppServiceListAppsProcedure} {
-		body, more := io.Pipe()
-		defer more.Close()
-		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
-		defer cancel()
-		req, err := http.NewRequestWithContext(ctx, http.MethodPost, w.url+procedure, body)
-		if err != nil {
-			t.Fatal(err)
-		}
-		req.Header.Set("Content-Type", "application/json")
-		req.Header.Set("Authorization", "Bearer "+w.tokens["admin"])
-		go func() { _, _ = more.Write([]byte("{")) }() // and never the rest
-		res, err := w.client(t, "admin").HTTP.Do(req)
-		if err != nil {
-			t.Fatalf("%s: %v", procedure, err)
-		}
-		_ = res.Body.Close()
-		if res.StatusCode == http.StatusOK {
-			t.Errorf("%s: half a message was answered with %d", procedure, res.StatusCode)
-		}
-	}
-}
-
-func TestWall_RefusesMessagesOfStreamsThatAreTooLarge(t *testing.T) {
-	w := newWall(t, true, time.Now())
-	big := append(binary.BigEndian.AppendUint32([]byte{0}, rpc.MaxStreamBytes+1), make([]byte, rpc.MaxStreamBytes+1)...)
-	_, answer := w.post(t, "admin", gestorv1connect.TaskServiceWatchTaskProcedure, "application/connect+proto", big)
-	if !strings.Contains(string(answer), "resource_exhausted") {
-		t.Fatalf("got %.200q", answer)
 	}
 }
 

@@ -5,14 +5,12 @@ import (
 	"testing"
 	"time"
 
-	"github.com/saas-gestor/gestor/server/internal/blob"
 	"github.com/saas-gestor/gestor/server/internal/command"
 	"github.com/saas-gestor/gestor/server/internal/deploy"
 	"github.com/saas-gestor/gestor/server/internal/dispatch"
 	"github.com/saas-gestor/gestor/server/internal/engine"
 	"github.com/saas-gestor/gestor/server/internal/engine/enginetest"
 	"github.com/saas-gestor/gestor/server/internal/gestor"
-	"github.com/saas-gestor/gestor/server/internal/history"
 	"github.com/saas-gestor/gestor/server/internal/nodes"
 	"github.com/saas-gestor/gestor/server/internal/nodes/nodestest"
 	"github.com/saas-gestor/gestor/server/internal/state"
@@ -29,25 +27,14 @@ type replicated struct {
 func newReplicated(t testing.TB) *replicated {
 	t.Helper()
 	e := enginetest.New(t)
-	hist, err := history.Open(history.Options{Dir: t.TempDir()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	blobs, err := blob.Open(blob.Options{Dir: t.TempDir()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = hist.Close(); _ = blobs.Close() })
+	hist, blobs := nodestest.Stores(t)
 	disp := dispatch.New(dispatch.Options{Engine: e})
 	r := &replicated{t: t, engine: e, deploy: deploy.New(deploy.Options{Engine: e}), app: "app_shop"}
 	svc := nodes.New(nodes.Options{
 		Engine: e, History: hist, Blobs: blobs, Secrets: noSecrets{}, Leases: disp, Caller: nodestest.Caller,
 	})
 	for _, loop := range []func(context.Context) error{svc.Run, disp.RunTerm, r.deploy.RunTerm} {
-		ctx, cancel := context.WithCancel(context.Background())
-		done := make(chan struct{})
-		go func() { defer close(done); _ = loop(ctx) }()
-		t.Cleanup(func() { cancel(); <-done })
+		nodestest.Run(t, loop)
 	}
 	enginetest.AddNode(t, e, "nod_1", "web-1")
 	a := &nodestest.FakeAgent{Node: "nod_1", Client: nodestest.NewClient(t, nodestest.NewServer(t, svc), "nod_1"), Work: nodestest.Succeed}

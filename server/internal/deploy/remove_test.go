@@ -41,7 +41,7 @@ func TestDeleteApp_IsTakenUpAgainAfterItsRemovalWasCancelled(t *testing.T) {
 	app := s.AddApp(t, "shop", gestor.AppSettings{}, a.Node)
 	s.await(s.create(app).ID, gestor.DeploymentSucceeded)
 	s.settled(app)
-	sc.set("remove", hang)
+	sc.set("remove", nodestest.Hang)
 	call := deploy.Call{Actor: nodestest.Person()}
 	ids, err := s.deploy.DeleteApp(t.Context(), call, app, true)
 	if err != nil {
@@ -109,7 +109,7 @@ func TestDeployment_CallsOffTheRemovalFromANodeTheAppComesBackTo(t *testing.T) {
 	app := s.AddApp(t, "shop", gestor.AppSettings{}, a1.Node, a2.Node)
 	s.await(s.create(app).ID, gestor.DeploymentSucceeded)
 	s.settled(app)
-	sc.set("remove", hang)
+	sc.set("remove", nodestest.Hang)
 	s.move(app, a1.Node)
 	s.await(s.create(app).ID, gestor.DeploymentSucceeded)
 	s.move(app, a1.Node, a2.Node)

@@ -12,25 +12,15 @@ import (
 	"github.com/saas-gestor/gestor/proto/fault"
 	agentv1 "github.com/saas-gestor/gestor/proto/gen/gestor/agent/v1"
 	gestorv1 "github.com/saas-gestor/gestor/proto/gen/gestor/v1"
-	"github.com/saas-gestor/gestor/server/internal/blob"
 	"github.com/saas-gestor/gestor/server/internal/deploy"
 	"github.com/saas-gestor/gestor/server/internal/gestor"
-	"github.com/saas-gestor/gestor/server/internal/history"
 	"github.com/saas-gestor/gestor/server/internal/nodes/nodestest"
 )
 
 func TestRetention_KeepsArtifactsThatMayStillBeDeployed(t *testing.T) {
 	s := newSystem(t)
 	s.run(s.deploy.RunTerm)
-	blobs, err := blob.Open(blob.Options{Dir: t.TempDir()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	hist, err := history.Open(history.Options{Dir: t.TempDir()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = blobs.Close(); _ = hist.Close() })
+	hist, blobs := nodestest.Stores(t)
 	var digests []string
 	sc := &script{}
 	sc.set("build", func(context.Context, nodestest.Job) *agentv1.TaskFinished {

@@ -40,12 +40,8 @@ func newSystem(t *testing.T) *system {
 
 // lead runs a term until the test ends or stop is called.
 func (s *system) lead() (stop func()) {
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan struct{})
-	go func() { defer close(done); _ = s.disp.RunTerm(ctx) }()
-	stop = func() { cancel(); <-done }
-	s.t.Cleanup(stop)
-	return stop
+	s.t.Helper()
+	return nodestest.Run(s.t, s.disp.RunTerm)
 }
 
 func (s *system) add(id gestor.TaskID, set func(*gestor.Task)) {

@@ -110,18 +110,7 @@ func (a *FakeAgent) Goodbyes() []string {
 // Start runs a session in the background; stop breaks it and waits. The agent can be started again.
 func (a *FakeAgent) Start(t testing.TB) (stop func()) {
 	t.Helper()
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		_ = a.session(ctx) // how it ended shows in the state
-	}()
-	stop = func() {
-		cancel()
-		<-done
-	}
-	t.Cleanup(stop)
-	return stop
+	return Run(t, a.session)
 }
 
 func (a *FakeAgent) session(ctx context.Context) error {
@@ -274,8 +263,8 @@ func Failed(why string) *agentv1.TaskFinished {
 	return &agentv1.TaskFinished{Outcome: agentv1.Outcome_OUTCOME_FAILED, Error: why}
 }
 
-// Hang waits until the task is cancelled.
-func Hang(ctx context.Context) *agentv1.TaskFinished {
+// Hang is Work that waits until the task is cancelled.
+func Hang(ctx context.Context, _ Job) *agentv1.TaskFinished {
 	<-ctx.Done()
 	return &agentv1.TaskFinished{Outcome: agentv1.Outcome_OUTCOME_CANCELLED, Error: "cancelled"}
 }
