@@ -113,14 +113,23 @@ func (s *session) env() []string {
 
 // remote runs git with the network; local runs it without. Both return what it printed.
 func (s *session) remote(ctx context.Context, args ...string) (string, error) {
-	return s.git(ctx, s.addr.Protocol != "file", args)
+	return s.git(ctx, call{args: args, network: s.addr.Protocol != "file", env: s.env(), dir: s.r.Into})
 }
 
 func (s *session) local(ctx context.Context, args ...string) (string, error) {
-	return s.git(ctx, false, args)
+	return s.git(ctx, call{args: args, env: s.env(), dir: s.r.Into})
 }
 
-func (s *session) git(ctx context.Context, network bool, args []string) (string, error) {
+// call is one run of git.
+type call struct {
+	args    []string
+	network bool
+	env     []string
+	dir     string
+	visible []string // repositories of this host that it may read besides the app's
+}
+
+func (s *session) git(ctx context.Context, c call) (string, error) {
 	if err := s.programs(); err != nil {
 		return "", err
 	}
@@ -128,14 +137,16 @@ func (s *session) git(ctx context.Context, network bool, args []string) (string,
 	var out, errs tail
 	out.max, errs.max = 4<<20, 16<<10
 	step := process.Step{
-		Name: fmt.Sprintf("%s-git%d", s.r.Name, number), Argv: append([]string{"git"}, args...), Dir: s.r.Into,
-		Env: s.env(), UID: s.r.UID, GID: s.r.UID, Writable: []string{s.mirror.dir, s.dir, s.r.Into},
-		Limits: s.r.Limits, Stdout: &out, Stderr: io.MultiWriter(&errs, s.r.Output), Network: network,
+		Name: fmt.Sprintf("%s-git%d", s.r.Name, number), Argv: append([]string{"git"}, c.args...), Dir: c.dir,
+		Env: c.env, UID: s.r.UID, GID: s.r.UID, Writable: []string{s.mirror.dir, s.dir, s.r.Into},
+		Limits: s.r.Limits, Stdout: &out, Stderr: io.MultiWriter(&errs, s.r.Output), Network: c.network,
 	}
 	if s.addr.Protocol == "file" {
-		step.ReadOnly = []string{s.addr.URL}
-		if _, err := os.Stat(s.addr.URL); err != nil {
-			return "", fault.NotFound("there is no repository at %s on this host", s.addr.URL)
+		step.ReadOnly = append([]string{s.addr.URL}, c.visible...)
+	}
+	for _, repository := range step.ReadOnly {
+		if _, err := os.Stat(repository); err != nil {
+			return "", fault.NotFound("there is no repository at %s on this host", repository)
 		}
 	}
 	if s.g.o.CAFile != "" {
@@ -151,7 +162,7 @@ func (s *session) git(ctx context.Context, network bool, args []string) (string,
 		return "", fault.Exhausted("fetching the source was stopped: it reached its %s", exit.Killed).
 			WithFix("raise the app's build limits, or make the repository smaller")
 	case !exit.OK():
-		return "", s.explain(ctx, args[0], errs.String(), exit)
+		return "", s.explain(ctx, c.args[0], errs.String(), exit)
 	}
 	return out.String(), nil
 }
