@@ -128,6 +128,19 @@ func (d *Deployer) open(app *agentv1.AppRef) (*release.Dir, error) {
 	return release.Open(d.o.Root, appOf(app))
 }
 
+// openFenced opens it for a task that must not come after a newer one.
+func (d *Deployer) openFenced(app *agentv1.AppRef, fence uint64) (*release.Dir, error) {
+	dir, err := d.open(app)
+	if err != nil {
+		return nil, err
+	}
+	if err := dir.Fence(fence); err != nil {
+		_ = dir.Close()
+		return nil, err
+	}
+	return dir, nil
+}
+
 func appOf(app *agentv1.AppRef) release.App {
 	return release.App{Slug: app.GetSlug(), UID: app.GetUid()}
 }

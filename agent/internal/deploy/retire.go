@@ -17,14 +17,11 @@ import (
 // releases that are not kept.
 func (d *Deployer) retire(ctx context.Context, t task.Task, out task.Sink) (*agentv1.TaskResult, error) {
 	w := t.Spec.GetRetire()
-	dir, err := d.open(w.GetApp())
+	dir, err := d.openFenced(w.GetApp(), t.Spec.GetFence())
 	if err != nil {
 		return nil, err
 	}
 	defer dir.Close() //nolint:errcheck // only a handle
-	if err := dir.Fence(t.Spec.GetFence()); err != nil {
-		return nil, err
-	}
 	current, err := dir.Current()
 	if err != nil {
 		return nil, err
@@ -105,14 +102,11 @@ func (d *Deployer) forget(slug string, releases []string) error {
 // remove removes an app from the host.
 func (d *Deployer) remove(ctx context.Context, t task.Task, out task.Sink) (*agentv1.TaskResult, error) {
 	w := t.Spec.GetRemove()
-	dir, err := d.open(w.GetApp())
+	dir, err := d.openFenced(w.GetApp(), t.Spec.GetFence())
 	if err != nil {
 		return nil, err
 	}
 	defer dir.Close() //nolint:errcheck // only a handle
-	if err := dir.Fence(t.Spec.GetFence()); err != nil {
-		return nil, err
-	}
 	out.Phase("remove")
 	if err := d.takeOff(ctx, dir, w.GetApp(), t.Spec.GetFence()); err != nil {
 		return nil, err

@@ -18,14 +18,11 @@ import (
 // switchTo makes a prepared release live, or live again, or takes the app off.
 func (d *Deployer) switchTo(ctx context.Context, t task.Task, out task.Sink) (*agentv1.TaskResult, error) {
 	w := t.Spec.GetSwitch()
-	dir, err := d.open(w.GetApp())
+	dir, err := d.openFenced(w.GetApp(), t.Spec.GetFence())
 	if err != nil {
 		return nil, err
 	}
 	defer dir.Close() //nolint:errcheck // only a handle
-	if err := dir.Fence(t.Spec.GetFence()); err != nil {
-		return nil, err
-	}
 	previous, err := d.begin(dir, w, t.Spec.GetFence())
 	if err != nil {
 		return nil, err

@@ -1,6 +1,7 @@
 package process
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -108,6 +109,44 @@ func (r records) names() ([]string, error) {
 		}
 	}
 	return names, nil
+}
+
+// find tells whether a unit that is known here shall run.
+func (r records) find(name string) (wanted bool, err error) {
+	if err := checkName(name); err != nil {
+		return false, err
+	}
+	if _, err := os.Stat(r.path(name)); errors.Is(err, fs.ErrNotExist) {
+		return false, fault.NotFound("unit %s was never started here", name)
+	}
+	if _, wanted, err = r.get(name); err != nil {
+		return false, fmt.Errorf("status of unit %s: %w", name, err)
+	}
+	return wanted, nil
+}
+
+// list asks for the status of all units.
+func (r records) list(ctx context.Context, status func(context.Context, string) (Status, error)) ([]Status, error) {
+	names, err := r.names()
+	if err != nil {
+		return nil, err
+	}
+	var all []Status
+	for _, name := range names {
+		st, err := status(ctx, name)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, st)
+	}
+	return all, nil
+}
+
+func checkName(name string) error {
+	if !validName.MatchString(name) {
+		return fault.Invalid("name", "unit name %q is not valid", name)
+	}
+	return nil
 }
 
 func readJSON(path string, v any) error {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"log/slog"
 	"os"
 	"os/exec"
@@ -14,7 +13,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/saas-gestor/gestor/proto/fault"
 	"golang.org/x/sys/unix"
 )
 
@@ -98,8 +96,8 @@ func (s *builtinSupervisor) spawn(ctx context.Context, name string) error {
 
 // Stop ends the unit and forgets it.
 func (s *builtinSupervisor) Stop(ctx context.Context, name string, grace time.Duration) error {
-	if !validName.MatchString(name) {
-		return fault.Invalid("name", "unit name %q is not valid", name)
+	if err := checkName(name); err != nil {
+		return err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -176,15 +174,9 @@ func (s *builtinSupervisor) alive(name string) (supervised, bool) {
 
 // Status tells what the unit does.
 func (s *builtinSupervisor) Status(_ context.Context, name string) (Status, error) {
-	if !validName.MatchString(name) {
-		return Status{}, fault.Invalid("name", "unit name %q is not valid", name)
-	}
-	if _, err := os.Stat(s.records.path(name)); errors.Is(err, fs.ErrNotExist) {
-		return Status{}, fault.NotFound("unit %s was never started here", name)
-	}
-	_, wanted, err := s.records.get(name)
+	wanted, err := s.records.find(name)
 	if err != nil {
-		return Status{}, fmt.Errorf("status of unit %s: %w", name, err)
+		return Status{}, err
 	}
 	st, alive := s.alive(name)
 	status := st.Status
@@ -197,19 +189,7 @@ func (s *builtinSupervisor) Status(_ context.Context, name string) (Status, erro
 
 // List tells about all units.
 func (s *builtinSupervisor) List(ctx context.Context) ([]Status, error) {
-	names, err := s.records.names()
-	if err != nil {
-		return nil, err
-	}
-	var all []Status
-	for _, name := range names {
-		st, err := s.Status(ctx, name)
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, st)
-	}
-	return all, nil
+	return s.records.list(ctx, s.Status)
 }
 
 // Restore starts what shall run and does not. A unit that cannot be started does not keep the others down.

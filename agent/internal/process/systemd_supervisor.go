@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -136,8 +135,8 @@ func verifyUnit(ctx context.Context, dir, name, text string) error {
 
 // Stop ends the unit and forgets it.
 func (s *systemdSupervisor) Stop(ctx context.Context, name string, grace time.Duration) error {
-	if !validName.MatchString(name) {
-		return fault.Invalid("name", "unit name %q is not valid", name)
+	if err := checkName(name); err != nil {
+		return err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -168,15 +167,9 @@ func (s *systemdSupervisor) Stop(ctx context.Context, name string, grace time.Du
 
 // Status tells what the unit does.
 func (s *systemdSupervisor) Status(ctx context.Context, name string) (Status, error) {
-	if !validName.MatchString(name) {
-		return Status{}, fault.Invalid("name", "unit name %q is not valid", name)
-	}
-	if _, err := os.Stat(s.records.path(name)); errors.Is(err, fs.ErrNotExist) {
-		return Status{}, fault.NotFound("unit %s was never started here", name)
-	}
-	_, wanted, err := s.records.get(name)
+	wanted, err := s.records.find(name)
 	if err != nil {
-		return Status{}, fmt.Errorf("status of unit %s: %w", name, err)
+		return Status{}, err
 	}
 	shown, err := systemctl(ctx, "show", unitFileName(name),
 		"--property=ActiveState,SubState,MainPID,NRestarts,Result,ExecMainCode,ExecMainStatus,ActiveEnterTimestampMonotonic")
@@ -212,19 +205,7 @@ func statusFrom(p map[string]string, now time.Time, up time.Duration) Status {
 
 // List tells about all units.
 func (s *systemdSupervisor) List(ctx context.Context) ([]Status, error) {
-	names, err := s.records.names()
-	if err != nil {
-		return nil, err
-	}
-	var all []Status
-	for _, name := range names {
-		st, err := s.Status(ctx, name)
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, st)
-	}
-	return all, nil
+	return s.records.list(ctx, s.Status)
 }
 
 // Restore starts what shall run and does not.
