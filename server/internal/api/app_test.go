@@ -27,7 +27,7 @@ func TestCreateApp_MakesAnAppWithItsDeployKey(t *testing.T) {
 	if !strings.HasPrefix(app.GetId(), "app_") || app.GetSlug() != "shop" || app.GetStatus() != gestorv1.AppStatus_APP_STATUS_INACTIVE || len(app.GetAddresses()) != 0 {
 		t.Errorf("got %v", app)
 	}
-	if got := app.GetSettings(); got.GetNodes()[0] != "nod_one" || got.GetDomains()[0] != "xn--caf-dma.example" || got.GetHealthTimeout().AsDuration() != 90*time.Second {
+	if got := app.GetSettings(); got.GetNodes()[0] != "web-1" || got.GetDomains()[0] != "xn--caf-dma.example" || got.GetHealthTimeout().AsDuration() != 90*time.Second {
 		t.Errorf("got settings %v", got)
 	}
 	if _, comment, _, _, err := ssh.ParseAuthorizedKey([]byte(app.GetDeployKey())); err != nil || comment != "gestor-shop" {
@@ -134,6 +134,19 @@ func TestGetApp_TakesIDAndSlug(t *testing.T) {
 		if res, err := n.one.apps.GetApp(t.Context(), &gestorv1.GetAppRequest{App: ref}); err != nil || res.GetApp().GetId() != app.GetId() {
 			t.Errorf("%s: got %v, %v", ref, res, err)
 		}
+	}
+}
+
+func TestGetApp_NamesItsNodesAndItsLiveRelease(t *testing.T) {
+	n := newNouns(t)
+	w := n.addWork(t, n.one, "shop")
+	res, err := n.one.apps.GetApp(t.Context(), &gestorv1.GetAppRequest{App: "shop"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	app := res.GetApp()
+	if app.GetCurrentReleaseId() != string(w.release.ID) || app.GetCurrentRelease() != w.release.Name || app.GetSettings().GetNodes()[0] != "web-1" {
+		t.Errorf("got %v", app)
 	}
 }
 

@@ -284,7 +284,11 @@ func (n *nouns) addWork(t *testing.T, m member, slug string) work {
 	t.Helper()
 	w := work{app: m.addApp(t, slug)}
 	app, at := gestor.AppID(w.app.GetId()), time.Date(2026, 11, 23, 10, 0, 0, 0, time.UTC)
-	node := gestor.NodeID(w.app.GetSettings().GetNodes()[0])
+	stored, err := n.View(gestor.TenantScope(m.tenant)).App(t.Context(), app)
+	if err != nil {
+		t.Fatal(err)
+	}
+	node := stored.Settings.Nodes[0]
 	artifact := gestor.Artifact{Digest: strings.Repeat("a", 64), Bytes: 1000, Kind: gestor.KindStatic, Commit: "c0ffee", Message: "a commit", Author: "Ana"}
 	w.build = gestor.Build{
 		ID: gestor.BuildID("bld_" + slug), TenantID: m.tenant, AppID: app, Number: 1, Status: gestor.BuildSuccess, Ref: "main", Artifact: artifact,
