@@ -28,8 +28,13 @@ func TestMain(m *testing.M) {
 	if handled, code := process.Main(os.Args[1:]); handled {
 		os.Exit(code)
 	}
-	os.Exit(m.Run())
+	code := m.Run()
+	_ = os.RemoveAll(programsDir)
+	os.Exit(code)
 }
+
+// programsDir is where the runners are while the tests run, for every user.
+var programsDir = filepath.Join(os.TempDir(), fmt.Sprintf("gestor-runners-%d", os.Getpid())) //nolint:usetesting // all tests share it
 
 const testUID = 71234
 
@@ -94,27 +99,19 @@ type rig struct {
 	uploads *uploads
 }
 
-var programs = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "gestor-runners-")
-	if err != nil {
-		return "", err
-	}
-	if err := os.Chmod(dir, 0o755); err != nil {
-		return "", err
-	}
-	cmd := exec.CommandContext(context.Background(), "go", "build", "-o", dir, "./cmd/...")
+// programs builds the runners once.
+var programs = sync.OnceValue(func() error {
+	cmd := exec.CommandContext(context.Background(), "go", "build", "-o", programsDir+"/", "./cmd/...")
 	cmd.Dir = "../../../plugins"
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		err = fmt.Errorf("%w: %s", err, out)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("%w: %s", err, out)
 	}
-	return dir, err
+	return nil
 })
 
 func newRig(t *testing.T) *rig {
 	t.Helper()
-	bin, err := programs()
-	if err != nil {
+	if err := programs(); err != nil {
 		t.Fatal(err)
 	}
 	dir := openTempDir(t)
@@ -138,7 +135,7 @@ func newRig(t *testing.T) *rig {
 		t.Fatal(err)
 	}
 	pool := client.Open(client.Options{Programs: map[string]string{
-		"static": filepath.Join(bin, "gestor-runner-static"), "node": filepath.Join(bin, "gestor-runner-node"),
+		"static": filepath.Join(programsDir, "gestor-runner-static"), "node": filepath.Join(programsDir, "gestor-runner-node"),
 	}})
 	t.Cleanup(pool.Close)
 	r.Builder, err = New(Options{
