@@ -79,9 +79,10 @@ func isOutage(err error) bool {
 	switch fault.KindOf(err) {
 	case fault.KindUnavailable, fault.KindTimeout, fault.KindCancelled:
 		return true
+	default:
+		_, ok := errors.AsType[*connect.Error](err)
+		return ok && !connect.IsWireError(err)
 	}
-	_, ok := errors.AsType[*connect.Error](err)
-	return ok && !connect.IsWireError(err)
 }
 
 // once reads one connection's worth and reports whether anything came.

@@ -302,12 +302,12 @@ func (h logs) TailTaskLog(_ context.Context, r *gestorv1.TailTaskLogRequest, out
 	if !ok {
 		return fault.NotFound("task %q has no log", r.GetTaskId())
 	}
-	first := int(r.GetAfterSeq()) //nolint:gosec // a test's logs are short
+	first := int(r.GetAfterSeq())
 	if r.GetLast() > 0 {
 		first = max(first, len(lines)-int(r.GetLast()))
 	}
 	for i, text := range lines[first:] {
-		line := &gestorv1.LogLine{Seq: uint64(first+i) + 1, Text: text} //nolint:gosec // as above
+		line := &gestorv1.LogLine{Seq: uint64(first+i) + 1, Text: text}
 		if err := out.Send(&gestorv1.TailTaskLogResponse{Lines: []*gestorv1.LogLine{line}}); err != nil {
 			return err
 		}

@@ -14,13 +14,27 @@ import (
 // file is State as JSON; messages are protojson. A list of states holds changes: each is the one before with the given
 // fields replaced.
 type file struct {
-	Unclaimed                                  bool
-	Nodes, Apps, Env, Builds, Releases, AppLog []json.RawMessage
-	Tasks, Deployments                         [][]json.RawMessage
-	Logs                                       map[string][]string
-	Fail                                       map[string]struct{ Kind, Message, Field, Fix string }
-	Break                                      map[string]int
-	Hold                                       string
+	Unclaimed   bool                `json:"unclaimed"`
+	Nodes       []json.RawMessage   `json:"nodes"`
+	Apps        []json.RawMessage   `json:"apps"`
+	Env         []json.RawMessage   `json:"env"`
+	Builds      []json.RawMessage   `json:"builds"`
+	Releases    []json.RawMessage   `json:"releases"`
+	AppLog      []json.RawMessage   `json:"appLog"`
+	Tasks       [][]json.RawMessage `json:"tasks"`
+	Deployments [][]json.RawMessage `json:"deployments"`
+	Logs        map[string][]string `json:"logs"`
+	Fail        map[string]failure  `json:"fail"`
+	Break       map[string]int      `json:"break"`
+	Hold        string              `json:"hold"`
+}
+
+// failure is a fault that a method answers.
+type failure struct {
+	Kind    string `json:"kind"`
+	Message string `json:"message"`
+	Field   string `json:"field"`
+	Fix     string `json:"fix"`
 }
 
 // Load reads a State from JSON.

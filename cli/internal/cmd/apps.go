@@ -63,10 +63,15 @@ func (r *run) showApp(a *gestorv1.App) error {
 	}
 	s := a.GetSettings()
 	fields := [][2]any{
-		{"app", a.GetSlug()}, {"name", s.GetName()}, {"id", a.GetId()}, {"status", r.appStatus(a)},
-		{"addresses", strings.Join(a.GetAddresses(), " ")}, {"live release", a.GetCurrentRelease()},
+		{"app", a.GetSlug()},
+		{"name", s.GetName()},
+		{"id", a.GetId()},
+		{"status", r.appStatus(a)},
+		{"addresses", strings.Join(a.GetAddresses(), " ")},
+		{"live release", a.GetCurrentRelease()},
 		{"deploying", a.GetActiveDeploymentId()},
-		{"created", r.out.Ago(a.GetCreatedAt())}, {"changed", r.out.Ago(a.GetUpdatedAt())},
+		{"created", r.out.Ago(a.GetCreatedAt())},
+		{"changed", r.out.Ago(a.GetUpdatedAt())},
 	}
 	fields = append(fields, settingsFields(s)...)
 	r.out.Fields(append(fields, [2]any{"deploy key", a.GetDeployKey()})...)

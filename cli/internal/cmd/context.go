@@ -3,6 +3,7 @@ package cmd
 import (
 	"github.com/spf13/cobra"
 
+	"github.com/saas-gestor/gestor/cli/internal/client"
 	"github.com/saas-gestor/gestor/cli/internal/output"
 )
 
@@ -54,13 +55,16 @@ func (r *run) contextViews() ([]contextView, error) {
 	}
 	views := make([]contextView, 0, len(all.Contexts))
 	for _, name := range all.Names() {
-		c := all.Contexts[name]
-		views = append(views, contextView{
-			Name: name, URL: c.URL, Email: c.Email, Tenant: c.Tenant,
-			SignedIn: c.Token != "", Current: name == all.Current, OwnRoot: c.Roots != "",
-		})
+		views = append(views, viewContext(all, name, all.Contexts[name]))
 	}
 	return views, nil
+}
+
+func viewContext(all *client.Contexts, name string, c client.Context) contextView {
+	return contextView{
+		Name: name, URL: c.URL, Email: c.Email, Tenant: c.Tenant,
+		SignedIn: c.Token != "", Current: name == all.Current, OwnRoot: c.Roots != "",
+	}
 }
 
 func (r *run) contextShowCmd() *cobra.Command {
@@ -76,10 +80,7 @@ func (r *run) contextShowCmd() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			v := contextView{
-				Name: name, URL: c.URL, Email: c.Email, Tenant: c.Tenant,
-				SignedIn: c.Token != "", Current: name == all.Current, OwnRoot: c.Roots != "",
-			}
+			v := viewContext(all, name, c)
 			if r.out.JSON {
 				return r.out.Value(v)
 			}

@@ -44,7 +44,7 @@ Ctrl-C leaves the deployment to the servers. If it fails, what was live before s
 	f.BoolVar(&o.allowBad, "allow-bad", false, "deploy even if the build's release was marked bad")
 	f.BoolVarP(&o.yes, "yes", "y", false, "do not ask before making a new app")
 	f.BoolVar(&o.local, "local", false, "the source is this directory's repository on this host, not its remote")
-	o.watchOptions.flags(c)
+	o.flags(c)
 	o.newApp.flags(c, r)
 	c.MarkFlagsMutuallyExclusive("ref", "build")
 	c.RunE = r.with(func(ctx context.Context, conn *client.Client, args []string) error {

@@ -14,7 +14,7 @@ func collect[T any](limit int, fetch func(*gestorv1.PageRequest) ([]T, *gestorv1
 	var all []T
 	page := &gestorv1.PageRequest{Size: pageSize}
 	if limit > 0 {
-		page.Size = int32(min(limit, pageSize)) //nolint:gosec // at most pageSize
+		page.Size = int32(min(limit, pageSize))
 	}
 	for {
 		items, next, err := fetch(page)

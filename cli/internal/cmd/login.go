@@ -30,7 +30,7 @@ A server with a certificate of its own root is recognised by --pin, or by you wh
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(c *cobra.Command, args []string) error { return r.login(c.Context(), optional(args), o) },
 	}
-	o.trust.flags(c.Flags())
+	o.flags(c.Flags())
 	c.Flags().StringVar(&o.email, "email", "", "your address")
 	c.Flags().BoolVar(&o.passwordStdin, "password-stdin", false, "read the password from standard input")
 	c.Flags().StringVar(&o.name, "name", "", "the context's name (default: the server's host)")
@@ -69,11 +69,7 @@ func (r *run) login(ctx context.Context, raw string, o loginOptions) error {
 // loginTarget is the stored context, or a new one for an address.
 func (r *run) loginTarget(ctx context.Context, all *client.Contexts, raw string, o loginOptions) (string, client.Context, error) {
 	if raw == "" {
-		name := r.contextName
-		if name == "" {
-			name = r.env.Getenv("GESTOR_CONTEXT")
-		}
-		name, known, err := all.Get(name)
+		name, known, err := all.Get(r.wantedContext())
 		if err == nil && o.pin != "" {
 			known.Roots, err = r.roots(ctx, known.URL, o.trust)
 		}
@@ -111,11 +107,7 @@ func (r *run) logout(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	name := r.contextName
-	if name == "" {
-		name = r.env.Getenv("GESTOR_CONTEXT")
-	}
-	name, known, err := contexts.Get(name)
+	name, known, err := contexts.Get(r.wantedContext())
 	if err != nil {
 		return err
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -256,14 +257,14 @@ func count(l *gestorv1.NodeLoad) string {
 	if l == nil {
 		return ""
 	}
-	return fmt.Sprint(l.GetTasks())
+	return strconv.Itoa(int(l.GetTasks()))
 }
 
 func number(n int) string {
 	if n == 0 {
 		return ""
 	}
-	return fmt.Sprint(n)
+	return strconv.Itoa(n)
 }
 
 func pairs(m map[string]string) string {

@@ -38,7 +38,7 @@ func Main(ctx context.Context, env Env, args []string) int {
 	defer stop()
 	r := &run{env: env, out: &output.Printer{Out: env.Stdout, Err: env.Stderr, Now: env.Now}, stopped: ctx.Done()}
 	defer r.close()
-	root := r.root()
+	root := r.root() //nolint:contextcheck // commands get theirs from cobra, of ExecuteContext below
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
 	if err != nil && !r.started {
@@ -171,12 +171,17 @@ func (r *run) contexts() (*client.Contexts, error) {
 	return client.OpenContexts(filepath.Join(dir, "gestor", "contexts.toml"))
 }
 
+// wantedContext is the name given by --context or GESTOR_CONTEXT, empty for the current context.
+func (r *run) wantedContext() string {
+	if r.contextName != "" {
+		return r.contextName
+	}
+	return r.env.Getenv("GESTOR_CONTEXT")
+}
+
 // target finds the server to talk to: --context, GESTOR_CONTEXT, GESTOR_URL, the current context, in this order.
 func (r *run) target() (string, client.Context, error) {
-	name := r.contextName
-	if name == "" {
-		name = r.env.Getenv("GESTOR_CONTEXT")
-	}
+	name := r.wantedContext()
 	if name == "" && r.env.Getenv("GESTOR_URL") != "" {
 		return r.environment(client.Context{URL: r.env.Getenv("GESTOR_URL")})
 	}

@@ -50,11 +50,12 @@ type scripts struct {
 }
 
 func (s *scripts) of(ts *testscript.TestScript) *clitest.Server {
-	srv, ok := s.servers.Load(ts.Name())
+	stored, _ := s.servers.Load(ts.Name())
+	srv, ok := stored.(*clitest.Server)
 	if !ok {
 		ts.Fatalf("no server was started")
 	}
-	return srv.(*clitest.Server)
+	return srv
 }
 
 func (s *scripts) server(ts *testscript.TestScript, _ bool, args []string) {

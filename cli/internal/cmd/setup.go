@@ -29,7 +29,7 @@ the secret is sent.`,
 		Args:    cobra.ExactArgs(1),
 		RunE:    func(c *cobra.Command, args []string) error { return r.setup(c, args[0], o) },
 	}
-	o.trust.flags(c.Flags())
+	o.flags(c.Flags())
 	c.Flags().StringVar(&o.secret, "secret", "", "the one-time secret the server printed (asked for if not given)")
 	c.Flags().StringVar(&o.secretFile, "secret-file", "", "a file that holds it, which other users cannot see as they can an argument")
 	c.Flags().StringVar(&o.tenant, "tenant", "", "the first tenant's name (default: the e-mail's domain)")

@@ -37,7 +37,7 @@ func (r *run) versionCmd() *cobra.Command {
 // serverVersion asks the server, if one is known.
 func (r *run) serverVersion(ctx context.Context, v map[string]string) error {
 	if _, _, err := r.target(); err != nil && r.contextName == "" {
-		return nil //nolint:nilerr // no server is known, which is fine for a version
+		return nil // no server is known, which is fine for a version
 	}
 	conn, err := r.client()
 	if err != nil {

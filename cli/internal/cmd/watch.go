@@ -289,9 +289,16 @@ func (r *run) outcome(ctx context.Context, conn *client.Client, app string, d *g
 		return r.failedDeployment(ctx, conn, app, d)
 	case gestorv1.DeploymentState_DEPLOYMENT_STATE_CANCELLED:
 		return failed("deployment %s of %s was cancelled; what was live before is live", d.GetId(), app)
-	}
-	if r.out.JSON {
+	default:
+		r.live(ctx, conn, app, d)
 		return nil
+	}
+}
+
+// live says what is live now, and where.
+func (r *run) live(ctx context.Context, conn *client.Client, app string, d *gestorv1.Deployment) {
+	if r.out.JSON {
+		return
 	}
 	what := "release " + d.GetRelease().GetName()
 	if c := d.GetRelease().GetCommit(); c != "" {
@@ -304,7 +311,6 @@ func (r *run) outcome(ctx context.Context, conn *client.Client, app string, d *g
 	if !d.GetRollback() {
 		r.showAddresses(ctx, conn, app)
 	}
-	return nil
 }
 
 // showAddresses is a courtesy: it fails silently.

@@ -1,6 +1,7 @@
 package progress
 
 import (
+	"slices"
 	"strings"
 	"time"
 
@@ -60,6 +61,7 @@ func (v *plain) phase(d *gestorv1.Deployment) {
 		if name := d.GetRelease().GetName(); name != "" {
 			text += " release " + name
 		}
+	default: // the state says it all
 	}
 	if took := v.previous(d); took != "" && took != v.took {
 		v.took = took
@@ -70,10 +72,9 @@ func (v *plain) phase(d *gestorv1.Deployment) {
 
 // previous is the phase that ended last and how long it took.
 func (v *plain) previous(d *gestorv1.Deployment) string {
-	phases := d.GetPhases()
-	for i := len(phases) - 1; i >= 0; i-- {
-		if phases[i].GetFinishedAt() != nil {
-			return phases[i].GetName() + " took " + v.p.Between(phases[i].GetStartedAt(), phases[i].GetFinishedAt())
+	for _, phase := range slices.Backward(d.GetPhases()) {
+		if phase.GetFinishedAt() != nil {
+			return phase.GetName() + " took " + v.p.Between(phase.GetStartedAt(), phase.GetFinishedAt())
 		}
 	}
 	return ""

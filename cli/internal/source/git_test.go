@@ -23,7 +23,7 @@ func newRepository(t *testing.T) string {
 
 func git(t *testing.T, dir string, args ...string) {
 	t.Helper()
-	if out, err := exec.Command("git", append([]string{"-C", dir}, args...)...).CombinedOutput(); err != nil {
+	if out, err := exec.CommandContext(t.Context(), "git", append([]string{"-C", dir}, args...)...).CombinedOutput(); err != nil {
 		t.Fatalf("git %v: %v\n%s", args, err, out)
 	}
 }
@@ -57,7 +57,7 @@ func TestFind_RunsNothingTheRepositoryBrings(t *testing.T) {
 	dir := newRepository(t)
 	trap := filepath.Join(dir, "sprung")
 	script := filepath.Join(dir, "trap.sh")
-	if err := os.WriteFile(script, []byte("#!/bin/sh\ntouch "+trap+"\n"), 0o755); err != nil { //nolint:gosec // it must be runnable to be a trap
+	if err := os.WriteFile(script, []byte("#!/bin/sh\ntouch "+trap+"\n"), 0o755); err != nil { // it must be runnable to be a trap
 		t.Fatal(err)
 	}
 	for _, key := range []string{"core.fsmonitor", "core.sshCommand", "core.pager", "credential.helper", "alias.remote", "alias.config"} {
