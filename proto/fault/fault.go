@@ -114,7 +114,9 @@ func Denied(format string, args ...any) *Error { return newError(KindDenied, for
 func Exhausted(format string, args ...any) *Error { return newError(KindExhausted, format, args...) }
 
 // Unavailable says that a part is out of reach.
-func Unavailable(format string, args ...any) *Error { return newError(KindUnavailable, format, args...) }
+func Unavailable(format string, args ...any) *Error {
+	return newError(KindUnavailable, format, args...)
+}
 
 // Timeout says that it took too long.
 func Timeout(format string, args ...any) *Error { return newError(KindTimeout, format, args...) }

@@ -95,8 +95,9 @@ func decodeLocal(ce *connect.Error, address string) error {
 	switch ce.Code() {
 	case connect.CodeUnavailable, connect.CodeUnknown, connect.CodeDeadlineExceeded, connect.CodeCanceled:
 		return decodePlain(ce, address)
+	default:
+		return (&fault.Error{Kind: kindOf(ce.Code()), Message: ce.Message()}).WithCause(ce)
 	}
-	return (&fault.Error{Kind: kindOf(ce.Code()), Message: ce.Message()}).WithCause(ce)
 }
 
 func codeOf(k fault.Kind) connect.Code {
