@@ -57,7 +57,7 @@ func anyServer(t *testing.T) *http.Client {
 	t.Helper()
 	protocols := &http.Protocols{}
 	protocols.SetHTTP2(true)
-	transport := &http.Transport{Protocols: protocols, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}} //nolint:gosec // loopback, in a test
+	transport := &http.Transport{Protocols: protocols, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}} // loopback, in a test
 	t.Cleanup(transport.CloseIdleConnections)
 	return &http.Client{Transport: transport}
 }

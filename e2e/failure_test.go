@@ -1,6 +1,7 @@
 package e2e_test
 
 import (
+	"context"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -52,17 +53,17 @@ func TestFailure_CancelledBuildLeavesNoProcess(t *testing.T) {
 	w.create("app", r, 1, "--type", "static", "--output", ".",
 		"--build-command", "(setsid tail -f /dev/null 2>/dev/null & ); until [ -e "+w.Dir+"/never ]; do :; done")
 	done := w.background("build", "app")
-	w.until("the build to run", func() bool { return builds(w) >= 0 && daemons() > 0 })
+	w.until("the build to run", func() bool { return builds(w) >= 0 && w.daemons() > 0 })
 	w.cli("builds", "cancel", "app", "1")
 	if err := done(); err == nil {
 		t.Error("the cancelled build's command ended with 0")
 	}
-	w.until("the build's processes to be gone", func() bool { return daemons() == 0 })
+	w.until("the build's processes to be gone", func() bool { return w.daemons() == 0 })
 }
 
 // daemons counts what the build above detached from itself.
-func daemons() int {
-	out, _ := exec.Command("pgrep", "-fc", "^tail -f /dev/null$").Output()
+func (w *world) daemons() int {
+	out, _ := exec.CommandContext(w.t.Context(), "pgrep", "-fc", "^tail -f /dev/null$").Output()
 	if strings.TrimSpace(string(out)) == "0" {
 		return 0
 	}
@@ -91,7 +92,7 @@ func (w *world) smallDisk(a *stack.Agent, app string) func() {
 	saved := w.t.TempDir()
 	w.shell("cp", "-a", dir+"/.", saved)
 	w.shell("mount", "-t", "tmpfs", "-o", "size=3m,mode=755", "tmpfs", dir)
-	w.t.Cleanup(func() { _ = exec.Command("umount", "-l", dir).Run() })
+	w.t.Cleanup(func() { _ = exec.CommandContext(context.Background(), "umount", "-l", dir).Run() })
 	w.shell("cp", "-a", saved+"/.", dir)
 	return func() { w.shell("mount", "-o", "remount,size=64m", dir) }
 }

@@ -28,7 +28,7 @@ func run(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	defer os.RemoveAll(dir)
+	defer func() { _ = os.RemoveAll(dir) }()
 	if err := os.Chmod(dir, 0o755); err != nil { // the runners start as another user
 		fmt.Fprintln(os.Stderr, err)
 		return 1
@@ -67,7 +67,7 @@ type world struct {
 // start runs a server and agents for the test; a failed test prints the ends of their logs.
 func start(t *testing.T, agents int) *world {
 	t.Helper()
-	dir, err := os.MkdirTemp("/var/lib", "gestor-e2e-") // steps have a /tmp of their own, and must see the repositories
+	dir, err := os.MkdirTemp("/var/lib", "gestor-e2e-") //nolint:usetesting // steps have a /tmp of their own, and must see the repositories
 	must(t, err)
 	must(t, os.Chmod(dir, 0o755))
 	s, err := stack.Open(t.Context(), stack.Options{Dir: dir, Bin: bin, Agents: agents})
@@ -91,6 +91,7 @@ func start(t *testing.T, agents int) *world {
 }
 
 func printLogs(t *testing.T, dir string) {
+	t.Helper()
 	logs, _ := filepath.Glob(filepath.Join(dir, "*", "*.log"))
 	more, _ := filepath.Glob(filepath.Join(dir, "*.log"))
 	for _, path := range append(logs, more...) {

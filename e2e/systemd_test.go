@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -145,8 +146,8 @@ func removeGroups(name string) {
 			}
 			return nil
 		})
-		for i := len(dirs) - 1; i >= 0; i-- {
-			_ = os.Remove(dirs[i])
+		for _, dir := range slices.Backward(dirs) { // those inside first
+			_ = os.Remove(dir)
 		}
 	}
 }

@@ -43,15 +43,15 @@ func (l *Load) Run(ctx context.Context) LoadResult {
 		select {
 		case <-ctx.Done():
 		case <-tick.C:
-			wg.Go(func() { l.one(client) })
+			wg.Go(func() { l.one(context.WithoutCancel(ctx), client) }) // answers under way are still awaited
 		}
 	}
 	wg.Wait()
 	return LoadResult{Total: l.total, Failures: l.failures, Bodies: l.bodies}
 }
 
-func (l *Load) one(client *http.Client) {
-	body, err := get(client, l.URL)
+func (l *Load) one(ctx context.Context, client *http.Client) {
+	body, err := get(ctx, client, l.URL)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.total++
@@ -62,8 +62,8 @@ func (l *Load) one(client *http.Client) {
 	l.bodies[body]++
 }
 
-func get(client *http.Client, url string) (string, error) {
-	req, err := http.NewRequestWithContext(context.Background(), http.MethodGet, url, http.NoBody) // must outlive the load's ctx
+func get(ctx context.Context, client *http.Client, url string) (string, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
 	if err != nil {
 		return "", err
 	}
@@ -71,7 +71,7 @@ func get(client *http.Client, url string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	defer resp.Body.Close()
+	defer func() { _ = resp.Body.Close() }()
 	body, err := io.ReadAll(io.LimitReader(resp.Body, 1<<16))
 	if err != nil {
 		return "", err

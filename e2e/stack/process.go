@@ -36,7 +36,8 @@ func (p *Process) Start() error {
 	if err != nil {
 		return fmt.Errorf("open the log of %s: %w", p.Name, err)
 	}
-	defer log.Close()
+	defer func() { _ = log.Close() }() // the program has it open by itself
+
 	cmd := exec.CommandContext(context.Background(), p.path, p.args...) // its owner is the Process, ended by Kill or Stop
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.Env = append(os.Environ(), p.env...)

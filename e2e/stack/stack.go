@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -239,24 +240,26 @@ func (s *Stack) WaitConnected(ctx context.Context) error {
 	defer cancel()
 	return Poll(ctx, "all agents to be connected", func(ctx context.Context) (bool, error) {
 		for _, a := range s.Agents {
-			var answer struct {
-				Node struct {
-					Status string `json:"status"`
-				} `json:"node"`
-			}
-			out, err := s.CLI(ctx, "nodes", "show", a.Node, "--json")
-			if err != nil {
-				return false, nil // the server may be on its way
-			}
-			if err := json.Unmarshal([]byte(out), &answer); err != nil {
+			if ok, err := s.connected(ctx, a); !ok || err != nil {
 				return false, err
-			}
-			if answer.Node.Status != "NODE_STATUS_CONNECTED" {
-				return false, nil
 			}
 		}
 		return true, nil
 	})
+}
+
+func (s *Stack) connected(ctx context.Context, a *Agent) (bool, error) {
+	out, err := s.CLI(ctx, "nodes", "show", a.Node, "--json")
+	if err != nil {
+		return false, nil //nolint:nilerr // the server may be on its way
+	}
+	var answer struct {
+		Node struct {
+			Status string `json:"status"`
+		} `json:"node"`
+	}
+	err = json.Unmarshal([]byte(out), &answer)
+	return answer.Node.Status == "NODE_STATUS_CONNECTED", err
 }
 
 // WaitListening waits until something listens on address, or p has ended.
@@ -269,13 +272,18 @@ func (s *Stack) WaitListening(ctx context.Context, address string, p *Process) e
 			log, _ := os.ReadFile(p.Log)
 			return false, fmt.Errorf("%s ended: %s", p.Name, log)
 		default:
+			return Listening(ctx, address)
 		}
-		conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", address)
-		if err != nil {
-			return false, nil
-		}
-		return true, conn.Close()
 	})
+}
+
+// Listening reports whether something listens on a TCP address, in the form that Poll asks for.
+func Listening(ctx context.Context, address string) (bool, error) {
+	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", address)
+	if err != nil {
+		return false, nil //nolint:nilerr // that is the answer
+	}
+	return true, conn.Close()
 }
 
 // Close ends the agents, what they run for the stack, and the server. The data stays.
@@ -346,6 +354,6 @@ func FreePort(ctx context.Context) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port, nil
+	address, err := netip.ParseAddrPort(l.Addr().String())
+	return int(address.Port()), errors.Join(err, l.Close())
 }

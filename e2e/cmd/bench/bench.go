@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	"github.com/saas-gestor/gestor/e2e/stack"
@@ -48,7 +49,7 @@ func (b *bench) close() {
 
 // createApp makes an app on the first n nodes, each serving it on port.
 func (b *bench) createApp(ctx context.Context, slug, repository string, n, port int, more ...string) error {
-	args := []string{"apps", "create", slug, "--repository", repository, "--branch", "main", "--port", fmt.Sprint(port)}
+	args := []string{"apps", "create", slug, "--repository", repository, "--branch", "main", "--port", strconv.Itoa(port)}
 	for _, a := range b.stack.Agents[:n] {
 		args = append(args, "--node", a.Node)
 	}

@@ -37,15 +37,15 @@ func main() {
 	rounds := flag.Int("rounds", 7, "rounds per figure; the median is printed")
 	flag.Parse()
 
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if err := run(ctx, *bin, *scripts, *rounds, flag.Args()); err != nil {
+	if err := run(*bin, *scripts, *rounds, flag.Args()); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, bin, scripts string, rounds int, only []string) error {
+func run(bin, scripts string, rounds int, only []string) error {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
 	b, err := newBench(ctx, bin, scripts, rounds)
 	if err != nil {
 		return err

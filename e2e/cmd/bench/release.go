@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -102,7 +103,7 @@ func fetchAs(ctx context.Context, url, domain string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	defer resp.Body.Close()
+	defer func() { _ = resp.Body.Close() }()
 	body, err := io.ReadAll(resp.Body)
 	return string(body), err
 }
@@ -119,7 +120,7 @@ func (b *bench) sshHosts(ctx context.Context, n int) ([]*sshHost, func(), error)
 		}
 	}
 	for i := range n {
-		h, err := startSSH(ctx, filepath.Join(dir, fmt.Sprint(i)))
+		h, err := startSSH(ctx, filepath.Join(dir, strconv.Itoa(i)))
 		if err != nil {
 			stop()
 			return nil, nil, err

@@ -16,7 +16,7 @@ func (b *bench) rollback(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	port, err := freePort(ctx)
+	port, err := stack.FreePort(ctx)
 	if err != nil {
 		return err
 	}

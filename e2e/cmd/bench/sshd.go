@@ -3,11 +3,13 @@ package main
 import (
 	"context"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"time"
+
+	"github.com/saas-gestor/gestor/e2e/stack"
 )
 
 // sshHost is an sshd of its own on a loopback port: a host as a tool without an agent sees it.
@@ -28,7 +30,7 @@ func startSSH(ctx context.Context, dir string) (*sshHost, error) {
 			return nil, fmt.Errorf("ssh-keygen: %w: %s", err, out)
 		}
 	}
-	port, err := freePort(ctx)
+	port, err := stack.FreePort(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -51,7 +53,7 @@ func startSSH(ctx context.Context, dir string) (*sshHost, error) {
 // command is one ssh command, with a connection of its own as such tools make it.
 func (h *sshHost) command(ctx context.Context, args ...string) *exec.Cmd {
 	base := []string{
-		"-F", "/dev/null", "-i", h.key, "-p", fmt.Sprint(h.port), "-o", "BatchMode=yes", "-o", "LogLevel=ERROR",
+		"-F", "/dev/null", "-i", h.key, "-p", strconv.Itoa(h.port), "-o", "BatchMode=yes", "-o", "LogLevel=ERROR",
 		"-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "127.0.0.1", "--",
 	}
 	return exec.CommandContext(ctx, "ssh", append(base, args...)...)
@@ -64,29 +66,10 @@ func (h *sshHost) close() {
 	}
 }
 
-func freePort(ctx context.Context) (int, error) {
-	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, err
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port, nil
-}
-
 func waitListening(ctx context.Context, address string) error {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", address)
-		if err == nil {
-			return conn.Close()
-		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("nothing listens on %s: %w", address, err)
-		case <-tick.C:
-		}
-	}
+	return stack.Poll(ctx, "something to listen on "+address, func(ctx context.Context) (bool, error) {
+		return stack.Listening(ctx, address)
+	})
 }

@@ -40,7 +40,7 @@ func (b *bench) switchUnderLoad(ctx context.Context, keepAlive bool) error {
 	if err := repo.Write("package.json", `{"name":"app","version":"1.0.0","scripts":{"start":"node server.js"}}`); err != nil {
 		return err
 	}
-	port, err := freePort(ctx)
+	port, err := stack.FreePort(ctx)
 	if err != nil {
 		return err
 	}

@@ -4,11 +4,13 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -23,10 +25,8 @@ func main() {
 	once := flag.Bool("once", false, "end when everything is live, for tests")
 	flag.Parse()
 
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
 	d := demo{dir: *dir, examples: *examples}
-	if err := d.run(ctx, *bin, *once); err != nil {
+	if err := d.run(*bin, *once); err != nil {
 		fmt.Fprintln(os.Stderr, "\ndemo:", err)
 		os.Exit(1)
 	}
@@ -45,9 +45,11 @@ type app struct {
 	address       string
 }
 
-func (d *demo) run(ctx context.Context, bin string, once bool) error {
+func (d *demo) run(bin string, once bool) error {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
 	if os.Geteuid() != 0 {
-		return fmt.Errorf("the agent makes users and confines builds, so the demo needs root; run: sudo make demo")
+		return errors.New("the agent makes users and confines builds, so the demo needs root; run: sudo make demo")
 	}
 	if err := os.MkdirAll(d.dir, 0o755); err != nil {
 		return err
@@ -93,7 +95,7 @@ func (d *demo) deploy(ctx context.Context, a *app) error {
 	a.address = fmt.Sprintf("http://127.0.0.1:%d/", a.port)
 	if _, err := d.stack.CLI(ctx, "apps", "show", a.slug); err != nil {
 		if _, err := d.stack.CLI(ctx, "apps", "create", a.slug, "--repository", repo.Dir, "--branch", "main",
-			"--node", "node-1", "--port", fmt.Sprint(a.port)); err != nil {
+			"--node", "node-1", "--port", strconv.Itoa(a.port)); err != nil {
 			return err
 		}
 	}
@@ -118,7 +120,7 @@ func (d *demo) port(ctx context.Context, slug string) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	return port, os.WriteFile(path, []byte(fmt.Sprint(port)), 0o600)
+	return port, os.WriteFile(path, fmt.Append(nil, port), 0o600)
 }
 
 // next tells where to look and what to try.
