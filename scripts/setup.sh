@@ -7,6 +7,7 @@ set -euo pipefail
 readonly wanted=(
 	nginx:nginx
 	git:git
+	git-lfs:git-lfs
 	zstd:zstd
 	ssh:openssh-client
 	sshd:openssh-server

@@ -17,6 +17,8 @@ import (
 func (s *session) explain(ctx context.Context, command, said string, exit process.Exit) error {
 	repository := s.r.Source.GetRepository()
 	switch {
+	case says(said, "smudge filter lfs failed"):
+		return explainLFS(said)
 	case says(said, "host key verification failed", "no .* host key is known"):
 		return s.unknownHost("the host %s showed an ssh key that is not in the app's known hosts", s.addr.Host)
 	case says(said, "couldn't find remote ref", "not our ref", "unadvertised object"):
@@ -43,13 +45,33 @@ func (s *session) explain(ctx context.Context, command, said string, exit proces
 		"not a git repository", "bad config", "missing (blob|tree|commit)", "unable to read tree", "index-pack failed",
 		"unable to (read|parse|find)", "reference broken", "missing object"):
 		return &damagedError{fault.Unavailable("the source cannot be read: %s", lastLine(said))}
-	case says(said, "could not resolve host", "connection (refused|timed out|reset|closed)", "timed? ?out", "unreachable",
-		"failed to connect", "couldn't connect", "early eof", "hung up", "returned error: 5", "rpc failed", "no route"):
+	case saysUnreachable(said):
 		return task.Retryable(fault.Unavailable("the host %s of the repository cannot be reached", s.addr.Host).
 			WithCause(fmt.Errorf("%s", lastLine(said))))
 	default:
 		return fmt.Errorf("git %s ended with exit code %d: %s", command, exit.Code, lastLine(said))
 	}
+}
+
+func saysUnreachable(said string) bool {
+	return says(said, "could not resolve host", "connection (refused|timed out|reset|closed)", "timed? ?out", "unreachable",
+		"failed to connect", "couldn't connect", "early eof", "hung up", "returned error: 5", "rpc failed", "no route")
+}
+
+// explainLFS tells which large file is at fault.
+func explainLFS(said string) error {
+	why := lastLine(said)
+	for line := range strings.Lines(said) {
+		if _, rest, ok := strings.Cut(line, "Smudge error: "); ok {
+			why = strings.TrimSpace(rest)
+		}
+	}
+	err := fault.Unavailable("git LFS could not fetch a large file: %s", why).
+		WithFix("check that the file was pushed to LFS, with \"git lfs push --all\" from a clone that has it")
+	if saysUnreachable(said) {
+		return task.Retryable(err)
+	}
+	return err
 }
 
 func says(said string, patterns ...string) bool {

@@ -250,10 +250,6 @@ func valid(s string) string { return strings.ToValidUTF8(s, "\ufffd") }
 func (s *session) checkout(ctx context.Context) error {
 	run := s.local
 	if s.r.Source.GetLfs() {
-		if !hasLFS() {
-			return fault.Conflict("this host has no git-lfs, which the app needs").
-				WithFix("install the package git-lfs on the node, or switch LFS off in the app's settings")
-		}
 		run = s.remote
 	}
 	if _, err := run(ctx, "read-tree", "--reset", "-u", "--no-recurse-submodules", target); err != nil {

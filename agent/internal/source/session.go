@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -38,7 +37,7 @@ func (g *Git) newSession(r Request, a Address, m mirror) (*session, error) {
 		s.r.Output = io.Discard
 	}
 	err = s.own(dir, 0o700)
-	for name, content := range map[string]string{"gitconfig": s.config(), "known_hosts": r.Source.GetKnownHosts() + "\n"} {
+	for name, content := range map[string]string{configName: s.config(), "known_hosts": r.Source.GetKnownHosts() + "\n"} {
 		err = errors.Join(err, s.write(name, []byte(content)))
 	}
 	if a.Protocol == "ssh" {
@@ -70,6 +69,9 @@ func (s *session) write(name string, content []byte) error {
 	return s.own(path, 0o600)
 }
 
+// configName is where git also looks when it is told nothing: git-lfs runs it with an environment of its own.
+const configName = ".gitconfig"
+
 // config is the only configuration git reads.
 func (s *session) config() string {
 	lines := []string{
@@ -84,13 +86,22 @@ func (s *session) config() string {
 		lines = append(lines, "[http]", "sslCAInfo = "+quote(s.g.o.CAFile))
 	}
 	if s.r.Source.GetLfs() {
-		lines = append(lines, `[filter "lfs"]`, `clean = "git-lfs clean -- %f"`, `smudge = "git-lfs smudge -- %f"`,
-			`process = "git-lfs filter-process"`, "required = true", `[remote "origin"]`, "url = "+quote(s.addr.URL))
-		if s.addr.Protocol == "https" {
-			lines = append(lines, "[lfs]", "url = "+quote(strings.TrimSuffix(s.addr.URL, ".git")+".git/info/lfs"))
-		}
+		lines = append(lines, s.lfsConfig()...)
 	}
 	return strings.Join(lines, "\n") + "\n"
+}
+
+// lfsConfig also sets what a repository's .lfsconfig could set otherwise: another server, and to go on without files.
+func (s *session) lfsConfig() []string {
+	server := s.addr.URL
+	if s.addr.Protocol == "https" {
+		server = strings.TrimSuffix(server, ".git") + ".git/info/lfs"
+	}
+	return []string{
+		`[filter "lfs"]`, `clean = "git-lfs clean -- %f"`, `smudge = "git-lfs smudge -- %f"`,
+		`process = "git-lfs filter-process"`, "required = true", `[remote "origin"]`, "url = " + quote(s.addr.URL),
+		"lfsurl = " + quote(server), "[lfs]", "url = " + quote(server), "skipDownloadErrors = false",
+	}
 }
 
 func quote(s string) string {
@@ -101,7 +112,7 @@ func (s *session) env() []string {
 	env := []string{
 		"PATH=" + s.g.path, "HOME=" + s.dir, "LC_ALL=C.UTF-8", "LANGUAGE=C",
 		"GIT_DIR=" + s.mirror.dir, "GIT_INDEX_FILE=" + filepath.Join(s.dir, "index"), "GIT_WORK_TREE=" + s.r.Into,
-		"GIT_CONFIG_NOSYSTEM=1", "GIT_CONFIG_GLOBAL=" + filepath.Join(s.dir, "gitconfig"), "GIT_ATTR_NOSYSTEM=1",
+		"GIT_CONFIG_NOSYSTEM=1", "GIT_CONFIG_GLOBAL=" + filepath.Join(s.dir, configName), "GIT_ATTR_NOSYSTEM=1",
 		"GIT_TERMINAL_PROMPT=0", "GIT_ASKPASS=/bin/false", "SSH_ASKPASS=/bin/false",
 		"GIT_ALLOW_PROTOCOL=" + s.addr.Protocol, "GIT_NO_REPLACE_OBJECTS=1", "GIT_OPTIONAL_LOCKS=0",
 	}
@@ -172,20 +183,27 @@ const searched = "/usr/local/bin:/usr/bin:/bin"
 
 // programs checks that the host has what fetching takes.
 func (s *session) programs() error {
-	need := map[string]string{"git": "git"} // the package by program
-	if s.addr.Protocol == "ssh" {
-		need["ssh"] = "openssh-client"
+	if !s.has("git") {
+		return missing("git", "install the package git on the node")
 	}
-	for program, pkg := range need {
-		if !slices.ContainsFunc(filepath.SplitList(s.g.path), func(dir string) bool {
-			_, err := os.Stat(filepath.Join(dir, program))
-			return err == nil
-		}) {
-			return fault.Unavailable("this host has no %s, which fetching the source takes", program).
-				WithFix("install the package %s on the node", pkg)
-		}
+	if s.addr.Protocol == "ssh" && !s.has("ssh") {
+		return missing("ssh", "install the package openssh-client on the node")
+	}
+	if s.r.Source.GetLfs() && !s.has("git-lfs") {
+		return missing("git-lfs", "install the package git-lfs on the node, or switch LFS off in the app's settings")
 	}
 	return nil
+}
+
+func (s *session) has(program string) bool {
+	return slices.ContainsFunc(filepath.SplitList(s.g.path), func(dir string) bool {
+		_, err := os.Stat(filepath.Join(dir, program))
+		return err == nil
+	})
+}
+
+func missing(program, fix string) error {
+	return fault.Unavailable("this host has no %s, which fetching the source takes", program).WithFix("%s", fix)
 }
 
 // tail keeps the last max bytes.
@@ -207,8 +225,3 @@ func (t *tail) Write(b []byte) (int, error) {
 }
 
 func (t *tail) String() string { return t.buf.String() }
-
-func hasLFS() bool {
-	_, err := exec.LookPath("git-lfs")
-	return err == nil
-}
