@@ -48,7 +48,13 @@ func (e *buildExecutor) Run(ctx context.Context, t task.Task, out task.Sink) (*a
 	}
 	defer e.b.remove(w)
 	defer e.b.cache.Use(work.GetApp().GetId())()
+	return e.build(ctx, t, work, w, l, out)
+}
 
+// build goes from the source to the artifact in a workspace.
+func (e *buildExecutor) build(
+	ctx context.Context, t task.Task, work *agentv1.BuildWork, w workspace, l limits, out task.Sink,
+) (*agentv1.TaskResult, error) {
 	commit, err := e.b.fetch(ctx, t, &w, work.GetSource(), work.GetApp().GetId(), l, out)
 	if err != nil {
 		return nil, err

@@ -19,17 +19,7 @@ import (
 // prepare makes a release ready beside the live one.
 func (d *Deployer) prepare(ctx context.Context, t task.Task, out task.Sink) (*agentv1.TaskResult, error) {
 	w := t.Spec.GetPrepare()
-	r := w.GetRelease()
-	if err := release.CheckName(r.GetName()); err != nil {
-		return nil, err
-	}
-	for _, p := range w.GetServing().GetShared() {
-		if err := release.CheckShared(p); err != nil {
-			return nil, err
-		}
-	}
-	// A host whose web server cannot be used is told here, while nothing has changed, and not at the switch.
-	if _, _, err := d.o.Web.Site(w.GetApp().GetSlug()); err != nil {
+	if err := d.check(w); err != nil {
 		return nil, err
 	}
 	if err := release.EnsureUser(ctx, d.o.Root, appOf(w.GetApp())); err != nil {
@@ -44,26 +34,55 @@ func (d *Deployer) prepare(ctx context.Context, t task.Task, out task.Sink) (*ag
 	if err != nil {
 		return nil, err
 	}
-	if err := dir.WriteEnv(r.GetName(), t.Secrets.GetEnv()); err != nil {
+	if err := d.ready(ctx, t, w, dir, out); err != nil {
 		return nil, err
-	}
-	p, err := d.program(ctx, dir, w.GetApp(), r, w.GetServing(), out)
-	if err != nil {
-		return nil, err
-	}
-	if w.GetPreSwitch() != "" {
-		if err := p.hook(ctx, t, out, "pre_switch", w.GetPreSwitch()); err != nil {
-			return nil, err
-		}
-	}
-	if r.GetKind() == gestorv1.AppKind_APP_KIND_PROCESS {
-		out.Phase("start")
-		if err := p.start(ctx, out); err != nil {
-			return nil, err
-		}
 	}
 	out.Progress(100)
 	return &agentv1.TaskResult{Result: &agentv1.TaskResult_Prepare{Prepare: &agentv1.PrepareResult{AlreadyThere: already}}}, nil
+}
+
+// check refuses what cannot go well while nothing has changed.
+func (d *Deployer) check(w *agentv1.PrepareWork) error {
+	if err := release.CheckName(w.GetRelease().GetName()); err != nil {
+		return err
+	}
+	if err := checkShared(w.GetServing()); err != nil {
+		return err
+	}
+	// A host whose web server cannot be used is told here, and not at the switch.
+	_, _, err := d.o.Web.Site(w.GetApp().GetSlug())
+	return err
+}
+
+func checkShared(s *agentv1.Serving) error {
+	for _, p := range s.GetShared() {
+		if err := release.CheckShared(p); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// ready takes a release whose files are there to where only the switch is missing.
+func (d *Deployer) ready(ctx context.Context, t task.Task, w *agentv1.PrepareWork, dir *release.Dir, out task.Sink) error {
+	r := w.GetRelease()
+	if err := dir.WriteEnv(r.GetName(), t.Secrets.GetEnv()); err != nil {
+		return err
+	}
+	p, err := d.program(ctx, dir, w.GetApp(), r, w.GetServing(), out)
+	if err != nil {
+		return err
+	}
+	if w.GetPreSwitch() != "" {
+		if err := p.hook(ctx, t, out, "pre_switch", w.GetPreSwitch()); err != nil {
+			return err
+		}
+	}
+	if r.GetKind() != gestorv1.AppKind_APP_KIND_PROCESS {
+		return nil
+	}
+	out.Phase("start")
+	return p.start(ctx, out)
 }
 
 // program finds the interpreter of a release.
@@ -75,10 +94,8 @@ func (d *Deployer) program(ctx context.Context, dir *release.Dir, app *agentv1.A
 			return nil, fmt.Errorf("find %s %s: %w", rt.GetName(), rt.GetVersion(), err)
 		}
 	}
-	for _, p := range s.GetShared() {
-		if err := release.CheckShared(p); err != nil {
-			return nil, err
-		}
+	if err := checkShared(s); err != nil {
+		return nil, err
 	}
 	return &program{d: d, dir: dir, app: app, name: r.GetName(), serving: s, spec: specOf(r, s, binDir)}, nil
 }
