@@ -20,7 +20,7 @@ gestor := ./cli/cmd/gestor
 gestor-runner-static := ./plugins/cmd/gestor-runner-static
 gestor-runner-node := ./plugins/cmd/gestor-runner-node
 
-GOFLAGS_BUILD := -trimpath -ldflags "-s -w -X main.version=$(VERSION)"
+GOFLAGS_BUILD := -trimpath -buildvcs=false -ldflags "-s -w -X main.version=$(VERSION)"
 SCRIPTS := $(wildcard scripts/*.sh e2e/bench/*.sh) .ci/run
 HAND_WRITTEN = $$(git ls-files --cached --others --exclude-standard '*.go' ':!proto/gen')
 
@@ -61,7 +61,7 @@ test-race: ## Run the tests under the race detector
 
 .PHONY: bench
 bench: deps build ## Measure releases, switches, writes, logs and memory, beside plain scripts and ssh
-	go build -o bin/gestor-bench ./e2e/cmd/bench
+	go build -buildvcs=false -o bin/gestor-bench ./e2e/cmd/bench
 	$(AS_ROOT) bin/gestor-bench
 
 .PHONY: bench-go
@@ -70,7 +70,7 @@ bench-go: ## Run the Go benchmarks
 
 .PHONY: demo
 demo: deps build ## Run server and agent on this machine and deploy an example
-	go build -o bin/gestor-demo ./e2e/cmd/demo
+	go build -buildvcs=false -o bin/gestor-demo ./e2e/cmd/demo
 	$(AS_ROOT) bin/gestor-demo
 
 .PHONY: gen

@@ -49,7 +49,7 @@ func buildPrograms(dir string) error {
 		"gestor-runner-static": "plugins/cmd/gestor-runner-static",
 		"gestor-runner-node":   "plugins/cmd/gestor-runner-node",
 	} {
-		cmd := exec.CommandContext(context.Background(), "go", "build", "-o", filepath.Join(dir, name), "github.com/saas-gestor/gestor/"+pkg)
+		cmd := exec.CommandContext(context.Background(), "go", "build", "-buildvcs=false", "-o", filepath.Join(dir, name), "github.com/saas-gestor/gestor/"+pkg)
 		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 		if out, err := cmd.CombinedOutput(); err != nil {
 			return fmt.Errorf("build %s: %w: %s", name, err, out)

@@ -101,7 +101,7 @@ type rig struct {
 
 // programs builds the runners once.
 var programs = sync.OnceValue(func() error {
-	cmd := exec.CommandContext(context.Background(), "go", "build", "-o", programsDir+"/", "./cmd/...")
+	cmd := exec.CommandContext(context.Background(), "go", "build", "-buildvcs=false", "-o", programsDir+"/", "./cmd/...")
 	cmd.Dir = "../../../plugins"
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("%w: %s", err, out)
