@@ -4,30 +4,14 @@ import (
 	"net"
 	"strconv"
 	"strings"
-	"time"
 
 	"golang.org/x/net/idna"
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	gestorv1 "github.com/saas-gestor/gestor/proto/gen/gestor/v1"
+	"github.com/saas-gestor/gestor/server/internal/command"
 	"github.com/saas-gestor/gestor/server/internal/gestor"
 )
-
-var appTypes = map[gestor.AppType]gestorv1.AppType{
-	"":                gestorv1.AppType_APP_TYPE_UNSPECIFIED,
-	gestor.TypeNode:   gestorv1.AppType_APP_TYPE_NODE,
-	gestor.TypePHP:    gestorv1.AppType_APP_TYPE_PHP,
-	gestor.TypePython: gestorv1.AppType_APP_TYPE_PYTHON,
-	gestor.TypeStatic: gestorv1.AppType_APP_TYPE_STATIC,
-	gestor.TypeDocker: gestorv1.AppType_APP_TYPE_DOCKER,
-}
-
-var environments = map[string]gestorv1.Environment{
-	"":            gestorv1.Environment_ENVIRONMENT_UNSPECIFIED,
-	"development": gestorv1.Environment_ENVIRONMENT_DEVELOPMENT,
-	"staging":     gestorv1.Environment_ENVIRONMENT_STAGING,
-	"production":  gestorv1.Environment_ENVIRONMENT_PRODUCTION,
-}
 
 var appStatuses = map[gestor.AppStatus]gestorv1.AppStatus{
 	gestor.AppInactive:  gestorv1.AppStatus_APP_STATUS_INACTIVE,
@@ -42,7 +26,7 @@ func appOut(a gestor.App, addresses []string) *gestorv1.App {
 	return &gestorv1.App{
 		Id:                 string(a.ID),
 		Slug:               a.Slug,
-		Settings:           settingsOut(a.Settings),
+		Settings:           command.EncodeSettings(a.Settings),
 		Status:             appStatuses[a.Status],
 		CurrentReleaseId:   string(a.CurrentRelease),
 		ActiveDeploymentId: string(a.ActiveDeployment),
@@ -54,123 +38,34 @@ func appOut(a gestor.App, addresses []string) *gestorv1.App {
 	}
 }
 
-func settingsOut(s gestor.AppSettings) *gestorv1.AppSettings {
-	out := &gestorv1.AppSettings{
-		Name:          s.Name,
-		Repository:    s.Repository,
-		Branch:        s.Branch,
-		Type:          appTypes[s.Type],
-		Environment:   environments[s.Environment],
-		Domains:       s.Domains,
-		Port:          int32(s.Port),
-		Root:          s.Root,
-		BuildCommand:  s.BuildCommand,
-		StartCommand:  s.StartCommand,
-		Output:        s.Output,
-		HealthPath:    s.HealthPath,
-		HealthTimeout: spanOut(s.HealthTimeout),
-		Drain:         spanOut(s.Drain),
-		Nodes:         nodeIDsOut(s.Nodes),
-		Keep:          int32(s.Keep),
-		Shared:        s.Shared,
-		Submodules:    s.Submodules,
-		Lfs:           s.LFS,
-		PreSwitch:     s.PreSwitch,
-		PostSwitch:    s.PostSwitch,
-		KnownHosts:    s.KnownHosts,
-		Limits:        limitsOut(s.Limits),
-		BuildLimits:   limitsOut(s.BuildLimits),
-	}
-	if s.Watch != nil {
-		out.Watch = durationpb.New(*s.Watch)
-	}
-	return out
-}
-
-func nodeIDsOut(ids []gestor.NodeID) []string {
-	out := make([]string, len(ids))
-	for i, id := range ids {
-		out[i] = string(id)
-	}
-	return out
-}
-
-func limitsOut(l gestor.Limits) *gestorv1.Limits {
-	if l == (gestor.Limits{}) {
-		return nil
-	}
-	return &gestorv1.Limits{
-		MemoryBytes: l.MemoryBytes, Cpus: l.CPUs, Processes: int32(l.Processes), Time: spanOut(l.Time), DiskBytes: l.DiskBytes,
-	}
-}
-
 // settingsIn converts settings as they came, normalised and checked. Nodes are still what the caller wrote, ids or
 // names.
 func settingsIn(in *gestorv1.AppSettings) (gestor.AppSettings, error) {
-	s := gestor.AppSettings{
-		Name:         in.GetName(),
-		Repository:   in.GetRepository(),
-		Branch:       in.GetBranch(),
-		Type:         keyOf(appTypes, in.GetType()),
-		Environment:  keyOf(environments, in.GetEnvironment()),
-		Domains:      domainsIn(in.GetDomains()),
-		Port:         int(in.GetPort()),
-		Root:         in.GetRoot(),
-		BuildCommand: in.GetBuildCommand(),
-		StartCommand: in.GetStartCommand(),
-		Output:       in.GetOutput(),
-		HealthPath:   in.GetHealthPath(),
-		Nodes:        nodeIDsIn(in.GetNodes()),
-		Keep:         int(in.GetKeep()),
-		Shared:       in.GetShared(),
-		Submodules:   in.GetSubmodules(),
-		LFS:          in.GetLfs(),
-		PreSwitch:    in.GetPreSwitch(),
-		PostSwitch:   in.GetPostSwitch(),
-		KnownHosts:   in.GetKnownHosts(),
-	}
-	if err := spansIn(in, &s); err != nil {
+	if err := checkSpans(in); err != nil {
 		return gestor.AppSettings{}, err
 	}
+	s := command.DecodeSettings(in)
+	s.Domains = domainsIn(in.GetDomains())
 	s = s.Normalize()
 	return s, s.Validate("settings")
 }
 
-func spansIn(in *gestorv1.AppSettings, s *gestor.AppSettings) error {
-	var err error
-	if s.HealthTimeout, err = spanIn("settings.health_timeout", in.GetHealthTimeout()); err != nil {
-		return err
-	}
-	if s.Drain, err = spanIn("settings.drain", in.GetDrain()); err != nil {
-		return err
-	}
-	if in.GetWatch() != nil {
-		var watch time.Duration
-		if watch, err = spanIn("settings.watch", in.GetWatch()); err != nil {
+func checkSpans(in *gestorv1.AppSettings) error {
+	for _, f := range []struct {
+		field string
+		span  *durationpb.Duration
+	}{
+		{"settings.health_timeout", in.GetHealthTimeout()},
+		{"settings.drain", in.GetDrain()},
+		{"settings.watch", in.GetWatch()},
+		{"settings.limits.time", in.GetLimits().GetTime()},
+		{"settings.build_limits.time", in.GetBuildLimits().GetTime()},
+	} {
+		if _, err := spanIn(f.field, f.span); err != nil {
 			return err
 		}
-		s.Watch = &watch
 	}
-	if s.Limits, err = limitsIn("settings.limits", in.GetLimits()); err != nil {
-		return err
-	}
-	s.BuildLimits, err = limitsIn("settings.build_limits", in.GetBuildLimits())
-	return err
-}
-
-func limitsIn(field string, in *gestorv1.Limits) (gestor.Limits, error) {
-	span, err := spanIn(field+".time", in.GetTime())
-	return gestor.Limits{
-		MemoryBytes: in.GetMemoryBytes(), CPUs: in.GetCpus(), Processes: int(in.GetProcesses()), Time: span, DiskBytes: in.GetDiskBytes(),
-	}, err
-}
-
-func nodeIDsIn(nodes []string) []gestor.NodeID {
-	var out []gestor.NodeID
-	for _, n := range nodes {
-		out = append(out, gestor.NodeID(n))
-	}
-	return out
+	return nil
 }
 
 // domainsIn writes names with other letters in their xn-- form. What idna refuses stays as it is, for the check to

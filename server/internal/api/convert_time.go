@@ -17,14 +17,6 @@ func timeOut(t time.Time) *timestamppb.Timestamp {
 	return timestamppb.New(t)
 }
 
-// spanOut converts a span; zero is absent.
-func spanOut(d time.Duration) *durationpb.Duration {
-	if d == 0 {
-		return nil
-	}
-	return durationpb.New(d)
-}
-
 // spanIn converts a span; absent is zero. What does not fit into a time.Duration is refused rather than cut.
 func spanIn(field string, d *durationpb.Duration) (time.Duration, error) {
 	if d == nil {
@@ -35,15 +27,4 @@ func spanIn(field string, d *durationpb.Duration) (time.Duration, error) {
 		return 0, fault.Invalid(field, "it is no span of time").WithFix("write it in seconds, such as 60s")
 	}
 	return span, nil
-}
-
-// keyOf is the reverse of a table of enum values; what is in no table gives the zero value.
-func keyOf[K, V comparable](table map[K]V, v V) K {
-	for k, have := range table {
-		if have == v {
-			return k
-		}
-	}
-	var zero K
-	return zero
 }

@@ -13,7 +13,7 @@ func (op CreateApp) encode(m *raftv1.Command) error {
 	m.Op = &raftv1.Command_CreateApp{CreateApp: &raftv1.CreateApp{
 		Id:              string(op.App.ID),
 		Slug:            op.App.Slug,
-		Settings:        encodeSettings(op.App.Settings),
+		Settings:        EncodeSettings(op.App.Settings),
 		DeployKey:       op.App.DeployKey,
 		DeployKeySealed: op.App.DeployKeySealed,
 	}}
@@ -24,7 +24,7 @@ func decodeCreateApp(m *raftv1.CreateApp) CreateApp {
 	return CreateApp{App: gestor.App{
 		ID:              gestor.AppID(m.GetId()),
 		Slug:            m.GetSlug(),
-		Settings:        decodeSettings(m.GetSettings()),
+		Settings:        DecodeSettings(m.GetSettings()),
 		DeployKey:       m.GetDeployKey(),
 		DeployKeySealed: m.GetDeployKeySealed(),
 	}}
@@ -40,7 +40,7 @@ type UpdateApp struct {
 func (op UpdateApp) encode(m *raftv1.Command) error {
 	m.Op = &raftv1.Command_UpdateApp{UpdateApp: &raftv1.UpdateApp{
 		Id:               string(op.ID),
-		Settings:         encodeSettings(op.Settings),
+		Settings:         EncodeSettings(op.Settings),
 		ExpectedRevision: op.ExpectedRevision,
 	}}
 	return nil
@@ -49,7 +49,7 @@ func (op UpdateApp) encode(m *raftv1.Command) error {
 func decodeUpdateApp(m *raftv1.UpdateApp) UpdateApp {
 	return UpdateApp{
 		ID:               gestor.AppID(m.GetId()),
-		Settings:         decodeSettings(m.GetSettings()),
+		Settings:         DecodeSettings(m.GetSettings()),
 		ExpectedRevision: m.GetExpectedRevision(),
 	}
 }

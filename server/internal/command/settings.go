@@ -8,7 +8,8 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 )
 
-func encodeSettings(s gestor.AppSettings) *gestorv1.AppSettings {
+// EncodeSettings turns settings into the contract's form, which is also the replicated one.
+func EncodeSettings(s gestor.AppSettings) *gestorv1.AppSettings {
 	m := &gestorv1.AppSettings{
 		Name:          s.Name,
 		Repository:    s.Repository,
@@ -41,7 +42,8 @@ func encodeSettings(s gestor.AppSettings) *gestorv1.AppSettings {
 	return m
 }
 
-func decodeSettings(m *gestorv1.AppSettings) gestor.AppSettings {
+// DecodeSettings turns the contract's form back. It checks nothing.
+func DecodeSettings(m *gestorv1.AppSettings) gestor.AppSettings {
 	return gestor.AppSettings{
 		Name:          m.GetName(),
 		Repository:    m.GetRepository(),
