@@ -7,6 +7,7 @@ import (
 
 	"github.com/saas-gestor/gestor/proto/fault"
 	"github.com/saas-gestor/gestor/server/internal/command"
+	"github.com/saas-gestor/gestor/server/internal/engine"
 	"github.com/saas-gestor/gestor/server/internal/engine/enginetest"
 	"github.com/saas-gestor/gestor/server/internal/gestor"
 	"github.com/saas-gestor/gestor/server/internal/state"
@@ -16,22 +17,7 @@ func TestPropose_IsReadBackAndSurvivesAReopenWithoutSnapshot(t *testing.T) {
 	dir := t.TempDir()
 	e := enginetest.Open(t, dir)
 	enginetest.Propose(t, e, gestor.SystemActor("setup"), command.InitCluster{Cluster: gestor.Cluster{ID: "clu_1"}})
-	before, err := e.StateHash(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := e.Close(); err != nil {
-		t.Fatal(err)
-	}
-	e = enginetest.Open(t, dir)
-	defer e.Close()
-	after, err := e.StateHash(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if before != after {
-		t.Errorf("the state changed with a restart: %s, %s", before, after)
-	}
+	e = reopened(t, e, dir)
 	if c, err := e.View(gestor.SystemScope()).Cluster(t.Context()); err != nil || c.ID != "clu_1" {
 		t.Errorf("got %+v, %v", c, err)
 	}
@@ -91,17 +77,29 @@ func TestReopen_RestoresASnapshotAndTheLogBehindIt(t *testing.T) {
 	}
 	claim := command.Claim{TenantID: "ten_1", UserID: "usr_1", Email: "a@example.com"}
 	enginetest.Propose(t, e, gestor.SystemActor("setup"), claim)
-	before, err := e.StateHash(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
+	reopened(t, e, dir)
+}
+
+// reopened closes e, opens what it left in dir until the test ends, and checks that the state is the same.
+func reopened(t *testing.T, e *engine.Engine, dir string) *engine.Engine {
+	t.Helper()
+	before := hash(t, e)
 	if err := e.Close(); err != nil {
 		t.Fatal(err)
 	}
 	e = enginetest.Open(t, dir)
-	defer e.Close()
-	after, err := e.StateHash(t.Context())
-	if err != nil || before != after {
-		t.Errorf("before %s, after %s, %v", before, after, err)
+	t.Cleanup(func() { _ = e.Close() })
+	if after := hash(t, e); after != before {
+		t.Errorf("the state changed with a restart: %s, %s", before, after)
 	}
+	return e
+}
+
+func hash(t *testing.T, e *engine.Engine) string {
+	t.Helper()
+	h, err := e.StateHash(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return h
 }

@@ -150,6 +150,7 @@ func writeGolden(t testing.TB) {
 
 // story is a life of an installation with every kind of command that succeeds in it.
 func story(t testing.TB) []command.Command {
+	t.Helper()
 	b := newBuild("bld_1", "app_1")
 	result := builtResult(t)
 	ops := append(founding(),
