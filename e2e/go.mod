@@ -4,11 +4,13 @@ go 1.26.0
 
 require github.com/saas-gestor/gestor/proto v0.0.0
 
-require golang.org/x/sys v0.49.0
+require (
+	connectrpc.com/connect v1.21.1
+	golang.org/x/sys v0.49.0
+)
 
 require (
 	buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go v1.36.12-20260825204119-511051f7f437.1 // indirect
-	connectrpc.com/connect v1.21.1 // indirect
 	google.golang.org/protobuf v1.36.12 // indirect
 )
 

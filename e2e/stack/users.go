@@ -1,7 +1,6 @@
 package stack
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"os"
@@ -18,17 +17,13 @@ const uidBlock = 1000
 func freeUIDs() (int, error) {
 	first := 100_000
 	for _, file := range []string{"/etc/passwd", "/etc/group"} {
-		raw, err := os.ReadFile(file)
+		accounts, err := accountsIn(file)
 		if err != nil {
 			return 0, err
 		}
-		for line := range bytes.Lines(raw) {
-			fields := strings.Split(string(line), ":")
-			if len(fields) < 3 {
-				continue
-			}
-			if id, err := strconv.Atoi(strings.TrimSpace(fields[2])); err == nil && id >= first && id < 60_000_000 {
-				first = (id/uidBlock + 1) * uidBlock
+		for _, a := range accounts {
+			if a.id >= first && a.id < 60_000_000 {
+				first = (a.id/uidBlock + 1) * uidBlock
 			}
 		}
 	}
@@ -53,19 +48,36 @@ func (s *Stack) RemoveUsers(ctx context.Context) error {
 
 // namesIn are the names in a file like /etc/passwd whose ids are in the stack's block.
 func (s *Stack) namesIn(file string) ([]string, error) {
+	accounts, err := accountsIn(file)
+	var names []string
+	for _, a := range accounts {
+		if a.id >= s.firstUID && a.id < s.firstUID+uidBlock {
+			names = append(names, a.name)
+		}
+	}
+	return names, err
+}
+
+// account is a line of a file like /etc/passwd.
+type account struct {
+	name string
+	id   int
+}
+
+func accountsIn(file string) ([]account, error) {
 	raw, err := os.ReadFile(file)
 	if err != nil {
 		return nil, err
 	}
-	var names []string
-	for line := range bytes.Lines(raw) {
-		fields := strings.Split(string(line), ":")
+	var all []account
+	for line := range strings.Lines(string(raw)) {
+		fields := strings.Split(line, ":")
 		if len(fields) < 3 {
 			continue
 		}
-		if id, err := strconv.Atoi(fields[2]); err == nil && id >= s.firstUID && id < s.firstUID+uidBlock {
-			names = append(names, fields[0])
+		if id, err := strconv.Atoi(fields[2]); err == nil {
+			all = append(all, account{name: fields[0], id: id})
 		}
 	}
-	return names, nil
+	return all, nil
 }
