@@ -34,7 +34,7 @@ func TestMain(m *testing.M) {
 }
 
 // programsDir is where the runners are while the tests run, for every user.
-var programsDir = filepath.Join(os.TempDir(), fmt.Sprintf("gestor-runners-%d", os.Getpid())) //nolint:usetesting // all tests share it
+var programsDir = filepath.Join(os.TempDir(), fmt.Sprintf("gestor-runners-%d", os.Getpid()))
 
 const testUID = 71234
 
