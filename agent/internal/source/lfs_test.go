@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/http/cgi"
 	"net/http/httptest"
@@ -34,9 +35,7 @@ func (r *rig) large(t *testing.T, extra map[string]string) (repo, oid string) {
 	t.Helper()
 	text, oid := pointer(large)
 	content := map[string]string{".gitattributes": "*.bin filter=lfs diff=lfs merge=lfs -text\n", "big.bin": text}
-	for name, body := range extra {
-		content[name] = body
-	}
+	maps.Copy(content, extra)
 	return r.bare(t, "large.git", content), oid
 }
 
@@ -68,7 +67,7 @@ type hosting struct {
 
 func newHosting(t *testing.T, repos string) *hosting {
 	t.Helper()
-	h := &hosting{ca: filepath.Join(os.TempDir(), fmt.Sprintf("gestor-lfs-ca-%d.pem", os.Getpid()))}
+	h := &hosting{ca: filepath.Join(os.TempDir(), fmt.Sprintf("gestor-lfs-ca-%d.pem", os.Getpid()))} //nolint:usetesting // git reads it as the app's user
 	mux := http.NewServeMux()
 	mux.Handle("/", &cgi.Handler{
 		Path: filepath.Join(run(t, "/", "git", "--exec-path"), "git-http-backend"),
