@@ -120,6 +120,7 @@ func TestRestore_StartsUnitsWhoseSupervisorIsGone(t *testing.T) {
 	startUnit(t, h, u)
 	var before supervised
 	path := filepath.Join(dir, "units", u.Name, "state.json")
+	eventually(t, "the program runs", func() bool { return processesOf("sleep\x0074.5") == 1 })
 	if err := readJSON(path, &before); err != nil {
 		t.Fatal(err)
 	}
@@ -127,7 +128,8 @@ func TestRestore_StartsUnitsWhoseSupervisorIsGone(t *testing.T) {
 		t.Fatal(err)
 	}
 	eventually(t, "the program ended with its supervisor", func() bool { return processesOf("sleep\x0074.5") == 0 })
-	if st := status(t, h, u.Name); st.Running || !st.Wanted {
+	eventually(t, "nobody keeps it", func() bool { return !status(t, h, u.Name).Running })
+	if st := status(t, h, u.Name); !st.Wanted {
 		t.Errorf("status is %+v", st)
 	}
 	if err := newHostIn(t, dir, Namespaces).Supervisor().Restore(t.Context()); err != nil {
