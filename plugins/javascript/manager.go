@@ -21,6 +21,7 @@ type Manager struct {
 	Why string
 
 	berry bool // yarn 2 and later
+	whole bool // the project is a workspace with packages below it
 }
 
 // The versions that are used when a project names none.
@@ -56,6 +57,7 @@ func ChooseManager(s runner.Source, m Manifest) (Manager, error) {
 	if c.Name == "npm" {
 		c.Version = "" // npm is whatever the host has: it reads every lockfile
 	}
+	c.whole = m.Workspaces != nil
 	return c, nil
 }
 
@@ -109,12 +111,22 @@ func (c Manager) argv(args ...string) []string {
 	}
 }
 
+// npm is a call that changes node_modules. For one package of a workspace they must be in its own folder, because
+// nothing above it becomes part of the release.
+func (c Manager) npm(args ...string) []string {
+	args = append(args, "--no-audit", "--no-fund")
+	if !c.whole {
+		args = append(args, "--no-workspaces")
+	}
+	return c.argv(args...)
+}
+
 func (c Manager) install() []string {
 	switch {
 	case c.Name == "npm" && c.Lockfile == "":
-		return c.argv("install", "--include=dev", "--no-audit", "--no-fund", "--no-package-lock")
+		return c.npm("install", "--include=dev", "--no-package-lock")
 	case c.Name == "npm":
-		return c.argv("ci", "--include=dev", "--no-audit", "--no-fund")
+		return c.npm("ci", "--include=dev")
 	case c.berry && c.Lockfile != "":
 		return c.argv("install", "--immutable")
 	case c.berry:
@@ -142,7 +154,7 @@ func (c Manager) frozen() []string {
 func (c Manager) prune() []string {
 	switch {
 	case c.Name == "npm":
-		return c.argv("prune", "--omit=dev", "--no-audit", "--no-fund")
+		return c.npm("prune", "--omit=dev")
 	case c.Name == "pnpm":
 		return c.argv("prune", "--prod")
 	case c.berry && strings.HasPrefix(c.Version, "4."):

@@ -38,6 +38,11 @@ func Open(ctx context.Context, s runner.Source, h runner.Host, info runner.Info)
 		return nil, err
 	}
 	versions, from := m.NodeVersion(s)
+	if from != "" { // first, because what cannot be had is refused in the host's words
+		if err := h.Log(ctx, "%s asks for node %q", from, versions); err != nil {
+			return nil, err
+		}
+	}
 	node, err := h.ResolveRuntime(ctx, "node", versions)
 	if err != nil {
 		return nil, err

@@ -15,18 +15,18 @@ func TestBuild_BuildsEachAppOfAWorkspaceByItsRoot(t *testing.T) {
 	repo := r.repo(t, map[string]string{
 		"package.json":          `{"private":true,"workspaces":["apps/*"]}`,
 		"shared/name.txt":       "shop",
-		"apps/api/package.json": `{"name":"api","scripts":{"start":"node main.js","build":"cp ../../shared/name.txt name.txt"}}`,
+		"apps/api/package.json": `{"name":"api","dependencies":{"is-number":"7.0.0"},"scripts":{"start":"node main.js","build":"cp ../../shared/name.txt name.txt"}}`,
 		"apps/api/main.js":      "",
 		"apps/web/package.json": `{"name":"web","scripts":{"build":"mkdir dist && cp ../../shared/name.txt dist/index.html"}}`,
 	})
 	tests := map[string]struct {
 		kind  gestorv1.AppKind
 		start string
-		made  string
+		made  map[string]string // by file, what it holds
 		lacks string
 	}{
-		"apps/api": {gestorv1.AppKind_APP_KIND_PROCESS, "node main.js", "name.txt", "apps"},
-		"apps/web": {gestorv1.AppKind_APP_KIND_STATIC, "", "index.html", "package.json"},
+		"apps/api": {gestorv1.AppKind_APP_KIND_PROCESS, "node main.js", map[string]string{"name.txt": "shop", "node_modules/is-number/package.json": "7.0.0"}, "apps"},
+		"apps/web": {gestorv1.AppKind_APP_KIND_STATIC, "", map[string]string{"index.html": "shop"}, "package.json"},
 	}
 	for root, test := range tests {
 		built, out, err := r.build(t, &agentv1.BuildWork{Source: &agentv1.Source{Repository: repo, Root: root}})
@@ -37,8 +37,10 @@ func TestBuild_BuildsEachAppOfAWorkspaceByItsRoot(t *testing.T) {
 			t.Errorf("%s: kind %v, started with %q", root, built.Kind, built.StartCommand)
 		}
 		dir := r.unpack(t, built.ArtifactDigest)
-		if b, _ := os.ReadFile(filepath.Join(dir, test.made)); string(b) != "shop" {
-			t.Errorf("%s: %s holds %q\n%s", root, test.made, b, out)
+		for name, want := range test.made {
+			if b, _ := os.ReadFile(filepath.Join(dir, name)); !strings.Contains(string(b), want) {
+				t.Errorf("%s: %s holds %q\n%s", root, name, b, out)
+			}
 		}
 		if _, err := os.Lstat(filepath.Join(dir, test.lacks)); err == nil {
 			t.Errorf("%s: %s is a part of the artifact", root, test.lacks)

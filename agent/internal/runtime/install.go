@@ -112,7 +112,8 @@ func (m *Manager) fetch(ctx context.Context, dir, spec string, logf Logf) error 
 	case exit.OK():
 		return nil
 	case strings.Contains(said.String(), "ETARGET"), strings.Contains(said.String(), "notarget"):
-		return fault.NotFound("the npm registry has no %s", spec).WithFix("ask for a version of node that exists")
+		_, asked, _ := strings.Cut(spec, "@")
+		return fault.NotFound("the npm registry has no node %s", asked).WithFix("ask for a version of node that exists")
 	default:
 		return task.Retryable(fault.Unavailable("npm could not install %s", spec).
 			WithFix("check that this host has npm and reaches its registry").WithCause(errors.New(said.String())))

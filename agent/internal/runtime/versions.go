@@ -41,7 +41,7 @@ func parseVersions(asked string) (versions, error) {
 	text = tagged.ReplaceAllString(text, "$1$2")
 	c, err := semver.NewConstraint(text)
 	if err != nil || !safeRange.MatchString(text) || len(text) > 200 {
-		return versions{}, fault.Invalid("engines.node", "%q is not a range of versions", asked).
+		return versions{}, fault.Invalid("runtime", "%q is not a range of versions", asked).
 			WithFix(`write it like "22", "22.x" or ">=20 <23"`)
 	}
 	return versions{asked: asked, text: text, constraint: c}, nil
