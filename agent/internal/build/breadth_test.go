@@ -15,7 +15,7 @@ func TestBuild_BuildsEachAppOfAWorkspaceByItsRoot(t *testing.T) {
 	repo := r.repo(t, map[string]string{
 		"package.json":          `{"private":true,"workspaces":["apps/*"]}`,
 		"shared/name.txt":       "shop",
-		"apps/api/package.json": `{"name":"api","dependencies":{"is-number":"7.0.0"},"scripts":{"start":"node main.js","build":"cp ../../shared/name.txt name.txt"}}`,
+		"apps/api/package.json": `{"name":"api","dependencies":{"is-number":"7.0.0"},"devDependencies":{"ms":"2.1.3"},"scripts":{"start":"node main.js","build":"cp ../../shared/name.txt name.txt"}}`,
 		"apps/api/main.js":      "",
 		"apps/web/package.json": `{"name":"web","scripts":{"build":"mkdir dist && cp ../../shared/name.txt dist/index.html"}}`,
 	})
@@ -25,7 +25,7 @@ func TestBuild_BuildsEachAppOfAWorkspaceByItsRoot(t *testing.T) {
 		made  map[string]string // by file, what it holds
 		lacks string
 	}{
-		"apps/api": {gestorv1.AppKind_APP_KIND_PROCESS, "node main.js", map[string]string{"name.txt": "shop", "node_modules/is-number/package.json": "7.0.0"}, "apps"},
+		"apps/api": {gestorv1.AppKind_APP_KIND_PROCESS, "node main.js", map[string]string{"name.txt": "shop", "node_modules/is-number/package.json": "7.0.0"}, "node_modules/ms"},
 		"apps/web": {gestorv1.AppKind_APP_KIND_STATIC, "", map[string]string{"index.html": "shop"}, "package.json"},
 	}
 	for root, test := range tests {
