@@ -151,3 +151,21 @@ func TestResolve_KeepsRelativeAddressesOnTheirHost(t *testing.T) {
 		}
 	}
 }
+
+func TestFetch_TakesRelativeSubmodulesOverHTTPSAndNoneOfAPrivateAddress(t *testing.T) {
+	r, h := newHostedRig(t)
+	lib := r.bare(t, "lib.git", map[string]string{"l": "lib"})
+	app := r.bare(t, "app.git", map[string]string{"a": "app"})
+	r.addSubmodule(t, app, lib, "lib", "../lib.git")
+	source := &agentv1.Source{Repository: h.URL + "/app.git", Submodules: true}
+	_, into, err := r.fetch(t.Context(), t, source, nil)
+	must(t, err)
+	if got := files(t, into); got["a"] != "app" || got["lib/l"] != "lib" {
+		t.Errorf("there are %v", got)
+	}
+	r.addSubmodule(t, app, lib, "other", "https://169.254.169.254/lib.git")
+	_, _, err = r.fetch(t.Context(), t, source, nil)
+	if !errors.Is(err, fault.KindDenied) || !strings.Contains(err.Error(), "private address") {
+		t.Errorf("got %v", err)
+	}
+}
