@@ -29,6 +29,9 @@ func settle(ctx context.Context, o Options) (settled, error) {
 	}
 	ports = settled{Port: o.Port, HTTPPorts: o.HTTPPorts}
 	var err error
+	if err := removeOrphans(ctx, o.Dir); err != nil {
+		return ports, err
+	}
 	if ports.FirstUID, err = freeUIDs(); err != nil {
 		return ports, err
 	}

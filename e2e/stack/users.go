@@ -46,6 +46,23 @@ func (s *Stack) RemoveUsers(ctx context.Context) error {
 	return nil
 }
 
+// removeOrphans removes the users that an earlier stack in the same directory left when somebody deleted the directory.
+func removeOrphans(ctx context.Context, dir string) error {
+	accounts, err := accountsIn("/etc/passwd")
+	if err != nil {
+		return err
+	}
+	for _, a := range accounts {
+		if !strings.HasPrefix(a.home, dir+"/") {
+			continue
+		}
+		if out, err := exec.CommandContext(ctx, "userdel", a.name).CombinedOutput(); err != nil {
+			return fmt.Errorf("userdel %s: %w: %s", a.name, err, out)
+		}
+	}
+	return nil
+}
+
 // namesIn are the names in a file like /etc/passwd whose ids are in the stack's block.
 func (s *Stack) namesIn(file string) ([]string, error) {
 	accounts, err := accountsIn(file)
@@ -62,6 +79,7 @@ func (s *Stack) namesIn(file string) ([]string, error) {
 type account struct {
 	name string
 	id   int
+	home string // of users
 }
 
 func accountsIn(file string) ([]account, error) {
@@ -76,7 +94,11 @@ func accountsIn(file string) ([]account, error) {
 			continue
 		}
 		if id, err := strconv.Atoi(fields[2]); err == nil {
-			all = append(all, account{name: fields[0], id: id})
+			a := account{name: fields[0], id: id}
+			if len(fields) > 5 {
+				a.home = fields[5]
+			}
+			all = append(all, a)
 		}
 	}
 	return all, nil
