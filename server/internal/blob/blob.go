@@ -30,12 +30,14 @@ const temp = "incoming"
 type Store struct {
 	root  *os.Root
 	limit int64
+	space space
 }
 
 // Options says where blobs are and how big one may be.
 type Options struct {
 	Dir      string // made if it is not there
 	MaxBytes int64  // of one blob; 0 means 2 GiB
+	MinFree  int64  // bytes that blobs leave free on the disk; 0 means 5 % of it and at least 2 GiB, less than 0 none
 }
 
 // Info describes a stored blob.
@@ -57,7 +59,7 @@ func Open(o Options) (*Store, error) {
 	if err := errors.Join(root.RemoveAll(temp), root.Mkdir(temp, 0o700)); err != nil {
 		return nil, errors.Join(fmt.Errorf("open blob store: %w", err), root.Close())
 	}
-	s := &Store{root: root, limit: o.MaxBytes}
+	s := &Store{root: root, limit: o.MaxBytes, space: space{dir: o.Dir, least: o.MinFree}}
 	if s.limit <= 0 {
 		s.limit = 2 << 30
 	}
@@ -80,6 +82,11 @@ func (s *Store) Put(ctx context.Context, digest string, size int64, r io.Reader)
 	if _, err := s.Stat(digest); err == nil {
 		return nil
 	}
+	release, err := s.space.reserve(size)
+	if err != nil {
+		return err
+	}
+	defer release()
 	part := path.Join(temp, digest+"-"+rand.Text())
 	if err := s.receive(ctx, part, digest, size, r); err != nil {
 		return errors.Join(explain(err, digest), ignoreAbsent(s.root.Remove(part)))

@@ -22,7 +22,7 @@ import (
 
 func open(t *testing.T, dir string) *blob.Store {
 	t.Helper()
-	s, err := blob.Open(blob.Options{Dir: dir, MaxBytes: 1 << 20})
+	s, err := blob.Open(blob.Options{Dir: dir, MaxBytes: 1 << 20, MinFree: -1})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -33,7 +33,7 @@ func Stores(t testing.TB) (*history.Store, *blob.Store) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = logs.Close() })
-	artifacts, err := blob.Open(blob.Options{Dir: t.TempDir()})
+	artifacts, err := blob.Open(blob.Options{Dir: t.TempDir(), MinFree: -1})
 	if err != nil {
 		t.Fatal(err)
 	}
