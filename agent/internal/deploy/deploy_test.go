@@ -189,7 +189,7 @@ func TestPrepare_RefusesADamagedArtifactAndHostileNames(t *testing.T) {
 			t.Errorf("release %q: got %v, want invalid", name, err)
 		}
 	}
-	for _, shared := range []string{"../x", "/etc", "a/../../b", ".", "logs", ""} {
+	for _, shared := range []string{"../x", "/etc", "a/../../b", ".", "logs", "logs/a", "uploads/a", "a b", "a:b", ""} {
 		h.serving.Shared = []string{shared}
 		if err := h.prepare(h.static("y", "y")); fault.KindOf(err) != fault.KindInvalid {
 			t.Errorf("shared %q: got %v, want invalid", shared, err)

@@ -46,21 +46,12 @@ func (d *Deployer) check(w *agentv1.PrepareWork) error {
 	if err := release.CheckName(w.GetRelease().GetName()); err != nil {
 		return err
 	}
-	if err := checkShared(w.GetServing()); err != nil {
+	if err := release.CheckSharedList(w.GetServing().GetShared()); err != nil {
 		return err
 	}
 	// A host whose web server cannot be used is told here, and not at the switch.
 	_, _, err := d.o.Web.Site(w.GetApp().GetSlug())
 	return err
-}
-
-func checkShared(s *agentv1.Serving) error {
-	for _, p := range s.GetShared() {
-		if err := release.CheckShared(p); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // ready takes a release whose files are there to where only the switch is missing.
@@ -94,7 +85,7 @@ func (d *Deployer) program(ctx context.Context, dir *release.Dir, app *agentv1.A
 			return nil, fmt.Errorf("find %s %s: %w", rt.GetName(), rt.GetVersion(), err)
 		}
 	}
-	if err := checkShared(s); err != nil {
+	if err := release.CheckSharedList(s.GetShared()); err != nil {
 		return nil, err
 	}
 	return &program{d: d, dir: dir, app: app, name: r.GetName(), serving: s, spec: specOf(r, s, binDir)}, nil

@@ -121,14 +121,6 @@ func (d *Dir) harden(tree *os.Root) error {
 	})
 }
 
-// CheckShared tells whether a text may be a shared path.
-func CheckShared(p string) error {
-	if !fs.ValidPath(p) || p == "." || strings.ContainsAny(p, "\\\x00\n") || p == ".env" || p == "logs" {
-		return fault.Invalid("shared", "shared path %q is not a path inside the release", p)
-	}
-	return nil
-}
-
 // share puts a link to shared/<p> in place of p. The link belongs to the app, as its target does: the web server
 // follows a link only if both have one owner. What the release brought along at p fills the shared directory the
 // first time.
@@ -137,10 +129,8 @@ func (d *Dir) share(tree *os.Root, p string) error {
 		return err
 	}
 	uid := int(d.app.UID)
-	for i, dir := 0, strings.Split(p, "/"); i < len(dir); i++ {
-		if err := d.sharedDirectory(path.Join(dir[:i+1]...), uid); err != nil {
-			return err
-		}
+	if err := d.sharedDirectories(p); err != nil {
+		return err
 	}
 	if err := tree.RemoveAll(p); err != nil {
 		return err
@@ -155,19 +145,6 @@ func (d *Dir) share(tree *os.Root, p string) error {
 		return err
 	}
 	return tree.Lchown(p, uid, uid)
-}
-
-// sharedDirectory makes one directory of the app's in shared; one that is there is left as the app has it.
-func (d *Dir) sharedDirectory(p string, uid int) error {
-	name := path.Join("shared", p)
-	err := d.root.Mkdir(name, 0o755)
-	if errors.Is(err, fs.ErrExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	return d.root.Lchown(name, uid, uid)
 }
 
 // removeAll removes a tree; files the app cannot write need no more than that.
