@@ -24,6 +24,7 @@ import (
 	"github.com/saas-gestor/gestor/agent/internal/source"
 	"github.com/saas-gestor/gestor/agent/internal/task"
 	"github.com/saas-gestor/gestor/plugins/runner/client"
+	"github.com/saas-gestor/gestor/proto/fault"
 )
 
 // Uploader brings artifacts to the control server.
@@ -105,8 +106,28 @@ type workspace struct {
 	dir  string // root's
 	src  string // the tree; the user's
 	home string // HOME of the steps; the user's
+	root string // the app's folder, relative to src
 	uid  uint32
 	got  *source.Request // the fetch, if it has ended well
+}
+
+// tree is the path of the app's folder, for programs that run as the user. What steps have run in may be a link by
+// now: root opens it with open only.
+func (w workspace) tree() string { return filepath.Join(w.src, w.root) }
+
+// open opens the app's folder. It begins at src, which root's folder holds and the user cannot replace, and follows no
+// link out of it: below, the user may have put a link where the app's folder was.
+func (w workspace) open() (*os.Root, error) {
+	src, err := os.OpenRoot(w.src)
+	if err != nil {
+		return nil, fmt.Errorf("open the build folder: %w", err)
+	}
+	defer src.Close()
+	root, err := src.OpenRoot(w.root)
+	if err != nil {
+		return nil, fault.Invalid("root", "the folder %s is not there after the build", w.root).WithCause(err)
+	}
+	return root, nil
 }
 
 var validID = regexp.MustCompile(`^[A-Za-z0-9_-]{1,100}$`)

@@ -38,12 +38,11 @@ func (e *detectExecutor) Run(ctx context.Context, t task.Task, out task.Sink) (*
 	if err != nil {
 		return nil, err
 	}
-	tree, err := subfolder(w.src, work.GetSource().GetRoot())
-	if err != nil {
+	if w.root, err = subfolder(w.src, work.GetSource().GetRoot()); err != nil {
 		return nil, err
 	}
 	out.Phase("detect")
-	name, found, err := e.b.detect(ctx, w.uid, tree, out)
+	name, found, err := e.b.detect(ctx, w.uid, w.tree(), out)
 	if err != nil && !errors.Is(err, fault.KindInvalid) {
 		return nil, orCause(ctx, err)
 	}

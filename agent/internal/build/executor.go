@@ -59,20 +59,19 @@ func (e *buildExecutor) build(
 	if err != nil {
 		return nil, err
 	}
-	tree, err := subfolder(w.src, work.GetSource().GetRoot())
+	if w.root, err = subfolder(w.src, work.GetSource().GetRoot()); err != nil {
+		return nil, err
+	}
+	name, err := e.choose(ctx, work, w, out)
 	if err != nil {
 		return nil, err
 	}
-	name, err := e.choose(ctx, work, w, tree, out)
-	if err != nil {
-		return nil, err
-	}
-	h := e.b.newHost(ctx, t, work, w, tree, commit, l, out)
+	h := e.b.newHost(ctx, t, work, w, commit, l, out)
 	built, err := e.run(ctx, name, work, h)
 	if err != nil {
 		return nil, orCause(ctx, err)
 	}
-	sum, err := e.deliver(ctx, t, tree, built, out)
+	sum, err := e.deliver(ctx, t, w, built, out)
 	if err != nil {
 		return nil, orCause(ctx, err)
 	}
@@ -109,10 +108,11 @@ func (b *Builder) fetch(
 	return commit, nil
 }
 
-// subfolder is the app's folder in a tree. It must be a real folder: a link could lead anywhere.
+// subfolder is the app's folder in a tree, relative to it. It must be a real folder: a link could lead anywhere. That
+// holds until something from the repository has run; what is opened later is opened with workspace.open.
 func subfolder(src, root string) (string, error) {
 	if root == "" {
-		return src, nil
+		return ".", nil
 	}
 	clean, err := runner.CleanDir(root)
 	if err != nil {
@@ -125,12 +125,12 @@ func subfolder(src, root string) (string, error) {
 	if errors.Join(err, baseErr, statErr) != nil || !info.IsDir() || resolved != filepath.Join(base, clean) {
 		return "", fault.Invalid("root", "there is no folder %s in the repository", root)
 	}
-	return tree, nil
+	return clean, nil
 }
 
 // choose returns the runner that builds: the one the app names, or the first that fits.
 func (e *buildExecutor) choose(
-	ctx context.Context, work *agentv1.BuildWork, w workspace, tree string, out task.Sink,
+	ctx context.Context, work *agentv1.BuildWork, w workspace, out task.Sink,
 ) (string, error) {
 	if work.GetType() != gestorv1.AppType_APP_TYPE_UNSPECIFIED {
 		name, ok := runnerName(work.GetType())
@@ -141,7 +141,7 @@ func (e *buildExecutor) choose(
 		return name, nil
 	}
 	out.Phase("detect")
-	name, _, err := e.b.detect(ctx, w.uid, tree, out)
+	name, _, err := e.b.detect(ctx, w.uid, w.tree(), out)
 	return name, err
 }
 
@@ -150,7 +150,7 @@ func (e *buildExecutor) run(ctx context.Context, name string, work *agentv1.Buil
 	err := e.b.o.Runners.Use(ctx, name, h.w.uid, func(ctx context.Context, c *client.Client) (err error) {
 		h.sink.Phase("install")
 		built, err = c.Build(ctx, runner.Request{
-			Source: runner.Source{Dir: h.tree}, BuildCommand: work.GetBuildCommand(),
+			Source: runner.Source{Dir: h.w.tree()}, BuildCommand: work.GetBuildCommand(),
 			StartCommand: work.GetStartCommand(), Output: work.GetOutput(),
 		}, h)
 		return err
@@ -160,11 +160,11 @@ func (e *buildExecutor) run(ctx context.Context, name string, work *agentv1.Buil
 
 // deliver packs what was built, keeps it here and uploads it.
 func (e *buildExecutor) deliver(
-	ctx context.Context, t task.Task, tree string, built runner.Result, out task.Sink,
+	ctx context.Context, t task.Task, w workspace, built runner.Result, out task.Sink,
 ) (archive.Summary, error) {
 	out.Phase("pack")
 	began := time.Now()
-	sum, err := e.pack(ctx, tree, built)
+	sum, err := e.pack(ctx, w, built)
 	if err != nil {
 		return sum, fault.Wrap(err, "pack the artifact")
 	}
@@ -181,8 +181,8 @@ func (e *buildExecutor) deliver(
 	return sum, nil
 }
 
-func (e *buildExecutor) pack(ctx context.Context, tree string, built runner.Result) (archive.Summary, error) {
-	root, err := os.OpenRoot(tree)
+func (e *buildExecutor) pack(ctx context.Context, w workspace, built runner.Result) (archive.Summary, error) {
+	root, err := w.open()
 	if err != nil {
 		return archive.Summary{}, err
 	}

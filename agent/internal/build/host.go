@@ -31,7 +31,6 @@ type host struct {
 	id    string
 	owner string
 	w     workspace
-	tree  string
 	env   []string
 	lim   limits
 	sink  task.Sink
@@ -45,10 +44,10 @@ type host struct {
 var _ runner.Host = (*host)(nil)
 
 func (b *Builder) newHost(
-	ctx context.Context, t task.Task, work *agentv1.BuildWork, w workspace, tree string, c source.Commit, l limits, out task.Sink,
+	ctx context.Context, t task.Task, work *agentv1.BuildWork, w workspace, c source.Commit, l limits, out task.Sink,
 ) *host {
 	return &host{
-		b: b, ctx: ctx, id: t.Spec.GetId(), owner: work.GetApp().GetId(), w: w, tree: tree, lim: l, sink: out,
+		b: b, ctx: ctx, id: t.Spec.GetId(), owner: work.GetApp().GetId(), w: w, lim: l, sink: out,
 		env: environment(t, work, w, c, out), bins: map[string]string{},
 	}
 }
@@ -203,10 +202,10 @@ func (h *host) binDir(ctx context.Context, rt runner.Runtime) (string, error) {
 // inTree makes a path of a runner's absolute.
 func (h *host) inTree(dir string) (string, error) {
 	if dir == "" {
-		return h.tree, nil
+		return h.w.tree(), nil
 	}
 	clean, err := runner.CleanDir(dir)
-	return filepath.Join(h.tree, clean), err
+	return filepath.Join(h.w.tree(), clean), err
 }
 
 // Phase names what comes next.
@@ -269,7 +268,7 @@ func (h *host) openTree(dir string) (*os.Root, string, error) {
 	if err != nil || clean == "." {
 		return nil, "", fmt.Errorf("%q cannot be cached", dir)
 	}
-	root, err := os.OpenRoot(h.tree)
+	root, err := h.w.open()
 	return root, clean, err
 }
 
