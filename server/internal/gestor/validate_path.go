@@ -56,7 +56,8 @@ func isPathRune(r rune) bool {
 }
 
 // CheckShared checks the paths of a release that are links into the shared directory: none may be the whole
-// release, lie in another, or be .env, which is made of the app's variables.
+// release, lie in another or in uploads or logs, which each app has, or be .env, which is made of the app's variables.
+// They become parts of units and files of the web server, so that only plain characters are taken.
 func CheckShared(field string, paths []string) error {
 	for i, p := range paths {
 		at := index(field, i)
@@ -66,8 +67,8 @@ func CheckShared(field string, paths []string) error {
 		if err := firstError(CheckPath(at, p), checkLength(at, p, maxSharedPath)); err != nil {
 			return err
 		}
-		if p == ".env" {
-			return fault.Invalid(at, ".env is made of the app's variables").WithFix("leave it out and set the variables")
+		if err := checkSharedPlace(at, p); err != nil {
+			return err
 		}
 		for _, other := range paths[:i] {
 			if p == other || strings.HasPrefix(p, other+"/") || strings.HasPrefix(other, p+"/") {
@@ -76,6 +77,28 @@ func CheckShared(field string, paths []string) error {
 		}
 	}
 	return nil
+}
+
+func checkSharedPlace(at, p string) error {
+	if !only(p, isSharedByte) {
+		return fault.Invalid(at, "%s holds a character that is not taken in a shared path", quote(p)).
+			WithFix("use letters of ASCII, digits and any of . _ - /")
+	}
+	switch top, _, nested := strings.Cut(p, "/"); {
+	case top == ".env":
+		return fault.Invalid(at, ".env is made of the app's variables").WithFix("leave it out and set the variables")
+	case top == "logs":
+		return fault.Invalid(at, "logs is where the app's log is written").WithFix("leave it out, or share a folder with another name")
+	case top == "uploads" && nested:
+		return fault.Invalid(at, "%s lies in uploads, all of which is shared already", quote(p)).WithFix("leave it out")
+	case top == ".gestor-new":
+		return fault.Invalid(at, "%s is a name of Gestor's own", quote(top)).WithFix("rename it")
+	}
+	return nil
+}
+
+func isSharedByte(c byte) bool {
+	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || strings.IndexByte("._-/", c) >= 0
 }
 
 // CheckHealthPath checks the path of a health check: the path and query of an address, as it goes into a request line.

@@ -25,6 +25,18 @@ func TestCheckShared_RefusesPathsThatLieInEachOther(t *testing.T) {
 	}
 }
 
+func TestCheckShared_RefusesWhatEachAppHasAndUnusualCharacters(t *testing.T) {
+	for _, bad := range []string{
+		"logs", "logs/a", "uploads/a", "uploads/a/b", ".env/a", ".gestor-new", "a+b", "a@b", "a=b", "a,b", "a~b", "relatórios", "a b", "a:b", "a%b",
+	} {
+		err := gestor.CheckShared("shared", []string{"data", bad})
+		wantInvalid(t, err, "shared[1]")
+	}
+	if err := gestor.CheckShared("shared", []string{"log", "uploads", "a/logs", "a/uploads/b", "A_1-x.d"}); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestCheckHealthPath_TakesWhatFitsInARequestLine(t *testing.T) {
 	checkTable(t, gestor.CheckHealthPath,
 		[]string{"", "/", "/health", "/api/v1/up?full=1&x=%20", "/a/~b/(c)"},
