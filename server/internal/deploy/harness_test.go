@@ -7,9 +7,11 @@ import (
 	"time"
 
 	agentv1 "github.com/saas-gestor/gestor/proto/gen/gestor/agent/v1"
+	"github.com/saas-gestor/gestor/server/internal/blob"
 	"github.com/saas-gestor/gestor/server/internal/deploy"
 	"github.com/saas-gestor/gestor/server/internal/dispatch"
 	"github.com/saas-gestor/gestor/server/internal/gestor"
+	"github.com/saas-gestor/gestor/server/internal/history"
 	"github.com/saas-gestor/gestor/server/internal/nodes"
 	"github.com/saas-gestor/gestor/server/internal/nodes/nodestest"
 	"github.com/saas-gestor/gestor/server/internal/state"
@@ -22,6 +24,8 @@ type system struct {
 	deploy *deploy.Service
 	disp   *dispatch.Dispatcher
 	nodes  *nodes.Service
+	hist   *history.Store
+	blobs  *blob.Store
 	url    string
 }
 
@@ -35,7 +39,7 @@ func newSystem(t *testing.T) *system {
 	t.Helper()
 	e := nodestest.NewEngine(t)
 	hist, blobs := nodestest.Stores(t)
-	s := &system{Engine: e, t: t}
+	s := &system{Engine: e, t: t, hist: hist, blobs: blobs}
 	s.disp = dispatch.New(dispatch.Options{Engine: e, Times: dispatch.Times{Lease: time.Second, Margin: 200 * time.Millisecond, Explain: 10 * time.Millisecond}})
 	s.deploy = deploy.New(deploy.Options{Engine: e})
 	s.nodes = nodes.New(nodes.Options{

@@ -20,7 +20,7 @@ import (
 func TestRetention_KeepsArtifactsThatMayStillBeDeployed(t *testing.T) {
 	s := newSystem(t)
 	s.run(s.deploy.RunTerm)
-	hist, blobs := nodestest.Stores(t)
+	hist, blobs := s.hist, s.blobs
 	var digests []string
 	sc := &script{}
 	sc.set("build", func(context.Context, nodestest.Job) *agentv1.TaskFinished {

@@ -34,8 +34,14 @@ func (s *Service) PutBlob(ctx context.Context, stream *connect.ClientStream[agen
 	if t.Kind != gestor.TaskBuild {
 		return nil, fault.Denied("a %s task stores no artifact", t.Kind)
 	}
+	done, err := s.uploads.begin(t, first.GetDigest())
+	if err != nil {
+		return nil, err
+	}
 	pieces := &pieces{stream: stream, rest: first.GetData()}
-	if err := s.blobs.Put(ctx, first.GetDigest(), first.GetSize(), pieces); err != nil {
+	err = s.blobs.Put(ctx, first.GetDigest(), first.GetSize(), pieces)
+	done(err == nil)
+	if err != nil {
 		return nil, err
 	}
 	return &agentv1.PutBlobResponse{}, nil

@@ -84,6 +84,7 @@ type Service struct {
 	version string
 	times   Times
 	log     *slog.Logger
+	uploads uploads
 
 	mu       sync.Mutex
 	closing  bool

@@ -6,10 +6,8 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
-	"google.golang.org/protobuf/proto"
 
 	"github.com/saas-gestor/gestor/proto/fault"
-	gestorv1 "github.com/saas-gestor/gestor/proto/gen/gestor/v1"
 	"github.com/saas-gestor/gestor/server/internal/command"
 	"github.com/saas-gestor/gestor/server/internal/gestor"
 	"github.com/saas-gestor/gestor/server/internal/state"
@@ -25,16 +23,14 @@ type presence struct {
 }
 
 // arrived and left record a session's begin and end; Service.mu is held.
-func (s *Service) arrived(sess *session, facts *gestorv1.NodeFacts) {
+func (s *Service) arrived(sess *session, facts []byte) {
 	p := s.presence[sess.node]
 	if p == nil {
 		p = &presence{}
 		s.presence[sess.node] = p
 	}
 	p.sess, p.known = sess, ""
-	if b, err := (proto.MarshalOptions{Deterministic: true}).Marshal(facts); err == nil && len(b) <= maxFacts {
-		p.facts = b
-	}
+	p.facts = facts
 	s.stir()
 }
 

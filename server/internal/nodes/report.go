@@ -98,6 +98,9 @@ func (s *Service) told(ctx context.Context, sess *session, h Held, op command.Op
 // is left unanswered: the agent keeps its result and reports it again.
 func (s *Service) finished(ctx context.Context, sess *session, f *agentv1.TaskFinished) {
 	op, err := outcome(f)
+	if err == nil {
+		op, err = s.backed(op, f.GetResult())
+	}
 	if err == nil && s.foreign(ctx, sess, op.ID, op.Fence) {
 		err = fault.NotFound("task %s is not of this node", op.ID)
 	}

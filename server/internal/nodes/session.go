@@ -14,7 +14,6 @@ import (
 
 	"github.com/saas-gestor/gestor/proto/fault"
 	agentv1 "github.com/saas-gestor/gestor/proto/gen/gestor/agent/v1"
-	gestorv1 "github.com/saas-gestor/gestor/proto/gen/gestor/v1"
 	"github.com/saas-gestor/gestor/server/internal/gestor"
 )
 
@@ -121,7 +120,11 @@ func (s *Service) serve(ctx context.Context, sess *session, stream *sessionStrea
 	for _, t := range h.GetTasks() {
 		sess.pushed[Held{gestor.TaskID(t.GetTaskId()), t.GetFence()}] = true
 	}
-	if err := s.enter(sess, h.GetFacts()); err != nil {
+	facts, err := packFacts(h.GetFacts())
+	if err != nil {
+		return err
+	}
+	if err := s.enter(sess, facts); err != nil {
 		return err
 	}
 	defer s.leave(ctx, sess)
@@ -247,7 +250,7 @@ func (sess *session) signal() {
 }
 
 // enter makes sess the session of its node.
-func (s *Service) enter(sess *session, facts *gestorv1.NodeFacts) error {
+func (s *Service) enter(sess *session, facts []byte) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closing {

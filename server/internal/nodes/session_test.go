@@ -9,6 +9,7 @@ import (
 	"connectrpc.com/connect"
 
 	agentv1 "github.com/saas-gestor/gestor/proto/gen/gestor/agent/v1"
+	gestorv1 "github.com/saas-gestor/gestor/proto/gen/gestor/v1"
 	"github.com/saas-gestor/gestor/server/internal/command"
 	"github.com/saas-gestor/gestor/server/internal/gestor"
 	"github.com/saas-gestor/gestor/server/internal/nodes/nodestest"
@@ -73,4 +74,23 @@ func TestSession_AgentThatDoesNotReadLosesItsSession(t *testing.T) {
 		}
 		return !s.svc.Connected(node)
 	})
+}
+
+func TestSession_RefusesFactsThatAreTooLarge(t *testing.T) {
+	s := newSystem(t)
+	node := s.AddNode(t, "web-1")
+	stream, err := nodestest.NewClient(t, s.url, node).Session(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	facts := &gestorv1.NodeFacts{Arch: strings.Repeat("x", 64<<10)}
+	if err := stream.Send(&agentv1.SessionRequest{Message: &agentv1.SessionRequest_Hello{Hello: &agentv1.AgentHello{Facts: facts}}}); err != nil {
+		t.Fatal(err)
+	}
+	for err == nil {
+		_, err = stream.Receive() // the server's hello, then the refusal
+	}
+	if !strings.Contains(err.Error(), "facts") || s.svc.Connected(node) {
+		t.Fatalf("err = %v", err)
+	}
 }

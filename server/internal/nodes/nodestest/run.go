@@ -2,6 +2,7 @@ package nodestest
 
 import (
 	"context"
+	"strings"
 	"testing"
 
 	"github.com/saas-gestor/gestor/server/internal/blob"
@@ -25,7 +26,7 @@ func Run(t testing.TB, loop func(context.Context) error) (stop func()) {
 	return stop
 }
 
-// Stores opens empty logs and artifacts that close when the test ends.
+// Stores opens empty logs, and artifacts of which Digest is one, that close when the test ends.
 func Stores(t testing.TB) (*history.Store, *blob.Store) {
 	t.Helper()
 	logs, err := history.Open(history.Options{Dir: t.TempDir()})
@@ -38,5 +39,8 @@ func Stores(t testing.TB) (*history.Store, *blob.Store) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = artifacts.Close() })
+	if err := artifacts.Put(context.Background(), Digest, 5, strings.NewReader("hello")); err != nil {
+		t.Fatal(err)
+	}
 	return logs, artifacts
 }
