@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 )
@@ -88,32 +89,50 @@ func names(root *os.Root, dir string) []string {
 	return list
 }
 
-// recreate makes an empty bare repository by hand, which saves a process.
+// recreate makes an empty bare repository by hand, which saves a process. It is made beside the mirror in a folder that
+// only root enters, and given to the user when root has no more to write: what is the user's may turn into links.
 func (m mirror) recreate(uid int) error {
-	if err := os.RemoveAll(m.dir); err != nil {
+	fresh, old := m.dir+".new", m.dir+".old"
+	if err := errors.Join(os.RemoveAll(fresh), os.RemoveAll(old)); err != nil {
 		return fmt.Errorf("remove mirror: %w", err)
 	}
-	for _, dir := range []string{"", "objects", "objects/pack", "objects/info", "refs", "refs/heads", "refs/gestor"} {
-		if err := makeOwned(filepath.Join(m.dir, dir), uid); err != nil {
-			return fmt.Errorf("make mirror: %w", err)
-		}
+	if err := makeBare(fresh, uid); err != nil {
+		return fmt.Errorf("make mirror: %w", err)
 	}
-	for name, content := range map[string]string{
-		"HEAD":   "ref: refs/heads/main\n",
-		"config": "[core]\n\trepositoryformatversion = 0\n\tbare = true\n\tlogAllRefUpdates = false\n",
-	} {
-		path := filepath.Join(m.dir, name)
-		if err := errors.Join(os.WriteFile(path, []byte(content), 0o600), os.Lchown(path, uid, uid)); err != nil {
-			return fmt.Errorf("make mirror: %w", err)
-		}
+	if err := os.Rename(m.dir, old); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("remove mirror: %w", err)
+	}
+	if err := os.Rename(fresh, m.dir); err != nil {
+		return fmt.Errorf("make mirror: %w", err)
+	}
+	if err := os.RemoveAll(old); err != nil {
+		return fmt.Errorf("remove mirror: %w", err)
 	}
 	return nil
 }
 
-// makeOwned makes a folder that only the user may enter.
-func makeOwned(path string, uid int) error {
-	if err := os.Mkdir(path, 0o700); err != nil {
-		return err
+// makeBare makes the repository at dir, which must not be there. The top folder becomes the user's last.
+func makeBare(dir string, uid int) error {
+	folders := []string{".", "objects", "objects/pack", "objects/info", "refs", "refs/heads", "refs/gestor"}
+	for _, name := range folders {
+		if err := os.Mkdir(filepath.Join(dir, name), 0o700); err != nil {
+			return err
+		}
 	}
-	return os.Lchown(path, uid, uid)
+	files := map[string]string{
+		"HEAD":   "ref: refs/heads/main\n",
+		"config": "[core]\n\trepositoryformatversion = 0\n\tbare = true\n\tlogAllRefUpdates = false\n",
+	}
+	for name, content := range files {
+		path := filepath.Join(dir, name)
+		if err := errors.Join(os.WriteFile(path, []byte(content), 0o600), os.Lchown(path, uid, uid)); err != nil {
+			return err
+		}
+	}
+	for _, name := range slices.Backward(folders) {
+		if err := os.Lchown(filepath.Join(dir, name), uid, uid); err != nil {
+			return err
+		}
+	}
+	return nil
 }

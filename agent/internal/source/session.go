@@ -36,14 +36,14 @@ func (g *Git) newSession(r Request, a Address, m mirror) (*session, error) {
 	if s.r.Output == nil {
 		s.r.Output = io.Discard
 	}
-	err = s.own(dir, 0o700)
 	for name, content := range map[string]string{configName: s.config(), "known_hosts": r.Source.GetKnownHosts() + "\n"} {
 		err = errors.Join(err, s.write(name, []byte(content)))
 	}
 	if a.Protocol == "ssh" {
 		err = errors.Join(err, s.prepareSSH())
 	}
-	if err != nil {
+	// Last: once the folder is the user's, what root writes by a path in it may end anywhere.
+	if err = errors.Join(err, s.own(dir, 0o700)); err != nil {
 		s.close()
 		return nil, err
 	}
@@ -58,7 +58,7 @@ func (s *session) close() {
 }
 
 func (s *session) own(path string, mode os.FileMode) error {
-	return errors.Join(os.Chmod(path, mode), os.Lchown(path, int(s.r.UID), int(s.r.UID)))
+	return errors.Join(os.Chmod(path, mode), os.Lchown(path, int(s.r.UID), int(s.r.UID))) // chmod follows links: first
 }
 
 func (s *session) write(name string, content []byte) error {
