@@ -142,7 +142,7 @@ func named(part string, err error) error {
 }
 
 func (s *Server) serve() error {
-	if err := s.http.ServeTLS(s.listen, "", ""); !errors.Is(err, http.ErrServerClosed) {
+	if err := s.http.ServeTLS(limitConnections(s.listen), "", ""); !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}
 	return nil
