@@ -3,6 +3,8 @@ package runner
 import (
 	"context"
 	"errors"
+	"fmt"
+	"os"
 
 	"github.com/hashicorp/go-hclog"
 	plugin "github.com/hashicorp/go-plugin"
@@ -26,8 +28,13 @@ func Handshake() plugin.HandshakeConfig {
 	}
 }
 
-// Serve answers the agent that started this program until the agent ends it. It is all that a runner's main does.
+// Serve answers the agent that started this program until the agent ends it. It is all that a runner's main does. It
+// does not begin unless other processes of the user are kept out of this one.
 func Serve(r Runner) {
+	if err := confine(); err != nil {
+		fmt.Fprintln(os.Stderr, "runner:", err)
+		os.Exit(1)
+	}
 	plugin.Serve(ServeConfig(r))
 }
 
