@@ -15,6 +15,8 @@ import (
 
 	"connectrpc.com/connect"
 
+	"github.com/saas-gestor/gestor/proto/gen/gestor/agent/v1/agentv1connect"
+	gestorv1 "github.com/saas-gestor/gestor/proto/gen/gestor/v1"
 	"github.com/saas-gestor/gestor/proto/rpc"
 	"github.com/saas-gestor/gestor/server/internal/pki"
 )
@@ -92,15 +94,24 @@ func guards(d Deps, policy Policy) ([]connect.HandlerOption, error) {
 		connect.WithInterceptors(&outcomes{revision: d.Revision}, faults, &recovery{}, validation),
 		connect.WithCodec(strictJSON{"json"}),
 		connect.WithCodec(strictJSON{"json; charset=utf-8"}),
-		connect.WithConditionalHandlerOptions(limits),
+		connect.WithConditionalHandlerOptions(policy.limits),
 	}, nil
 }
 
-func limits(spec connect.Spec) []connect.HandlerOption {
-	if spec.StreamType == connect.StreamTypeUnary {
-		return []connect.HandlerOption{connect.WithReadMaxBytes(rpc.MaxUnaryBytes)}
+// mostPublicBytes bounds the messages of those who have proven nothing, or only who they were.
+const mostPublicBytes = 64 << 10
+
+// limits bounds the messages of a method.
+func (p Policy) limits(spec connect.Spec) []connect.HandlerOption {
+	most := rpc.MaxUnaryBytes
+	switch {
+	case spec.StreamType != connect.StreamTypeUnary:
+		most = rpc.MaxStreamBytes
+	case p[spec.Procedure].GetPermission() == gestorv1.Permission_PERMISSION_PUBLIC,
+		spec.Procedure == agentv1connect.EnrollmentServiceRenewProcedure:
+		most = mostPublicBytes
 	}
-	return []connect.HandlerOption{connect.WithReadMaxBytes(rpc.MaxStreamBytes)}
+	return []connect.HandlerOption{connect.WithReadMaxBytes(most)}
 }
 
 func ready(check func(context.Context) error) http.HandlerFunc {

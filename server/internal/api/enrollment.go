@@ -14,6 +14,7 @@ import (
 	"github.com/saas-gestor/gestor/proto/fault"
 	agentv1 "github.com/saas-gestor/gestor/proto/gen/gestor/agent/v1"
 	"github.com/saas-gestor/gestor/proto/gen/gestor/agent/v1/agentv1connect"
+	gestorv1 "github.com/saas-gestor/gestor/proto/gen/gestor/v1"
 	"github.com/saas-gestor/gestor/server/internal/auth"
 	"github.com/saas-gestor/gestor/server/internal/command"
 	"github.com/saas-gestor/gestor/server/internal/gestor"
@@ -67,24 +68,47 @@ func (s *EnrollmentService) Enroll(ctx context.Context, req *agentv1.EnrollReque
 }
 
 // consume uses a token for a key. Whether it may is decided by the state machine, which also writes refusals to the audit
-// log; here only what no tenant can be told of is refused: a token that does not exist.
+// log; here only strangers are refused, who have no token or not its secret: they must not make the cluster write.
 func (s *EnrollmentService) consume(ctx context.Context, req *agentv1.EnrollRequest, spki []byte) (gestor.JoinToken, error) {
 	token, err := s.deps.Engine.View(gestor.SystemScope()).JoinToken(ctx, req.GetTokenId())
 	if errors.Is(err, fault.KindNotFound) {
-		return token, fault.Unauthenticated("the join token is not valid").WithFix("make a new one: gestor nodes join-command <name>")
+		return token, badToken()
 	}
 	if err != nil {
 		return token, err
 	}
-	facts, err := proto.Marshal(req.GetFacts())
+	secret := pki.HashSecret(req.GetTokenSecret())
+	if !pki.SameHash(token.SecretHash, secret) {
+		return token, badToken()
+	}
+	facts, err := packFacts(req.GetFacts())
 	if err != nil {
-		return token, fmt.Errorf("pack facts: %w", err)
+		return token, err
 	}
 	caller, _ := auth.CallerFrom(ctx)
 	by := caller.Actor
 	by.Kind, by.ID, by.Name = "agent", string(token.NodeID), token.NodeName
-	op := command.EnrollNode{TokenID: token.ID, SecretHash: pki.HashSecret(req.GetTokenSecret()), SPKI: spki, Facts: facts}
+	op := command.EnrollNode{TokenID: token.ID, SecretHash: secret, SPKI: spki, Facts: facts}
 	return token, s.propose(ctx, command.Command{At: s.deps.Now(), Actor: by, Op: op})
+}
+
+// badToken is one answer for a token that does not exist and for a wrong secret, so that it tells nothing.
+func badToken() error {
+	return fault.Unauthenticated("the join token is not valid").WithFix("make a new one: gestor nodes join-command <name>")
+}
+
+// mostFacts bounds what is stored of a host, in bytes.
+const mostFacts = 64 << 10
+
+func packFacts(f *gestorv1.NodeFacts) ([]byte, error) {
+	facts, err := proto.Marshal(f)
+	if err != nil {
+		return nil, fmt.Errorf("pack facts: %w", err)
+	}
+	if len(facts) > mostFacts {
+		return nil, fault.Invalid("facts", "they have %d bytes, the most is %d", len(facts), mostFacts)
+	}
+	return facts, nil
 }
 
 // Renew signs the key of a known node again. The request's id is made of the signing request, so that an agent whose
@@ -108,6 +132,13 @@ func (s *EnrollmentService) Renew(ctx context.Context, req *agentv1.RenewRequest
 }
 
 func (s *EnrollmentService) renew(ctx context.Context, caller auth.Caller, req *agentv1.RenewRequest) (gestor.Node, error) {
+	brake := "renew " + requestOf(ctx).address
+	stale := req.GetGeneration() != caller.Node.Generation
+	if stale { // a clone, which the audit log notes, but not as often as it asks; or an answer was lost
+		if wait := s.deps.Guesses.Take(brake); wait > 0 {
+			return gestor.Node{}, tooMany(wait)
+		}
+	}
 	id := fmt.Sprintf("renew/%s/%d/%x", caller.Node.ID, req.GetGeneration(), sha256.Sum256(req.GetCsr()))
 	op := command.RenewNode{ID: caller.Node.ID, Generation: req.GetGeneration()}
 	if err := s.propose(ctx, command.Command{RequestID: id, At: s.deps.Now(), Actor: caller.Actor, Op: op}); err != nil {
@@ -119,6 +150,9 @@ func (s *EnrollmentService) renew(ctx context.Context, caller auth.Caller, req *
 	}
 	if node.Generation != req.GetGeneration()+1 {
 		return gestor.Node{}, fault.Conflict("this certificate was renewed again since, by this host or a clone of its disk")
+	}
+	if stale {
+		s.deps.Guesses.Undo(brake)
 	}
 	return node, nil
 }

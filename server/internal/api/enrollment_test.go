@@ -253,3 +253,27 @@ func TestRenew_RefusesWhoIsNoNode(t *testing.T) {
 	_, err = h.renew(id, h.request())
 	wantKind(t, err, fault.KindUnauthenticated)
 }
+
+func TestEnroll_AWrongSecretWritesNothing(t *testing.T) {
+	e := newEntrance(t)
+	e.token("web-1")
+	before := e.applied.Load()
+	_, err := e.host().enroll("tok_web-1", "guessed")
+	wantKind(t, err, fault.KindUnauthenticated)
+	if after := e.applied.Load(); after != before {
+		t.Errorf("the log went from %d to %d", before, after)
+	}
+}
+
+func TestRenew_AStaleGenerationWritesOnlyNowAndThen(t *testing.T) {
+	e := newEntrance(t)
+	h, first := e.joined("web-1")
+	if _, err := h.renew(first, h.request()); err != nil {
+		t.Fatal(err)
+	}
+	var err error
+	for range 102 { // 100 are free
+		_, err = h.renew(first, h.request())
+	}
+	wantKind(t, err, fault.KindExhausted)
+}

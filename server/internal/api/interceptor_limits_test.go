@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/saas-gestor/gestor/proto/fault"
+	"github.com/saas-gestor/gestor/proto/gen/gestor/agent/v1/agentv1connect"
 	gestorv1 "github.com/saas-gestor/gestor/proto/gen/gestor/v1"
 	"github.com/saas-gestor/gestor/proto/gen/gestor/v1/gestorv1connect"
 	"github.com/saas-gestor/gestor/proto/rpc"
@@ -70,5 +71,21 @@ func TestWall_RefusesMessagesOfStreamsThatAreTooLarge(t *testing.T) {
 	_, answer := w.post(t, "admin", gestorv1connect.TaskServiceWatchTaskProcedure, "application/connect+proto", big)
 	if !strings.Contains(string(answer), "resource_exhausted") {
 		t.Fatalf("got %.200q", answer)
+	}
+}
+
+func TestWall_RefusesLargeMessagesOfStrangers(t *testing.T) {
+	w := newWall(t, true, time.Now())
+	big := bytes.Repeat([]byte("x"), 64<<10+1)
+	for procedure, caller := range map[string]string{
+		gestorv1connect.SetupServiceGetSetupProcedure:        "",
+		gestorv1connect.SetupServiceClaimProcedure:           "",
+		gestorv1connect.SessionServiceCreateSessionProcedure: "",
+		agentv1connect.EnrollmentServiceEnrollProcedure:      "",
+		agentv1connect.EnrollmentServiceRenewProcedure:       "agent",
+	} {
+		if _, answer := w.post(t, caller, procedure, "application/proto", big); !strings.Contains(string(answer), "resource_exhausted") {
+			t.Errorf("%s: got %.200s", procedure, answer)
+		}
 	}
 }
