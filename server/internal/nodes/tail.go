@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
+	"iter"
 	"strings"
 	"sync"
 
@@ -13,8 +14,13 @@ import (
 	"github.com/saas-gestor/gestor/server/internal/gestor"
 )
 
-// tailBuffer is how many chunks a viewer may be behind before lines are skipped for it.
-const tailBuffer = 64
+// What a viewer may be behind before lines are skipped for it: 64 chunks of 16 KiB, 1 MiB in all.
+const (
+	tailBuffer = 64
+	tailChunk  = 16 << 10 // bytes; a line that is longer is cut
+	maxPhase   = 100      // bytes
+	lineCost   = 100      // bytes of memory a line takes beside its text
+)
 
 // tail is an app's output on its way from one node to one viewer.
 type tail struct {
@@ -80,14 +86,44 @@ func (t *tail) offer(lines []*gestorv1.LogLine) {
 	if t.closed {
 		return
 	}
+	for chunk := range chunks(lines) {
+		t.queue(chunk)
+	}
+}
+
+// queue hands a chunk on, or counts it as skipped. t.mu is held.
+func (t *tail) queue(chunk []*gestorv1.LogLine) {
+	n := len(chunk)
 	if t.skipped > 0 {
-		lines = append([]*gestorv1.LogLine{notice(fmt.Sprintf("%d lines were skipped, the reader is too slow", t.skipped))}, lines...)
+		text := fmt.Sprintf("%d lines were skipped, the reader is too slow", t.skipped)
+		chunk = append([]*gestorv1.LogLine{notice(text)}, chunk...)
 	}
 	select {
-	case t.lines <- lines:
+	case t.lines <- chunk:
 		t.skipped = 0
 	default:
-		t.skipped += len(lines)
+		t.skipped += n
+	}
+}
+
+// chunks splits lines into pieces of at most tailChunk bytes.
+func chunks(lines []*gestorv1.LogLine) iter.Seq[[]*gestorv1.LogLine] {
+	return func(yield func([]*gestorv1.LogLine) bool) {
+		begin, size := 0, 0
+		for i, line := range lines {
+			line.Text, line.Phase = clip(line.GetText(), tailChunk-maxPhase-lineCost), clip(line.GetPhase(), maxPhase)
+			cost := len(line.GetText()) + len(line.GetPhase()) + lineCost
+			if size+cost > tailChunk {
+				if !yield(lines[begin:i:i]) {
+					return
+				}
+				begin, size = i, 0
+			}
+			size += cost
+		}
+		if begin < len(lines) {
+			yield(lines[begin:])
+		}
 	}
 }
 
