@@ -87,7 +87,7 @@ func (a *Agent) open() (err error) {
 		return err
 	}
 	a.host, err = process.New(process.Options{
-		Dir: filepath.Join(c.DataDir, "process"), Hidden: []string{c.DataDir}, Log: c.Log,
+		Dir: filepath.Join(c.DataDir, "process"), Hidden: []string{c.DataDir, c.DeployRoot}, Log: c.Log,
 	})
 	if err != nil {
 		return err
