@@ -63,6 +63,9 @@ func (b *systemdSandbox) Run(ctx context.Context, s Step) (Exit, error) {
 		return Exit{}, fmt.Errorf("step %s: %w", s.Name, err)
 	}
 	defer os.Remove(envFile) //nolint:errcheck // the next step of that name replaces it
+	if err := checkPaths(s.Writable, s.ReadOnly); err != nil {
+		return Exit{}, fmt.Errorf("step %s: %w", s.Name, err)
+	}
 	began := time.Now()
 	args := b.arguments(s, unit, envFile)
 	cmd := exec.Command("systemd-run", args...) //nolint:forbidigo,gosec,noctx // enforce ends the unit, not its client

@@ -81,6 +81,9 @@ func (s *systemdSupervisor) install(ctx context.Context, rec record) error {
 			return err
 		}
 	}
+	if err := checkPaths(u.Writable, u.ReadOnly); err != nil {
+		return fmt.Errorf("start unit %s: %w", u.Name, err)
+	}
 	_, err = systemctl(ctx, verb, unitFileName(u.Name))
 	if err == nil {
 		_, err = systemctl(ctx, "enable", unitFileName(u.Name))

@@ -63,15 +63,20 @@ func openKept(c initConfig) ([]kept, error) {
 }
 
 func openTree(path string, readOnly bool) (kept, error) {
-	path = filepath.Clean(path)
-	info, err := os.Lstat(path)
+	at, path, err := openPlain(path)
 	if err != nil {
 		return kept{}, fmt.Errorf("open path of sandbox: %w", err)
 	}
-	if !info.IsDir() && !info.Mode().IsRegular() {
+	defer unix.Close(at) //nolint:errcheck // only names the path
+	var st unix.Stat_t
+	if err := unix.Fstat(at, &st); err != nil {
+		return kept{}, fmt.Errorf("open path of sandbox %s: %w", path, err)
+	}
+	kind := st.Mode & unix.S_IFMT
+	if kind != unix.S_IFDIR && kind != unix.S_IFREG {
 		return kept{}, fmt.Errorf("path of sandbox %s is neither directory nor file", path)
 	}
-	fd, err := unix.OpenTree(unix.AT_FDCWD, path, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_RECURSIVE|unix.AT_SYMLINK_NOFOLLOW)
+	fd, err := unix.OpenTree(at, "", unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_RECURSIVE|unix.AT_EMPTY_PATH)
 	if err != nil {
 		return kept{}, fmt.Errorf("open path of sandbox %s: %w", path, err)
 	}
@@ -82,7 +87,7 @@ func openTree(path string, readOnly bool) (kept, error) {
 	if err := unix.MountSetattr(fd, "", unix.AT_EMPTY_PATH|unix.AT_RECURSIVE, attr); err != nil {
 		return kept{}, fmt.Errorf("set mount flags of %s: %w", path, err)
 	}
-	return kept{path: path, fd: fd, dir: info.IsDir()}, nil
+	return kept{path: path, fd: fd, dir: kind == unix.S_IFDIR}, nil
 }
 
 // arrange covers what is hidden and shows what is kept. A longer path wins over a shorter one, so that a visible
@@ -94,7 +99,12 @@ func arrange(keep []kept, hidden []string) error {
 		shown[k.path] = k
 		paths = append(paths, k.path)
 	}
-	paths = append(paths, hidden...)
+	for _, p := range hidden {
+		if plain, err := filepath.EvalSymlinks(p); err == nil { // in the order in which they lie in each other
+			p = plain
+		}
+		paths = append(paths, p)
+	}
 	slices.Sort(paths) // a parent before what is inside it
 	var covers []string
 	for _, p := range slices.Compact(paths) {
@@ -126,7 +136,13 @@ func show(k kept) error {
 	if err := mountPoint(k); err != nil {
 		return fmt.Errorf("make place for %s: %w", k.path, err)
 	}
-	if err := unix.MoveMount(k.fd, "", unix.AT_FDCWD, k.path, unix.MOVE_MOUNT_F_EMPTY_PATH); err != nil {
+	how := &unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_NO_SYMLINKS}
+	place, err := unix.Openat2(unix.AT_FDCWD, k.path, how)
+	if err != nil {
+		return fmt.Errorf("find place for %s: %w", k.path, err)
+	}
+	defer unix.Close(place) //nolint:errcheck // only names the path
+	if err := unix.MoveMount(k.fd, "", place, "", unix.MOVE_MOUNT_F_EMPTY_PATH|unix.MOVE_MOUNT_T_EMPTY_PATH); err != nil {
 		return fmt.Errorf("show path %s in sandbox: %w", k.path, err)
 	}
 	return nil
