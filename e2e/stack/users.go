@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // uidBlock is how many uids a stack may use.
@@ -32,6 +34,12 @@ func freeUIDs() (int, error) {
 
 // RemoveUsers removes the users and groups the agents made for their apps.
 func (s *Stack) RemoveUsers(ctx context.Context) error {
+	waiting, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	// What the kernel ends along with an agent takes a moment to be gone, and userdel refuses until then.
+	if err := Poll(waiting, "the apps' processes to be gone", func(context.Context) (bool, error) { return !s.usersRun(), nil }); err != nil {
+		return err
+	}
 	for _, kind := range []struct{ file, remove string }{{"/etc/passwd", "userdel"}, {"/etc/group", "groupdel"}} {
 		names, err := s.namesIn(kind.file)
 		if err != nil {
@@ -61,6 +69,23 @@ func removeOrphans(ctx context.Context, dir string) error {
 		}
 	}
 	return nil
+}
+
+// usersRun reports whether a process of the stack's users is left.
+func (s *Stack) usersRun() bool {
+	files, _ := filepath.Glob("/proc/[0-9]*/status") // the pattern is right
+	for _, file := range files {
+		raw, err := os.ReadFile(file)
+		if err != nil {
+			continue // it has ended
+		}
+		_, rest, _ := strings.Cut(string(raw), "\nUid:\t")
+		uid, _, _ := strings.Cut(rest, "\t")
+		if id, err := strconv.Atoi(uid); err == nil && id >= s.firstUID && id < s.firstUID+uidBlock {
+			return true
+		}
+	}
+	return false
 }
 
 // namesIn are the names in a file like /etc/passwd whose ids are in the stack's block.
