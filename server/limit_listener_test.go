@@ -36,7 +36,7 @@ func TestLimitedListener_HangsUpBeyondItsLimitsAndMakesRoomAgain(t *testing.T) {
 		n, _ := c.Read(make([]byte, 1))
 		return n == 1
 	}
-	if !dial() || !dial() {
+	if first, second := dial(), dial(); !first || !second {
 		t.Fatal("a connection within the limit was refused")
 	}
 	if dial() {

@@ -59,7 +59,7 @@ func TestCheckPaths_TellsALinkOfTheApp(t *testing.T) {
 }
 
 func TestResolveTrusted_FollowsLinksOfRootOnly(t *testing.T) {
-	base, err := os.MkdirTemp("/var/lib", "gestor-test-") // unlike /tmp nobody else may write there
+	base, err := os.MkdirTemp("/var/lib", "gestor-test-") //nolint:usetesting // unlike /tmp nobody else may write there
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -72,7 +72,7 @@ func TestNewSession_WritesNothingThroughLinksTheUserPutsIntoItsFolder(t *testing
 	r := newRig(t, Options{})
 	path, intact := victim(t, r.dir)
 	scratch := r.git.scratch()
-	must(t, os.Chmod(scratch, 0o755)) //nolint:gosec // the worst case: the folder's name is known
+	must(t, os.Chmod(scratch, 0o755)) // the worst case: the folder's name is known
 	stop := race(t, func() {
 		folders, _ := filepath.Glob(filepath.Join(scratch, "git-*"))
 		for _, f := range folders {

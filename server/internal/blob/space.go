@@ -31,7 +31,7 @@ func (s *space) reserve(size int64) (release func(), err error) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	free, least := int64(fs.Bavail)*fs.Bsize, s.floor(int64(fs.Blocks)*fs.Bsize) //nolint:gosec // disks are far below 2^63
+	free, least := int64(fs.Bavail)*fs.Bsize, s.floor(int64(fs.Blocks)*fs.Bsize) // disks are far below 2^63
 	if s.least >= 0 && free-s.promised-size < least {
 		return nil, fault.Exhausted("an artifact of %d bytes would leave less than %d bytes free on the server's disk", size, least).
 			WithFix("free space in the server's data directory").WithRetryAfter(30 * time.Second)
