@@ -122,8 +122,8 @@ func (d *Dir) harden(tree *os.Root) error {
 }
 
 // share puts a link to shared/<p> in place of p. The link belongs to the app, as its target does: the web server
-// follows a link only if both have one owner. What the release brought along at p fills the shared directory the
-// first time.
+// follows a link only if both have one owner. What the release brought along at p is left out: shared/<p> is the
+// app's own, empty the first time.
 func (d *Dir) share(tree *os.Root, p string) error {
 	if err := CheckShared(p); err != nil {
 		return err
