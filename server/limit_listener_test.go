@@ -47,8 +47,12 @@ func TestLimitedListener_HangsUpBeyondItsLimitsAndMakesRoomAgain(t *testing.T) {
 	if !dial() || dial() {
 		t.Fatal("closing one connection does not make room for exactly one")
 	}
-	l.perNetwork, l.most = 10, 2
-	if l.enter("198.51.100.0/24") {
+}
+
+func TestLimitedListener_HasALimitOverAllNetworks(t *testing.T) {
+	l := limitConnections(nil)
+	l.most = 2
+	if !l.enter("198.51.100.0/24") || !l.enter("203.0.113.0/24") || l.enter("192.0.2.0/24") {
 		t.Fatal("the limit of all connections does not hold")
 	}
 }
