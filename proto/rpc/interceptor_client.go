@@ -10,6 +10,9 @@ import (
 	"connectrpc.com/connect"
 )
 
+// ClientFaults turns every error of a call to address into a fault, as the clients of New do.
+func ClientFaults(address string) connect.Interceptor { return &clientFaults{address: address} }
+
 // clientFaults turns every error of a call to address into a fault.
 type clientFaults struct{ address string }
 

@@ -111,6 +111,11 @@ func packFacts(f *gestorv1.NodeFacts) ([]byte, error) {
 	return facts, nil
 }
 
+// EnrollServer makes a host a control server.
+func (s *EnrollmentService) EnrollServer(context.Context, *agentv1.EnrollServerRequest) (*agentv1.EnrollServerResponse, error) {
+	return nil, fault.Unavailable("this server takes no others yet")
+}
+
 // Renew signs the key of a known node again. The request's id is made of the signing request, so that an agent whose
 // answer was lost gets it again by sending the very same request, while a clone of its disk does not.
 func (s *EnrollmentService) Renew(ctx context.Context, req *agentv1.RenewRequest) (*agentv1.RenewResponse, error) {

@@ -19,7 +19,7 @@ func (a adapter) ApplyBatch(logs []*raft.Log) []any {
 	var entries []Entry
 	var at []int
 	for i, l := range logs {
-		if l.Type == raft.LogCommand && len(l.Data) > 0 {
+		if isCommand(l) {
 			entries = append(entries, Entry{Index: l.Index, Data: l.Data})
 			at = append(at, i)
 		}
@@ -33,6 +33,9 @@ func (a adapter) ApplyBatch(logs []*raft.Log) []any {
 	}
 	return out
 }
+
+// isCommand reports whether an entry is for the machine; checkpoints of the verifier have no data.
+func isCommand(l *raft.Log) bool { return l.Type == raft.LogCommand && len(l.Data) > 0 }
 
 func (a adapter) Snapshot() (raft.FSMSnapshot, error) {
 	image, err := a.machine.Snapshot()

@@ -88,8 +88,12 @@ func (b *batcher) propose(ctx context.Context, data []byte) (any, error) {
 	}
 }
 
+// ErrNotLeader means that this server does not lead, so that a command was certainly not taken.
+var ErrNotLeader = errors.New("not the leader")
+
 func notLeader() error {
-	return fault.Unavailable("this server does not lead the cluster").WithFix("try again").WithRetryAfter(retryAfter)
+	return fault.Unavailable("this server does not lead the cluster").WithFix("try again").WithRetryAfter(retryAfter).
+		WithCause(ErrNotLeader)
 }
 
 // run builds entries until ctx ends. Nothing lingers: what waits when a slot is free goes.

@@ -14,6 +14,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -23,6 +24,8 @@ import (
 type Machine interface {
 	// Apply applies entries in order and returns the results of each by the position of its commands.
 	Apply(entries []Entry) [][]any
+	// Applied is the index of the last entry that is in the state. It is called from anywhere.
+	Applied() uint64
 	// Snapshot holds the state of now.
 	Snapshot() (Image, error)
 	// Restore replaces the state.
@@ -68,7 +71,9 @@ type Cluster struct {
 	raft    *raft.Raft
 	store   *store
 	batcher *batcher
+	reads   *reads
 	terms   terms
+	ready   atomic.Uint64 // the term in which this server leads and has applied all of earlier terms; 0 for none
 	log     *slog.Logger
 	cancel  context.CancelFunc
 	done    chan struct{}
@@ -92,7 +97,7 @@ func Open(ctx context.Context, o Options) (*Cluster, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open cluster: %w", err)
 	}
-	r, err := startRaft(o, st)
+	r, err := startRaft(o, st, adapter{o.Machine})
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open cluster: %w", err), st.Close())
 	}
@@ -100,6 +105,7 @@ func Open(ctx context.Context, o Options) (*Cluster, error) {
 	run, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	c := &Cluster{raft: r, store: st, batcher: newBatcher(r), log: o.Log, cancel: cancel, done: make(chan struct{})}
 	c.terms.log = o.Log
+	c.reads = &reads{raft: r, logs: st.logs, ready: c.leads, done: o.Machine.Applied}
 	go func() {
 		defer close(c.done)
 		c.batcher.run(run)
@@ -141,11 +147,11 @@ func (o Options) raftConfig() *raft.Config {
 	c.SnapshotThreshold = snapshotThreshold
 	c.TrailingLogs = trailingLogs
 	c.NoLegacyTelemetry = true
-	c.Logger = newLogger(o.Log)
+	c.Logger = NewLogger(o.Log)
 	return c
 }
 
-func startRaft(o Options, st *store) (*raft.Raft, error) {
+func startRaft(o Options, st *store, fsm raft.FSM) (*raft.Raft, error) {
 	config := o.raftConfig()
 	snapshots, err := raft.NewFileSnapshotStoreWithLogger(filepath.Join(o.Dir, "snapshots"), retainSnapshots, config.Logger)
 	if err != nil {
@@ -162,7 +168,7 @@ func startRaft(o Options, st *store) (*raft.Raft, error) {
 			return nil, err
 		}
 	}
-	return raft.NewRaft(config, adapter{o.Machine}, st.logs, st.stable, snapshots, o.Transport)
+	return raft.NewRaft(config, fsm, st.logs, st.stable, snapshots, o.Transport)
 }
 
 // Close stops Raft and waits for everything it started. Proposals under way fail.
@@ -174,6 +180,12 @@ func (c *Cluster) Close() error {
 
 // IsLeader reports whether this server leads, as far as it knows.
 func (c *Cluster) IsLeader() bool { return c.raft.State() == raft.Leader }
+
+// leads reports whether this server leads and has applied everything of earlier terms.
+func (c *Cluster) leads() bool {
+	term := c.ready.Load()
+	return term != 0 && c.IsLeader() && term == c.raft.CurrentTerm()
+}
 
 // Leader is the id of the server that leads, as far as this one knows; empty if there is none.
 func (c *Cluster) Leader() string {

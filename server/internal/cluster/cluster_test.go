@@ -23,6 +23,13 @@ import (
 type list struct {
 	mu       sync.Mutex
 	commands []string
+	index    uint64
+}
+
+func (l *list) Applied() uint64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.index
 }
 
 func (l *list) Apply(entries []Entry) [][]any {
@@ -36,6 +43,7 @@ func (l *list) Apply(entries []Entry) [][]any {
 			l.commands = append(l.commands, c)
 		}
 		out = append(out, results)
+		l.index = e.Index
 	}
 	return out
 }

@@ -6,9 +6,9 @@ import (
 	"github.com/hashicorp/go-hclog"
 )
 
-// newLogger takes what the Raft libraries log into log, one level lower: what they call information is of interest
+// NewLogger takes what the Raft libraries log into log, one level lower: what they call information is of interest
 // only to who looks for an error in them.
-func newLogger(log *slog.Logger) hclog.Logger {
+func NewLogger(log *slog.Logger) hclog.Logger {
 	l := hclog.NewInterceptLogger(&hclog.LoggerOptions{Level: hclog.Debug, Output: discard{}})
 	l.RegisterSink(sink{log.With("component", "raft")})
 	return l

@@ -26,7 +26,7 @@ func openStore(o Options) (*store, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
-	w, err := wal.Open(dir, wal.WithLogger(newLogger(o.Log)))
+	w, err := wal.Open(dir, wal.WithLogger(NewLogger(o.Log)))
 	if err != nil {
 		return nil, err
 	}

@@ -44,19 +44,21 @@ func (c *Cluster) Run(ctx context.Context) error {
 			}
 			continue
 		}
-		if err := c.raft.Barrier(0).Error(); err != nil {
+		number := c.raft.CurrentTerm()
+		if err := c.raft.Barrier(0).Error(); err != nil || c.raft.CurrentTerm() != number {
 			continue
 		}
-		c.term(ctx)
+		c.term(ctx, number)
 	}
 	return nil
 }
 
 // term runs the loops until leadership changes in any way.
-func (c *Cluster) term(ctx context.Context) {
+func (c *Cluster) term(ctx context.Context, number uint64) {
 	term, end := context.WithCancelCause(ctx)
 	defer end(nil)
-	number := c.raft.CurrentTerm()
+	c.ready.Store(number)
+	defer c.ready.Store(0)
 	c.log.Info("leading", "term", number)
 	var wg sync.WaitGroup
 	for _, l := range c.terms.loops {

@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"github.com/saas-gestor/gestor/server/internal/cluster"
-	"github.com/saas-gestor/gestor/server/internal/command"
 	"github.com/saas-gestor/gestor/server/internal/fsm"
 	"github.com/saas-gestor/gestor/server/internal/gestor"
 	"github.com/saas-gestor/gestor/server/internal/state"
@@ -35,7 +34,9 @@ type Options struct {
 
 // Engine is replication and state of this server. Its methods may be called at any time from anywhere.
 type Engine struct {
+	id      string
 	cluster *cluster.Cluster
+	forward Forwarder
 	store   *state.Store
 	fsm     *fsm.FSM
 	applied *applied
@@ -47,7 +48,7 @@ func Open(ctx context.Context, o Options) (*Engine, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open engine: %w", err)
 	}
-	e := &Engine{store: store, fsm: fsm.New(store, o.Version), applied: newApplied()}
+	e := &Engine{id: o.ServerID, store: store, fsm: fsm.New(store, o.Version), applied: newApplied()}
 	e.cluster, err = cluster.Open(ctx, cluster.Options{
 		Dir:       filepath.Join(o.Dir, "raft"),
 		ServerID:  o.ServerID,
@@ -67,28 +68,6 @@ func Open(ctx context.Context, o Options) (*Engine, error) {
 // Ready waits until there is a leader and, if it is this server, until it has applied all it had committed. It takes
 // an election, about half a second.
 func (e *Engine) Ready(ctx context.Context) error { return e.cluster.Ready(ctx) }
-
-// Propose replicates c and waits until it is applied here. A refusal by the state machine comes back as a
-// *fault.Error; so do an overload (Exhausted) and a missing leader (Unavailable), after which c may or may not be
-// applied: proposing it again with the same RequestID settles it. At defaults to now.
-func (e *Engine) Propose(ctx context.Context, c command.Command) (command.Receipt, error) {
-	if c.At.IsZero() {
-		c.At = time.Now()
-	}
-	data, err := command.Marshal(c)
-	if err != nil {
-		return command.Receipt{}, err
-	}
-	answer, err := e.cluster.Propose(ctx, data)
-	if err != nil {
-		return command.Receipt{}, err
-	}
-	r, ok := answer.(fsm.Result)
-	if !ok {
-		return command.Receipt{}, fmt.Errorf("the state machine answered %T", answer)
-	}
-	return r.Receipt, r.Err
-}
 
 // View reads the state of this server within a scope.
 func (e *Engine) View(s gestor.Scope) *state.View { return e.store.View(s) }
@@ -111,6 +90,35 @@ func (e *Engine) IsLeader() bool { return e.cluster.IsLeader() }
 func (e *Engine) OnTerm(name string, run func(ctx context.Context) error) {
 	e.cluster.OnTerm(name, run)
 }
+
+// ID is this server's id.
+func (e *Engine) ID() string { return e.id }
+
+// Leader is the id of the server that leads, as far as this one knows; empty if there is none.
+func (e *Engine) Leader() string { return e.cluster.Leader() }
+
+// LastContact is when this server last heard of a leader; now if it leads.
+func (e *Engine) LastContact() time.Time { return e.cluster.LastContact() }
+
+// LastIndex is the last entry in this server's log, applied or not.
+func (e *Engine) LastIndex() uint64 { return e.cluster.Progress() }
+
+// Members are the servers that replicate, as this one knows them.
+func (e *Engine) Members() []cluster.Member { return e.cluster.Members() }
+
+// AddStandby makes a server get every change without a vote, or gives a member another address. Leader only, as are
+// the three that follow.
+func (e *Engine) AddStandby(id, address string) error { return e.cluster.AddStandby(id, address) }
+
+// Promote gives a standby its vote.
+func (e *Engine) Promote(id string) error { return e.cluster.Promote(id) }
+
+// RemoveMember takes a server out of the replication; one that is not in it is fine.
+func (e *Engine) RemoveMember(id string) error { return e.cluster.RemoveMember(id) }
+
+// TransferLeader hands leadership to a voter, the most up to date one if id is empty. It returns once this server does
+// not lead any more.
+func (e *Engine) TransferLeader(id string) error { return e.cluster.TransferLeader(id) }
 
 // Run runs the leader loops until ctx ends, and returns nil then. It is called once.
 func (e *Engine) Run(ctx context.Context) error { return e.cluster.Run(ctx) }

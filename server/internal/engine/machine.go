@@ -28,6 +28,8 @@ func (m machine) Apply(entries []cluster.Entry) [][]any {
 	return out
 }
 
+func (m machine) Applied() uint64 { return m.engine.applied.last() }
+
 func (m machine) Snapshot() (cluster.Image, error) { return m.engine.fsm.Snapshot() }
 
 func (m machine) Restore(r io.Reader) error {

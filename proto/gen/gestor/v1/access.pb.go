@@ -53,6 +53,12 @@ const (
 	Permission_PERMISSION_NODE_MANAGE Permission = 31
 	// Read the audit log.
 	Permission_PERMISSION_AUDIT_READ Permission = 40
+	// See the control servers and how they are.
+	Permission_PERMISSION_SERVER_READ Permission = 50
+	// Add, remove and back up control servers, and choose who leads.
+	Permission_PERMISSION_SERVER_MANAGE Permission = 51
+	// Read metrics and profiles of control servers.
+	Permission_PERMISSION_SERVER_DEBUG Permission = 52
 )
 
 // Enum value maps for Permission.
@@ -71,6 +77,9 @@ var (
 		30: "PERMISSION_NODE_READ",
 		31: "PERMISSION_NODE_MANAGE",
 		40: "PERMISSION_AUDIT_READ",
+		50: "PERMISSION_SERVER_READ",
+		51: "PERMISSION_SERVER_MANAGE",
+		52: "PERMISSION_SERVER_DEBUG",
 	}
 	Permission_value = map[string]int32{
 		"PERMISSION_UNSPECIFIED":      0,
@@ -86,6 +95,9 @@ var (
 		"PERMISSION_NODE_READ":        30,
 		"PERMISSION_NODE_MANAGE":      31,
 		"PERMISSION_AUDIT_READ":       40,
+		"PERMISSION_SERVER_READ":      50,
+		"PERMISSION_SERVER_MANAGE":    51,
+		"PERMISSION_SERVER_DEBUG":     52,
 	}
 )
 
@@ -199,7 +211,7 @@ const file_gestor_v1_access_proto_rawDesc = "" +
 	"\n" +
 	"permission\x18\x01 \x01(\x0e2\x15.gestor.v1.PermissionR\n" +
 	"permission\x12\x14\n" +
-	"\x05audit\x18\x02 \x01(\tR\x05audit*\xdf\x02\n" +
+	"\x05audit\x18\x02 \x01(\tR\x05audit*\xb6\x03\n" +
 	"\n" +
 	"Permission\x12\x1a\n" +
 	"\x16PERMISSION_UNSPECIFIED\x10\x00\x12\x15\n" +
@@ -215,7 +227,10 @@ const file_gestor_v1_access_proto_rawDesc = "" +
 	"\x11PERMISSION_DEPLOY\x10\x17\x12\x18\n" +
 	"\x14PERMISSION_NODE_READ\x10\x1e\x12\x1a\n" +
 	"\x16PERMISSION_NODE_MANAGE\x10\x1f\x12\x19\n" +
-	"\x15PERMISSION_AUDIT_READ\x10(:K\n" +
+	"\x15PERMISSION_AUDIT_READ\x10(\x12\x1a\n" +
+	"\x16PERMISSION_SERVER_READ\x102\x12\x1c\n" +
+	"\x18PERMISSION_SERVER_MANAGE\x103\x12\x1b\n" +
+	"\x17PERMISSION_SERVER_DEBUG\x104:K\n" +
 	"\x06access\x12\x1e.google.protobuf.MethodOptions\x18\xb4\x87\x03 \x01(\v2\x11.gestor.v1.AccessR\x06accessB\x9d\x01\n" +
 	"\rcom.gestor.v1B\vAccessProtoP\x01Z:github.com/saas-gestor/gestor/proto/gen/gestor/v1;gestorv1\xa2\x02\x03GXX\xaa\x02\tGestor.V1\xca\x02\tGestor\\V1\xe2\x02\x15Gestor\\V1\\GPBMetadata\xea\x02\n" +
 	"Gestor::V1b\x06proto3"

@@ -83,7 +83,9 @@ func (LogStream) EnumDescriptor() ([]byte, []int) {
 // LogLine is one line. Secrets are redacted and bytes that are not UTF-8 replaced before it leaves the host.
 type LogLine struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Counts from 1 in its log; a gap means lines were dropped on the host and is announced by a line of Gestor's.
+	// Orders the lines of a log, the same on every server: the attempt of its task in the upper 24 bits, and a count
+	// from 1 within the attempt below. A gap in the count means lines were dropped on the host and is announced by a
+	// line of Gestor's, which has the last number of the gap. An app's output counts from 1.
 	Seq uint64 `protobuf:"varint,1,opt,name=seq,proto3" json:"seq,omitempty"`
 	// When it was read.
 	At *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=at,proto3" json:"at,omitempty"`

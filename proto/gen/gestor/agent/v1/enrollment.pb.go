@@ -24,6 +24,224 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// EnrollServerRequest is the token's public and secret part and what the new server is.
+type EnrollServerRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The token's id.
+	TokenId string `protobuf:"bytes,1,opt,name=token_id,json=tokenId,proto3" json:"token_id,omitempty"`
+	// The token's secret, base64url.
+	TokenSecret string `protobuf:"bytes,2,opt,name=token_secret,json=tokenSecret,proto3" json:"token_secret,omitempty"`
+	// "srv_…", chosen by the new server and kept by it: asking again with it is harmless.
+	ServerId string `protobuf:"bytes,3,opt,name=server_id,json=serverId,proto3" json:"server_id,omitempty"`
+	// Its name, where the token gives none.
+	Name string `protobuf:"bytes,4,opt,name=name,proto3" json:"name,omitempty"`
+	// Where the other servers reach it, host:port.
+	PeerAddress string `protobuf:"bytes,5,opt,name=peer_address,json=peerAddress,proto3" json:"peer_address,omitempty"`
+	// Where people and agents reach it, host:port.
+	Addresses []string `protobuf:"bytes,6,rep,name=addresses,proto3" json:"addresses,omitempty"`
+	// Its version.
+	Version string `protobuf:"bytes,7,opt,name=version,proto3" json:"version,omitempty"`
+	// The newest commands it understands.
+	Level         uint32 `protobuf:"varint,8,opt,name=level,proto3" json:"level,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EnrollServerRequest) Reset() {
+	*x = EnrollServerRequest{}
+	mi := &file_gestor_agent_v1_enrollment_proto_msgTypes[0]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EnrollServerRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EnrollServerRequest) ProtoMessage() {}
+
+func (x *EnrollServerRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_gestor_agent_v1_enrollment_proto_msgTypes[0]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EnrollServerRequest.ProtoReflect.Descriptor instead.
+func (*EnrollServerRequest) Descriptor() ([]byte, []int) {
+	return file_gestor_agent_v1_enrollment_proto_rawDescGZIP(), []int{0}
+}
+
+func (x *EnrollServerRequest) GetTokenId() string {
+	if x != nil {
+		return x.TokenId
+	}
+	return ""
+}
+
+func (x *EnrollServerRequest) GetTokenSecret() string {
+	if x != nil {
+		return x.TokenSecret
+	}
+	return ""
+}
+
+func (x *EnrollServerRequest) GetServerId() string {
+	if x != nil {
+		return x.ServerId
+	}
+	return ""
+}
+
+func (x *EnrollServerRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *EnrollServerRequest) GetPeerAddress() string {
+	if x != nil {
+		return x.PeerAddress
+	}
+	return ""
+}
+
+func (x *EnrollServerRequest) GetAddresses() []string {
+	if x != nil {
+		return x.Addresses
+	}
+	return nil
+}
+
+func (x *EnrollServerRequest) GetVersion() string {
+	if x != nil {
+		return x.Version
+	}
+	return ""
+}
+
+func (x *EnrollServerRequest) GetLevel() uint32 {
+	if x != nil {
+		return x.Level
+	}
+	return 0
+}
+
+// EnrollServerResponse is what makes a host a control server. All of it is secret.
+type EnrollServerResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The cluster's id.
+	ClusterId string `protobuf:"bytes,1,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
+	// The key ring, as its file has it.
+	KeyRing []byte `protobuf:"bytes,2,opt,name=key_ring,json=keyRing,proto3" json:"key_ring,omitempty"`
+	// The root that signs servers, DER.
+	ServerRoot []byte `protobuf:"bytes,3,opt,name=server_root,json=serverRoot,proto3" json:"server_root,omitempty"`
+	// Its key, sealed with the key ring.
+	ServerRootKey []byte `protobuf:"bytes,4,opt,name=server_root_key,json=serverRootKey,proto3" json:"server_root_key,omitempty"`
+	// The root that signs agents, DER.
+	AgentRoot []byte `protobuf:"bytes,5,opt,name=agent_root,json=agentRoot,proto3" json:"agent_root,omitempty"`
+	// Its key, sealed with the key ring.
+	AgentRootKey []byte `protobuf:"bytes,6,opt,name=agent_root_key,json=agentRootKey,proto3" json:"agent_root_key,omitempty"`
+	// Peer addresses of the other servers, host:port.
+	Peers []string `protobuf:"bytes,7,rep,name=peers,proto3" json:"peers,omitempty"`
+	// The name it has now.
+	Name          string `protobuf:"bytes,8,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EnrollServerResponse) Reset() {
+	*x = EnrollServerResponse{}
+	mi := &file_gestor_agent_v1_enrollment_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EnrollServerResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EnrollServerResponse) ProtoMessage() {}
+
+func (x *EnrollServerResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_gestor_agent_v1_enrollment_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EnrollServerResponse.ProtoReflect.Descriptor instead.
+func (*EnrollServerResponse) Descriptor() ([]byte, []int) {
+	return file_gestor_agent_v1_enrollment_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *EnrollServerResponse) GetClusterId() string {
+	if x != nil {
+		return x.ClusterId
+	}
+	return ""
+}
+
+func (x *EnrollServerResponse) GetKeyRing() []byte {
+	if x != nil {
+		return x.KeyRing
+	}
+	return nil
+}
+
+func (x *EnrollServerResponse) GetServerRoot() []byte {
+	if x != nil {
+		return x.ServerRoot
+	}
+	return nil
+}
+
+func (x *EnrollServerResponse) GetServerRootKey() []byte {
+	if x != nil {
+		return x.ServerRootKey
+	}
+	return nil
+}
+
+func (x *EnrollServerResponse) GetAgentRoot() []byte {
+	if x != nil {
+		return x.AgentRoot
+	}
+	return nil
+}
+
+func (x *EnrollServerResponse) GetAgentRootKey() []byte {
+	if x != nil {
+		return x.AgentRootKey
+	}
+	return nil
+}
+
+func (x *EnrollServerResponse) GetPeers() []string {
+	if x != nil {
+		return x.Peers
+	}
+	return nil
+}
+
+func (x *EnrollServerResponse) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
 // EnrollRequest is the token's public and secret part, a signing request and what the host is.
 type EnrollRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -41,7 +259,7 @@ type EnrollRequest struct {
 
 func (x *EnrollRequest) Reset() {
 	*x = EnrollRequest{}
-	mi := &file_gestor_agent_v1_enrollment_proto_msgTypes[0]
+	mi := &file_gestor_agent_v1_enrollment_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -53,7 +271,7 @@ func (x *EnrollRequest) String() string {
 func (*EnrollRequest) ProtoMessage() {}
 
 func (x *EnrollRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_gestor_agent_v1_enrollment_proto_msgTypes[0]
+	mi := &file_gestor_agent_v1_enrollment_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -66,7 +284,7 @@ func (x *EnrollRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EnrollRequest.ProtoReflect.Descriptor instead.
 func (*EnrollRequest) Descriptor() ([]byte, []int) {
-	return file_gestor_agent_v1_enrollment_proto_rawDescGZIP(), []int{0}
+	return file_gestor_agent_v1_enrollment_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *EnrollRequest) GetTokenId() string {
@@ -122,7 +340,7 @@ type Identity struct {
 
 func (x *Identity) Reset() {
 	*x = Identity{}
-	mi := &file_gestor_agent_v1_enrollment_proto_msgTypes[1]
+	mi := &file_gestor_agent_v1_enrollment_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -134,7 +352,7 @@ func (x *Identity) String() string {
 func (*Identity) ProtoMessage() {}
 
 func (x *Identity) ProtoReflect() protoreflect.Message {
-	mi := &file_gestor_agent_v1_enrollment_proto_msgTypes[1]
+	mi := &file_gestor_agent_v1_enrollment_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -147,7 +365,7 @@ func (x *Identity) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Identity.ProtoReflect.Descriptor instead.
 func (*Identity) Descriptor() ([]byte, []int) {
-	return file_gestor_agent_v1_enrollment_proto_rawDescGZIP(), []int{1}
+	return file_gestor_agent_v1_enrollment_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Identity) GetNodeId() string {
@@ -217,7 +435,7 @@ type EnrollResponse struct {
 
 func (x *EnrollResponse) Reset() {
 	*x = EnrollResponse{}
-	mi := &file_gestor_agent_v1_enrollment_proto_msgTypes[2]
+	mi := &file_gestor_agent_v1_enrollment_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -229,7 +447,7 @@ func (x *EnrollResponse) String() string {
 func (*EnrollResponse) ProtoMessage() {}
 
 func (x *EnrollResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_gestor_agent_v1_enrollment_proto_msgTypes[2]
+	mi := &file_gestor_agent_v1_enrollment_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -242,7 +460,7 @@ func (x *EnrollResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EnrollResponse.ProtoReflect.Descriptor instead.
 func (*EnrollResponse) Descriptor() ([]byte, []int) {
-	return file_gestor_agent_v1_enrollment_proto_rawDescGZIP(), []int{2}
+	return file_gestor_agent_v1_enrollment_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *EnrollResponse) GetIdentity() *Identity {
@@ -265,7 +483,7 @@ type RenewRequest struct {
 
 func (x *RenewRequest) Reset() {
 	*x = RenewRequest{}
-	mi := &file_gestor_agent_v1_enrollment_proto_msgTypes[3]
+	mi := &file_gestor_agent_v1_enrollment_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -277,7 +495,7 @@ func (x *RenewRequest) String() string {
 func (*RenewRequest) ProtoMessage() {}
 
 func (x *RenewRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_gestor_agent_v1_enrollment_proto_msgTypes[3]
+	mi := &file_gestor_agent_v1_enrollment_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -290,7 +508,7 @@ func (x *RenewRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RenewRequest.ProtoReflect.Descriptor instead.
 func (*RenewRequest) Descriptor() ([]byte, []int) {
-	return file_gestor_agent_v1_enrollment_proto_rawDescGZIP(), []int{3}
+	return file_gestor_agent_v1_enrollment_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *RenewRequest) GetCsr() []byte {
@@ -318,7 +536,7 @@ type RenewResponse struct {
 
 func (x *RenewResponse) Reset() {
 	*x = RenewResponse{}
-	mi := &file_gestor_agent_v1_enrollment_proto_msgTypes[4]
+	mi := &file_gestor_agent_v1_enrollment_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -330,7 +548,7 @@ func (x *RenewResponse) String() string {
 func (*RenewResponse) ProtoMessage() {}
 
 func (x *RenewResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_gestor_agent_v1_enrollment_proto_msgTypes[4]
+	mi := &file_gestor_agent_v1_enrollment_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -343,7 +561,7 @@ func (x *RenewResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RenewResponse.ProtoReflect.Descriptor instead.
 func (*RenewResponse) Descriptor() ([]byte, []int) {
-	return file_gestor_agent_v1_enrollment_proto_rawDescGZIP(), []int{4}
+	return file_gestor_agent_v1_enrollment_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *RenewResponse) GetIdentity() *Identity {
@@ -357,7 +575,30 @@ var File_gestor_agent_v1_enrollment_proto protoreflect.FileDescriptor
 
 const file_gestor_agent_v1_enrollment_proto_rawDesc = "" +
 	"\n" +
-	" gestor/agent/v1/enrollment.proto\x12\x0fgestor.agent.v1\x1a\x1bbuf/validate/validate.proto\x1a\x16gestor/v1/access.proto\x1a\x14gestor/v1/node.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xad\x01\n" +
+	" gestor/agent/v1/enrollment.proto\x12\x0fgestor.agent.v1\x1a\x1bbuf/validate/validate.proto\x1a\x16gestor/v1/access.proto\x1a\x14gestor/v1/node.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xbe\x02\n" +
+	"\x13EnrollServerRequest\x12$\n" +
+	"\btoken_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18dR\atokenId\x12,\n" +
+	"\ftoken_secret\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18dR\vtokenSecret\x12&\n" +
+	"\tserver_id\x18\x03 \x01(\tB\t\xbaH\x06r\x04\x10\x05\x18dR\bserverId\x12\x1b\n" +
+	"\x04name\x18\x04 \x01(\tB\a\xbaH\x04r\x02\x18?R\x04name\x12-\n" +
+	"\fpeer_address\x18\x05 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x03\x18\xac\x02R\vpeerAddress\x12&\n" +
+	"\taddresses\x18\x06 \x03(\tB\b\xbaH\x05\x92\x01\x02\x10\n" +
+	"R\taddresses\x12!\n" +
+	"\aversion\x18\a \x01(\tB\a\xbaH\x04r\x02\x18dR\aversion\x12\x14\n" +
+	"\x05level\x18\b \x01(\rR\x05level\"\x88\x02\n" +
+	"\x14EnrollServerResponse\x12\x1d\n" +
+	"\n" +
+	"cluster_id\x18\x01 \x01(\tR\tclusterId\x12\x19\n" +
+	"\bkey_ring\x18\x02 \x01(\fR\akeyRing\x12\x1f\n" +
+	"\vserver_root\x18\x03 \x01(\fR\n" +
+	"serverRoot\x12&\n" +
+	"\x0fserver_root_key\x18\x04 \x01(\fR\rserverRootKey\x12\x1d\n" +
+	"\n" +
+	"agent_root\x18\x05 \x01(\fR\tagentRoot\x12$\n" +
+	"\x0eagent_root_key\x18\x06 \x01(\fR\fagentRootKey\x12\x14\n" +
+	"\x05peers\x18\a \x03(\tR\x05peers\x12\x12\n" +
+	"\x04name\x18\b \x01(\tR\x04name\"\xad\x01\n" +
 	"\rEnrollRequest\x12$\n" +
 	"\btoken_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18dR\atokenId\x12,\n" +
 	"\ftoken_secret\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18dR\vtokenSecret\x12\x1c\n" +
@@ -385,9 +626,10 @@ const file_gestor_agent_v1_enrollment_proto_rawDesc = "" +
 	"generation\x18\x02 \x01(\x04R\n" +
 	"generation\"F\n" +
 	"\rRenewResponse\x125\n" +
-	"\bidentity\x18\x01 \x01(\v2\x19.gestor.agent.v1.IdentityR\bidentity2\xcf\x01\n" +
+	"\bidentity\x18\x01 \x01(\v2\x19.gestor.agent.v1.IdentityR\bidentity2\xc3\x02\n" +
 	"\x11EnrollmentService\x12^\n" +
-	"\x06Enroll\x12\x1e.gestor.agent.v1.EnrollRequest\x1a\x1f.gestor.agent.v1.EnrollResponse\"\x13\xa2\xbb\x18\x0f\b\x01\x12\vnode.enroll\x12Z\n" +
+	"\x06Enroll\x12\x1e.gestor.agent.v1.EnrollRequest\x1a\x1f.gestor.agent.v1.EnrollResponse\"\x13\xa2\xbb\x18\x0f\b\x01\x12\vnode.enroll\x12r\n" +
+	"\fEnrollServer\x12$.gestor.agent.v1.EnrollServerRequest\x1a%.gestor.agent.v1.EnrollServerResponse\"\x15\xa2\xbb\x18\x11\b\x01\x12\rserver.enroll\x12Z\n" +
 	"\x05Renew\x12\x1d.gestor.agent.v1.RenewRequest\x1a\x1e.gestor.agent.v1.RenewResponse\"\x12\xa2\xbb\x18\x0e\b\x03\x12\n" +
 	"node.renewB\xc5\x01\n" +
 	"\x13com.gestor.agent.v1B\x0fEnrollmentProtoP\x01Z?github.com/saas-gestor/gestor/proto/gen/gestor/agent/v1;agentv1\xa2\x02\x03GAX\xaa\x02\x0fGestor.Agent.V1\xca\x02\x0fGestor\\Agent\\V1\xe2\x02\x1bGestor\\Agent\\V1\\GPBMetadata\xea\x02\x11Gestor::Agent::V1b\x06proto3"
@@ -404,27 +646,31 @@ func file_gestor_agent_v1_enrollment_proto_rawDescGZIP() []byte {
 	return file_gestor_agent_v1_enrollment_proto_rawDescData
 }
 
-var file_gestor_agent_v1_enrollment_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
+var file_gestor_agent_v1_enrollment_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
 var file_gestor_agent_v1_enrollment_proto_goTypes = []any{
-	(*EnrollRequest)(nil),         // 0: gestor.agent.v1.EnrollRequest
-	(*Identity)(nil),              // 1: gestor.agent.v1.Identity
-	(*EnrollResponse)(nil),        // 2: gestor.agent.v1.EnrollResponse
-	(*RenewRequest)(nil),          // 3: gestor.agent.v1.RenewRequest
-	(*RenewResponse)(nil),         // 4: gestor.agent.v1.RenewResponse
-	(*v1.NodeFacts)(nil),          // 5: gestor.v1.NodeFacts
-	(*timestamppb.Timestamp)(nil), // 6: google.protobuf.Timestamp
+	(*EnrollServerRequest)(nil),   // 0: gestor.agent.v1.EnrollServerRequest
+	(*EnrollServerResponse)(nil),  // 1: gestor.agent.v1.EnrollServerResponse
+	(*EnrollRequest)(nil),         // 2: gestor.agent.v1.EnrollRequest
+	(*Identity)(nil),              // 3: gestor.agent.v1.Identity
+	(*EnrollResponse)(nil),        // 4: gestor.agent.v1.EnrollResponse
+	(*RenewRequest)(nil),          // 5: gestor.agent.v1.RenewRequest
+	(*RenewResponse)(nil),         // 6: gestor.agent.v1.RenewResponse
+	(*v1.NodeFacts)(nil),          // 7: gestor.v1.NodeFacts
+	(*timestamppb.Timestamp)(nil), // 8: google.protobuf.Timestamp
 }
 var file_gestor_agent_v1_enrollment_proto_depIdxs = []int32{
-	5, // 0: gestor.agent.v1.EnrollRequest.facts:type_name -> gestor.v1.NodeFacts
-	6, // 1: gestor.agent.v1.Identity.not_after:type_name -> google.protobuf.Timestamp
-	1, // 2: gestor.agent.v1.EnrollResponse.identity:type_name -> gestor.agent.v1.Identity
-	1, // 3: gestor.agent.v1.RenewResponse.identity:type_name -> gestor.agent.v1.Identity
-	0, // 4: gestor.agent.v1.EnrollmentService.Enroll:input_type -> gestor.agent.v1.EnrollRequest
-	3, // 5: gestor.agent.v1.EnrollmentService.Renew:input_type -> gestor.agent.v1.RenewRequest
-	2, // 6: gestor.agent.v1.EnrollmentService.Enroll:output_type -> gestor.agent.v1.EnrollResponse
-	4, // 7: gestor.agent.v1.EnrollmentService.Renew:output_type -> gestor.agent.v1.RenewResponse
-	6, // [6:8] is the sub-list for method output_type
-	4, // [4:6] is the sub-list for method input_type
+	7, // 0: gestor.agent.v1.EnrollRequest.facts:type_name -> gestor.v1.NodeFacts
+	8, // 1: gestor.agent.v1.Identity.not_after:type_name -> google.protobuf.Timestamp
+	3, // 2: gestor.agent.v1.EnrollResponse.identity:type_name -> gestor.agent.v1.Identity
+	3, // 3: gestor.agent.v1.RenewResponse.identity:type_name -> gestor.agent.v1.Identity
+	2, // 4: gestor.agent.v1.EnrollmentService.Enroll:input_type -> gestor.agent.v1.EnrollRequest
+	0, // 5: gestor.agent.v1.EnrollmentService.EnrollServer:input_type -> gestor.agent.v1.EnrollServerRequest
+	5, // 6: gestor.agent.v1.EnrollmentService.Renew:input_type -> gestor.agent.v1.RenewRequest
+	4, // 7: gestor.agent.v1.EnrollmentService.Enroll:output_type -> gestor.agent.v1.EnrollResponse
+	1, // 8: gestor.agent.v1.EnrollmentService.EnrollServer:output_type -> gestor.agent.v1.EnrollServerResponse
+	6, // 9: gestor.agent.v1.EnrollmentService.Renew:output_type -> gestor.agent.v1.RenewResponse
+	7, // [7:10] is the sub-list for method output_type
+	4, // [4:7] is the sub-list for method input_type
 	4, // [4:4] is the sub-list for extension type_name
 	4, // [4:4] is the sub-list for extension extendee
 	0, // [0:4] is the sub-list for field type_name
@@ -441,7 +687,7 @@ func file_gestor_agent_v1_enrollment_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_gestor_agent_v1_enrollment_proto_rawDesc), len(file_gestor_agent_v1_enrollment_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   5,
+			NumMessages:   7,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

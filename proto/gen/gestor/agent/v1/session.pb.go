@@ -417,7 +417,9 @@ type AgentHello struct {
 	// What the host is.
 	Facts *v1.NodeFacts `protobuf:"bytes,3,opt,name=facts,proto3" json:"facts,omitempty"`
 	// Every task in the agent's journal: unfinished, or finished and not acknowledged.
-	Tasks         []*HeldTask `protobuf:"bytes,4,rep,name=tasks,proto3" json:"tasks,omitempty"`
+	Tasks []*HeldTask `protobuf:"bytes,4,rep,name=tasks,proto3" json:"tasks,omitempty"`
+	// The highest fence the agent has seen since it started. The server answers once it knows everything up to it.
+	Revision      uint64 `protobuf:"varint,5,opt,name=revision,proto3" json:"revision,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -478,6 +480,13 @@ func (x *AgentHello) GetTasks() []*HeldTask {
 		return x.Tasks
 	}
 	return nil
+}
+
+func (x *AgentHello) GetRevision() uint64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
 }
 
 // HeldTask is a task the agent knows.
@@ -545,7 +554,9 @@ type ServerHello struct {
 	// How often to send a heartbeat.
 	Heartbeat *durationpb.Duration `protobuf:"bytes,3,opt,name=heartbeat,proto3" json:"heartbeat,omitempty"`
 	// How long a lease lasts after a heartbeat.
-	Lease         *durationpb.Duration `protobuf:"bytes,4,opt,name=lease,proto3" json:"lease,omitempty"`
+	Lease *durationpb.Duration `protobuf:"bytes,4,opt,name=lease,proto3" json:"lease,omitempty"`
+	// Where agents reach the servers now, host:port; empty if this server does not know.
+	Servers       []string `protobuf:"bytes,5,rep,name=servers,proto3" json:"servers,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -604,6 +615,13 @@ func (x *ServerHello) GetHeartbeat() *durationpb.Duration {
 func (x *ServerHello) GetLease() *durationpb.Duration {
 	if x != nil {
 		return x.Lease
+	}
+	return nil
+}
+
+func (x *ServerHello) GetServers() []string {
+	if x != nil {
+		return x.Servers
 	}
 	return nil
 }
@@ -1684,22 +1702,24 @@ const file_gestor_agent_v1_session_proto_rawDesc = "" +
 	"\n" +
 	"close_tail\x18\x06 \x01(\v2\x1a.gestor.agent.v1.CloseTailH\x00R\tcloseTail\x124\n" +
 	"\agoodbye\x18\a \x01(\v2\x18.gestor.agent.v1.GoodbyeH\x00R\agoodbyeB\t\n" +
-	"\amessage\"\x9c\x01\n" +
+	"\amessage\"\xb8\x01\n" +
 	"\n" +
 	"AgentHello\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x12\x17\n" +
 	"\aboot_id\x18\x02 \x01(\tR\x06bootId\x12*\n" +
 	"\x05facts\x18\x03 \x01(\v2\x14.gestor.v1.NodeFactsR\x05facts\x12/\n" +
-	"\x05tasks\x18\x04 \x03(\v2\x19.gestor.agent.v1.HeldTaskR\x05tasks\"9\n" +
+	"\x05tasks\x18\x04 \x03(\v2\x19.gestor.agent.v1.HeldTaskR\x05tasks\x12\x1a\n" +
+	"\brevision\x18\x05 \x01(\x04R\brevision\"9\n" +
 	"\bHeldTask\x12\x17\n" +
 	"\atask_id\x18\x01 \x01(\tR\x06taskId\x12\x14\n" +
-	"\x05fence\x18\x02 \x01(\x04R\x05fence\"\xb0\x01\n" +
+	"\x05fence\x18\x02 \x01(\x04R\x05fence\"\xca\x01\n" +
 	"\vServerHello\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x12\x1d\n" +
 	"\n" +
 	"cluster_id\x18\x02 \x01(\tR\tclusterId\x127\n" +
 	"\theartbeat\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\theartbeat\x12/\n" +
-	"\x05lease\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\x05lease\"e\n" +
+	"\x05lease\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\x05lease\x12\x18\n" +
+	"\aservers\x18\x05 \x03(\tR\aservers\"e\n" +
 	"\tHeartbeat\x12/\n" +
 	"\x05tasks\x18\x01 \x03(\v2\x19.gestor.agent.v1.HeldTaskR\x05tasks\x12'\n" +
 	"\x04load\x18\x02 \x01(\v2\x13.gestor.v1.NodeLoadR\x04load\"o\n" +

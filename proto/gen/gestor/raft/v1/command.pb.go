@@ -88,6 +88,12 @@ type Command struct {
 	//	*Command_Claim
 	//	*Command_CreateSession
 	//	*Command_DeleteSession
+	//	*Command_CreateServerToken
+	//	*Command_EnrollServer
+	//	*Command_PutServer
+	//	*Command_DeleteServer
+	//	*Command_Mark
+	//	*Command_RaiseLevel
 	//	*Command_CreateJoinToken
 	//	*Command_EnrollNode
 	//	*Command_RenewNode
@@ -208,6 +214,60 @@ func (x *Command) GetDeleteSession() *DeleteSession {
 	if x != nil {
 		if x, ok := x.Op.(*Command_DeleteSession); ok {
 			return x.DeleteSession
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetCreateServerToken() *CreateServerToken {
+	if x != nil {
+		if x, ok := x.Op.(*Command_CreateServerToken); ok {
+			return x.CreateServerToken
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetEnrollServer() *EnrollServer {
+	if x != nil {
+		if x, ok := x.Op.(*Command_EnrollServer); ok {
+			return x.EnrollServer
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetPutServer() *PutServer {
+	if x != nil {
+		if x, ok := x.Op.(*Command_PutServer); ok {
+			return x.PutServer
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetDeleteServer() *DeleteServer {
+	if x != nil {
+		if x, ok := x.Op.(*Command_DeleteServer); ok {
+			return x.DeleteServer
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetMark() *Mark {
+	if x != nil {
+		if x, ok := x.Op.(*Command_Mark); ok {
+			return x.Mark
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetRaiseLevel() *RaiseLevel {
+	if x != nil {
+		if x, ok := x.Op.(*Command_RaiseLevel); ok {
+			return x.RaiseLevel
 		}
 	}
 	return nil
@@ -471,6 +531,36 @@ type Command_DeleteSession struct {
 	DeleteSession *DeleteSession `protobuf:"bytes,13,opt,name=delete_session,json=deleteSession,proto3,oneof"`
 }
 
+type Command_CreateServerToken struct {
+	// A server token is made.
+	CreateServerToken *CreateServerToken `protobuf:"bytes,14,opt,name=create_server_token,json=createServerToken,proto3,oneof"`
+}
+
+type Command_EnrollServer struct {
+	// A host becomes a control server.
+	EnrollServer *EnrollServer `protobuf:"bytes,15,opt,name=enroll_server,json=enrollServer,proto3,oneof"`
+}
+
+type Command_PutServer struct {
+	// What is known of a control server changes.
+	PutServer *PutServer `protobuf:"bytes,16,opt,name=put_server,json=putServer,proto3,oneof"`
+}
+
+type Command_DeleteServer struct {
+	// A control server leaves.
+	DeleteServer *DeleteServer `protobuf:"bytes,17,opt,name=delete_server,json=deleteServer,proto3,oneof"`
+}
+
+type Command_Mark struct {
+	// A place in the log at which every server computes the hash of its state. It changes nothing.
+	Mark *Mark `protobuf:"bytes,18,opt,name=mark,proto3,oneof"`
+}
+
+type Command_RaiseLevel struct {
+	// The state takes the form of a higher level, which all servers understand.
+	RaiseLevel *RaiseLevel `protobuf:"bytes,19,opt,name=raise_level,json=raiseLevel,proto3,oneof"`
+}
+
 type Command_CreateJoinToken struct {
 	// A join token is made.
 	CreateJoinToken *CreateJoinToken `protobuf:"bytes,20,opt,name=create_join_token,json=createJoinToken,proto3,oneof"`
@@ -608,6 +698,18 @@ func (*Command_Claim) isCommand_Op() {}
 func (*Command_CreateSession) isCommand_Op() {}
 
 func (*Command_DeleteSession) isCommand_Op() {}
+
+func (*Command_CreateServerToken) isCommand_Op() {}
+
+func (*Command_EnrollServer) isCommand_Op() {}
+
+func (*Command_PutServer) isCommand_Op() {}
+
+func (*Command_DeleteServer) isCommand_Op() {}
+
+func (*Command_Mark) isCommand_Op() {}
+
+func (*Command_RaiseLevel) isCommand_Op() {}
 
 func (*Command_CreateJoinToken) isCommand_Op() {}
 
@@ -870,6 +972,427 @@ func (x *InitCluster) GetFirstUid() uint32 {
 	return 0
 }
 
+// CreateServerToken makes a one-use token for a control server.
+type CreateServerToken struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The public part.
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// SHA-256 of the secret part.
+	SecretHash []byte `protobuf:"bytes,2,opt,name=secret_hash,json=secretHash,proto3" json:"secret_hash,omitempty"`
+	// The server's name; empty where the server chooses.
+	Name string `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`
+	// When it stops working.
+	ExpiresAt *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=expires_at,json=expiresAt,proto3" json:"expires_at,omitempty"`
+	// The server that leaves once the new one has caught up; empty for none.
+	Replaces      string `protobuf:"bytes,5,opt,name=replaces,proto3" json:"replaces,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CreateServerToken) Reset() {
+	*x = CreateServerToken{}
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CreateServerToken) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CreateServerToken) ProtoMessage() {}
+
+func (x *CreateServerToken) ProtoReflect() protoreflect.Message {
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CreateServerToken.ProtoReflect.Descriptor instead.
+func (*CreateServerToken) Descriptor() ([]byte, []int) {
+	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *CreateServerToken) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *CreateServerToken) GetSecretHash() []byte {
+	if x != nil {
+		return x.SecretHash
+	}
+	return nil
+}
+
+func (x *CreateServerToken) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *CreateServerToken) GetExpiresAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ExpiresAt
+	}
+	return nil
+}
+
+func (x *CreateServerToken) GetReplaces() string {
+	if x != nil {
+		return x.Replaces
+	}
+	return ""
+}
+
+// EnrollServer uses a server token.
+type EnrollServer struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The token.
+	TokenId string `protobuf:"bytes,1,opt,name=token_id,json=tokenId,proto3" json:"token_id,omitempty"`
+	// SHA-256 of the secret that was shown.
+	SecretHash []byte `protobuf:"bytes,2,opt,name=secret_hash,json=secretHash,proto3" json:"secret_hash,omitempty"`
+	// The server.
+	Server        *ServerRecord `protobuf:"bytes,3,opt,name=server,proto3" json:"server,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EnrollServer) Reset() {
+	*x = EnrollServer{}
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EnrollServer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EnrollServer) ProtoMessage() {}
+
+func (x *EnrollServer) ProtoReflect() protoreflect.Message {
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EnrollServer.ProtoReflect.Descriptor instead.
+func (*EnrollServer) Descriptor() ([]byte, []int) {
+	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *EnrollServer) GetTokenId() string {
+	if x != nil {
+		return x.TokenId
+	}
+	return ""
+}
+
+func (x *EnrollServer) GetSecretHash() []byte {
+	if x != nil {
+		return x.SecretHash
+	}
+	return nil
+}
+
+func (x *EnrollServer) GetServer() *ServerRecord {
+	if x != nil {
+		return x.Server
+	}
+	return nil
+}
+
+// PutServer writes what is known of a control server. One that is not known is refused, but for the first of all.
+type PutServer struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The server.
+	Server        *ServerRecord `protobuf:"bytes,1,opt,name=server,proto3" json:"server,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PutServer) Reset() {
+	*x = PutServer{}
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PutServer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PutServer) ProtoMessage() {}
+
+func (x *PutServer) ProtoReflect() protoreflect.Message {
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PutServer.ProtoReflect.Descriptor instead.
+func (*PutServer) Descriptor() ([]byte, []int) {
+	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *PutServer) GetServer() *ServerRecord {
+	if x != nil {
+		return x.Server
+	}
+	return nil
+}
+
+// ServerRecord is what the state has of a control server.
+type ServerRecord struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// "srv_…".
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// A DNS label, unique.
+	Name string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	// Where the other servers reach it, host:port.
+	PeerAddress string `protobuf:"bytes,3,opt,name=peer_address,json=peerAddress,proto3" json:"peer_address,omitempty"`
+	// Where people and agents reach it, host:port.
+	Addresses []string `protobuf:"bytes,4,rep,name=addresses,proto3" json:"addresses,omitempty"`
+	// Its version.
+	Version string `protobuf:"bytes,5,opt,name=version,proto3" json:"version,omitempty"`
+	// The newest commands it understands.
+	Level         uint32 `protobuf:"varint,6,opt,name=level,proto3" json:"level,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ServerRecord) Reset() {
+	*x = ServerRecord{}
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ServerRecord) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ServerRecord) ProtoMessage() {}
+
+func (x *ServerRecord) ProtoReflect() protoreflect.Message {
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ServerRecord.ProtoReflect.Descriptor instead.
+func (*ServerRecord) Descriptor() ([]byte, []int) {
+	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *ServerRecord) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *ServerRecord) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *ServerRecord) GetPeerAddress() string {
+	if x != nil {
+		return x.PeerAddress
+	}
+	return ""
+}
+
+func (x *ServerRecord) GetAddresses() []string {
+	if x != nil {
+		return x.Addresses
+	}
+	return nil
+}
+
+func (x *ServerRecord) GetVersion() string {
+	if x != nil {
+		return x.Version
+	}
+	return ""
+}
+
+func (x *ServerRecord) GetLevel() uint32 {
+	if x != nil {
+		return x.Level
+	}
+	return 0
+}
+
+// DeleteServer forgets a control server.
+type DeleteServer struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The server.
+	Id            string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteServer) Reset() {
+	*x = DeleteServer{}
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteServer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteServer) ProtoMessage() {}
+
+func (x *DeleteServer) ProtoReflect() protoreflect.Message {
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteServer.ProtoReflect.Descriptor instead.
+func (*DeleteServer) Descriptor() ([]byte, []int) {
+	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *DeleteServer) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+// Mark is a place in the log.
+type Mark struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Chosen at random.
+	Id            string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Mark) Reset() {
+	*x = Mark{}
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Mark) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Mark) ProtoMessage() {}
+
+func (x *Mark) ProtoReflect() protoreflect.Message {
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Mark.ProtoReflect.Descriptor instead.
+func (*Mark) Descriptor() ([]byte, []int) {
+	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *Mark) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+// RaiseLevel raises the level of the state.
+type RaiseLevel struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The level.
+	Level         uint32 `protobuf:"varint,1,opt,name=level,proto3" json:"level,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RaiseLevel) Reset() {
+	*x = RaiseLevel{}
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RaiseLevel) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RaiseLevel) ProtoMessage() {}
+
+func (x *RaiseLevel) ProtoReflect() protoreflect.Message {
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RaiseLevel.ProtoReflect.Descriptor instead.
+func (*RaiseLevel) Descriptor() ([]byte, []int) {
+	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *RaiseLevel) GetLevel() uint32 {
+	if x != nil {
+		return x.Level
+	}
+	return 0
+}
+
 // Claim makes the first tenant and user.
 type Claim struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -891,7 +1414,7 @@ type Claim struct {
 
 func (x *Claim) Reset() {
 	*x = Claim{}
-	mi := &file_gestor_raft_v1_command_proto_msgTypes[4]
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -903,7 +1426,7 @@ func (x *Claim) String() string {
 func (*Claim) ProtoMessage() {}
 
 func (x *Claim) ProtoReflect() protoreflect.Message {
-	mi := &file_gestor_raft_v1_command_proto_msgTypes[4]
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -916,7 +1439,7 @@ func (x *Claim) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Claim.ProtoReflect.Descriptor instead.
 func (*Claim) Descriptor() ([]byte, []int) {
-	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{4}
+	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Claim) GetSetupHash() []byte {
@@ -978,7 +1501,7 @@ type CreateSession struct {
 
 func (x *CreateSession) Reset() {
 	*x = CreateSession{}
-	mi := &file_gestor_raft_v1_command_proto_msgTypes[5]
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -990,7 +1513,7 @@ func (x *CreateSession) String() string {
 func (*CreateSession) ProtoMessage() {}
 
 func (x *CreateSession) ProtoReflect() protoreflect.Message {
-	mi := &file_gestor_raft_v1_command_proto_msgTypes[5]
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1003,7 +1526,7 @@ func (x *CreateSession) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateSession.ProtoReflect.Descriptor instead.
 func (*CreateSession) Descriptor() ([]byte, []int) {
-	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{5}
+	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *CreateSession) GetId() string {
@@ -1045,7 +1568,7 @@ type DeleteSession struct {
 
 func (x *DeleteSession) Reset() {
 	*x = DeleteSession{}
-	mi := &file_gestor_raft_v1_command_proto_msgTypes[6]
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1057,7 +1580,7 @@ func (x *DeleteSession) String() string {
 func (*DeleteSession) ProtoMessage() {}
 
 func (x *DeleteSession) ProtoReflect() protoreflect.Message {
-	mi := &file_gestor_raft_v1_command_proto_msgTypes[6]
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1070,7 +1593,7 @@ func (x *DeleteSession) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteSession.ProtoReflect.Descriptor instead.
 func (*DeleteSession) Descriptor() ([]byte, []int) {
-	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{6}
+	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *DeleteSession) GetId() string {
@@ -1103,7 +1626,7 @@ type CreateJoinToken struct {
 
 func (x *CreateJoinToken) Reset() {
 	*x = CreateJoinToken{}
-	mi := &file_gestor_raft_v1_command_proto_msgTypes[7]
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1115,7 +1638,7 @@ func (x *CreateJoinToken) String() string {
 func (*CreateJoinToken) ProtoMessage() {}
 
 func (x *CreateJoinToken) ProtoReflect() protoreflect.Message {
-	mi := &file_gestor_raft_v1_command_proto_msgTypes[7]
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1128,7 +1651,7 @@ func (x *CreateJoinToken) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateJoinToken.ProtoReflect.Descriptor instead.
 func (*CreateJoinToken) Descriptor() ([]byte, []int) {
-	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{7}
+	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *CreateJoinToken) GetId() string {
@@ -1197,7 +1720,7 @@ type EnrollNode struct {
 
 func (x *EnrollNode) Reset() {
 	*x = EnrollNode{}
-	mi := &file_gestor_raft_v1_command_proto_msgTypes[8]
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1209,7 +1732,7 @@ func (x *EnrollNode) String() string {
 func (*EnrollNode) ProtoMessage() {}
 
 func (x *EnrollNode) ProtoReflect() protoreflect.Message {
-	mi := &file_gestor_raft_v1_command_proto_msgTypes[8]
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1222,7 +1745,7 @@ func (x *EnrollNode) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EnrollNode.ProtoReflect.Descriptor instead.
 func (*EnrollNode) Descriptor() ([]byte, []int) {
-	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{8}
+	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *EnrollNode) GetTokenId() string {
@@ -1266,7 +1789,7 @@ type RenewNode struct {
 
 func (x *RenewNode) Reset() {
 	*x = RenewNode{}
-	mi := &file_gestor_raft_v1_command_proto_msgTypes[9]
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1278,7 +1801,7 @@ func (x *RenewNode) String() string {
 func (*RenewNode) ProtoMessage() {}
 
 func (x *RenewNode) ProtoReflect() protoreflect.Message {
-	mi := &file_gestor_raft_v1_command_proto_msgTypes[9]
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1291,7 +1814,7 @@ func (x *RenewNode) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RenewNode.ProtoReflect.Descriptor instead.
 func (*RenewNode) Descriptor() ([]byte, []int) {
-	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{9}
+	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *RenewNode) GetNodeId() string {
@@ -1323,7 +1846,7 @@ type SetNodeStatus struct {
 
 func (x *SetNodeStatus) Reset() {
 	*x = SetNodeStatus{}
-	mi := &file_gestor_raft_v1_command_proto_msgTypes[10]
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1335,7 +1858,7 @@ func (x *SetNodeStatus) String() string {
 func (*SetNodeStatus) ProtoMessage() {}
 
 func (x *SetNodeStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_gestor_raft_v1_command_proto_msgTypes[10]
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1348,7 +1871,7 @@ func (x *SetNodeStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetNodeStatus.ProtoReflect.Descriptor instead.
 func (*SetNodeStatus) Descriptor() ([]byte, []int) {
-	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{10}
+	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *SetNodeStatus) GetNodeId() string {
@@ -1385,7 +1908,7 @@ type SetNodeDraining struct {
 
 func (x *SetNodeDraining) Reset() {
 	*x = SetNodeDraining{}
-	mi := &file_gestor_raft_v1_command_proto_msgTypes[11]
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1397,7 +1920,7 @@ func (x *SetNodeDraining) String() string {
 func (*SetNodeDraining) ProtoMessage() {}
 
 func (x *SetNodeDraining) ProtoReflect() protoreflect.Message {
-	mi := &file_gestor_raft_v1_command_proto_msgTypes[11]
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1410,7 +1933,7 @@ func (x *SetNodeDraining) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetNodeDraining.ProtoReflect.Descriptor instead.
 func (*SetNodeDraining) Descriptor() ([]byte, []int) {
-	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{11}
+	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *SetNodeDraining) GetNodeId() string {
@@ -1438,7 +1961,7 @@ type DeleteNode struct {
 
 func (x *DeleteNode) Reset() {
 	*x = DeleteNode{}
-	mi := &file_gestor_raft_v1_command_proto_msgTypes[12]
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1450,7 +1973,7 @@ func (x *DeleteNode) String() string {
 func (*DeleteNode) ProtoMessage() {}
 
 func (x *DeleteNode) ProtoReflect() protoreflect.Message {
-	mi := &file_gestor_raft_v1_command_proto_msgTypes[12]
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1463,7 +1986,7 @@ func (x *DeleteNode) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteNode.ProtoReflect.Descriptor instead.
 func (*DeleteNode) Descriptor() ([]byte, []int) {
-	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{12}
+	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *DeleteNode) GetNodeId() string {
@@ -1492,7 +2015,7 @@ type CreateApp struct {
 
 func (x *CreateApp) Reset() {
 	*x = CreateApp{}
-	mi := &file_gestor_raft_v1_command_proto_msgTypes[13]
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1504,7 +2027,7 @@ func (x *CreateApp) String() string {
 func (*CreateApp) ProtoMessage() {}
 
 func (x *CreateApp) ProtoReflect() protoreflect.Message {
-	mi := &file_gestor_raft_v1_command_proto_msgTypes[13]
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1517,7 +2040,7 @@ func (x *CreateApp) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateApp.ProtoReflect.Descriptor instead.
 func (*CreateApp) Descriptor() ([]byte, []int) {
-	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{13}
+	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *CreateApp) GetId() string {
@@ -1570,7 +2093,7 @@ type UpdateApp struct {
 
 func (x *UpdateApp) Reset() {
 	*x = UpdateApp{}
-	mi := &file_gestor_raft_v1_command_proto_msgTypes[14]
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1582,7 +2105,7 @@ func (x *UpdateApp) String() string {
 func (*UpdateApp) ProtoMessage() {}
 
 func (x *UpdateApp) ProtoReflect() protoreflect.Message {
-	mi := &file_gestor_raft_v1_command_proto_msgTypes[14]
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1595,7 +2118,7 @@ func (x *UpdateApp) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateApp.ProtoReflect.Descriptor instead.
 func (*UpdateApp) Descriptor() ([]byte, []int) {
-	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{14}
+	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *UpdateApp) GetId() string {
@@ -1632,7 +2155,7 @@ type DeleteApp struct {
 
 func (x *DeleteApp) Reset() {
 	*x = DeleteApp{}
-	mi := &file_gestor_raft_v1_command_proto_msgTypes[15]
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1644,7 +2167,7 @@ func (x *DeleteApp) String() string {
 func (*DeleteApp) ProtoMessage() {}
 
 func (x *DeleteApp) ProtoReflect() protoreflect.Message {
-	mi := &file_gestor_raft_v1_command_proto_msgTypes[15]
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1657,7 +2180,7 @@ func (x *DeleteApp) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteApp.ProtoReflect.Descriptor instead.
 func (*DeleteApp) Descriptor() ([]byte, []int) {
-	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{15}
+	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *DeleteApp) GetId() string {
@@ -1685,7 +2208,7 @@ type ForgetApp struct {
 
 func (x *ForgetApp) Reset() {
 	*x = ForgetApp{}
-	mi := &file_gestor_raft_v1_command_proto_msgTypes[16]
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1697,7 +2220,7 @@ func (x *ForgetApp) String() string {
 func (*ForgetApp) ProtoMessage() {}
 
 func (x *ForgetApp) ProtoReflect() protoreflect.Message {
-	mi := &file_gestor_raft_v1_command_proto_msgTypes[16]
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1710,7 +2233,7 @@ func (x *ForgetApp) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForgetApp.ProtoReflect.Descriptor instead.
 func (*ForgetApp) Descriptor() ([]byte, []int) {
-	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{16}
+	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ForgetApp) GetId() string {
@@ -1735,7 +2258,7 @@ type UpdateEnv struct {
 
 func (x *UpdateEnv) Reset() {
 	*x = UpdateEnv{}
-	mi := &file_gestor_raft_v1_command_proto_msgTypes[17]
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1747,7 +2270,7 @@ func (x *UpdateEnv) String() string {
 func (*UpdateEnv) ProtoMessage() {}
 
 func (x *UpdateEnv) ProtoReflect() protoreflect.Message {
-	mi := &file_gestor_raft_v1_command_proto_msgTypes[17]
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1760,7 +2283,7 @@ func (x *UpdateEnv) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateEnv.ProtoReflect.Descriptor instead.
 func (*UpdateEnv) Descriptor() ([]byte, []int) {
-	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{17}
+	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *UpdateEnv) GetAppId() string {
@@ -1821,7 +2344,7 @@ type CreateTask struct {
 
 func (x *CreateTask) Reset() {
 	*x = CreateTask{}
-	mi := &file_gestor_raft_v1_command_proto_msgTypes[18]
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1833,7 +2356,7 @@ func (x *CreateTask) String() string {
 func (*CreateTask) ProtoMessage() {}
 
 func (x *CreateTask) ProtoReflect() protoreflect.Message {
-	mi := &file_gestor_raft_v1_command_proto_msgTypes[18]
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1846,7 +2369,7 @@ func (x *CreateTask) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateTask.ProtoReflect.Descriptor instead.
 func (*CreateTask) Descriptor() ([]byte, []int) {
-	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{18}
+	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *CreateTask) GetId() string {
@@ -1964,7 +2487,7 @@ type CreateBuild struct {
 
 func (x *CreateBuild) Reset() {
 	*x = CreateBuild{}
-	mi := &file_gestor_raft_v1_command_proto_msgTypes[19]
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1976,7 +2499,7 @@ func (x *CreateBuild) String() string {
 func (*CreateBuild) ProtoMessage() {}
 
 func (x *CreateBuild) ProtoReflect() protoreflect.Message {
-	mi := &file_gestor_raft_v1_command_proto_msgTypes[19]
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1989,7 +2512,7 @@ func (x *CreateBuild) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateBuild.ProtoReflect.Descriptor instead.
 func (*CreateBuild) Descriptor() ([]byte, []int) {
-	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{19}
+	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *CreateBuild) GetId() string {
@@ -2045,7 +2568,7 @@ type CreateDeployment struct {
 
 func (x *CreateDeployment) Reset() {
 	*x = CreateDeployment{}
-	mi := &file_gestor_raft_v1_command_proto_msgTypes[20]
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2057,7 +2580,7 @@ func (x *CreateDeployment) String() string {
 func (*CreateDeployment) ProtoMessage() {}
 
 func (x *CreateDeployment) ProtoReflect() protoreflect.Message {
-	mi := &file_gestor_raft_v1_command_proto_msgTypes[20]
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2070,7 +2593,7 @@ func (x *CreateDeployment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateDeployment.ProtoReflect.Descriptor instead.
 func (*CreateDeployment) Descriptor() ([]byte, []int) {
-	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{20}
+	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *CreateDeployment) GetId() string {
@@ -2150,7 +2673,7 @@ type AdvanceDeployment struct {
 
 func (x *AdvanceDeployment) Reset() {
 	*x = AdvanceDeployment{}
-	mi := &file_gestor_raft_v1_command_proto_msgTypes[21]
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2162,7 +2685,7 @@ func (x *AdvanceDeployment) String() string {
 func (*AdvanceDeployment) ProtoMessage() {}
 
 func (x *AdvanceDeployment) ProtoReflect() protoreflect.Message {
-	mi := &file_gestor_raft_v1_command_proto_msgTypes[21]
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2175,7 +2698,7 @@ func (x *AdvanceDeployment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AdvanceDeployment.ProtoReflect.Descriptor instead.
 func (*AdvanceDeployment) Descriptor() ([]byte, []int) {
-	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{21}
+	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *AdvanceDeployment) GetId() string {
@@ -2231,7 +2754,7 @@ type CancelDeployment struct {
 
 func (x *CancelDeployment) Reset() {
 	*x = CancelDeployment{}
-	mi := &file_gestor_raft_v1_command_proto_msgTypes[22]
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2243,7 +2766,7 @@ func (x *CancelDeployment) String() string {
 func (*CancelDeployment) ProtoMessage() {}
 
 func (x *CancelDeployment) ProtoReflect() protoreflect.Message {
-	mi := &file_gestor_raft_v1_command_proto_msgTypes[22]
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2256,7 +2779,7 @@ func (x *CancelDeployment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelDeployment.ProtoReflect.Descriptor instead.
 func (*CancelDeployment) Descriptor() ([]byte, []int) {
-	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{22}
+	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *CancelDeployment) GetId() string {
@@ -2279,7 +2802,7 @@ type PinRelease struct {
 
 func (x *PinRelease) Reset() {
 	*x = PinRelease{}
-	mi := &file_gestor_raft_v1_command_proto_msgTypes[23]
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2291,7 +2814,7 @@ func (x *PinRelease) String() string {
 func (*PinRelease) ProtoMessage() {}
 
 func (x *PinRelease) ProtoReflect() protoreflect.Message {
-	mi := &file_gestor_raft_v1_command_proto_msgTypes[23]
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2304,7 +2827,7 @@ func (x *PinRelease) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PinRelease.ProtoReflect.Descriptor instead.
 func (*PinRelease) Descriptor() ([]byte, []int) {
-	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{23}
+	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *PinRelease) GetId() string {
@@ -2334,7 +2857,7 @@ type LeaseTask struct {
 
 func (x *LeaseTask) Reset() {
 	*x = LeaseTask{}
-	mi := &file_gestor_raft_v1_command_proto_msgTypes[24]
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2346,7 +2869,7 @@ func (x *LeaseTask) String() string {
 func (*LeaseTask) ProtoMessage() {}
 
 func (x *LeaseTask) ProtoReflect() protoreflect.Message {
-	mi := &file_gestor_raft_v1_command_proto_msgTypes[24]
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2359,7 +2882,7 @@ func (x *LeaseTask) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaseTask.ProtoReflect.Descriptor instead.
 func (*LeaseTask) Descriptor() ([]byte, []int) {
-	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{24}
+	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *LeaseTask) GetId() string {
@@ -2389,7 +2912,7 @@ type StartTask struct {
 
 func (x *StartTask) Reset() {
 	*x = StartTask{}
-	mi := &file_gestor_raft_v1_command_proto_msgTypes[25]
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2401,7 +2924,7 @@ func (x *StartTask) String() string {
 func (*StartTask) ProtoMessage() {}
 
 func (x *StartTask) ProtoReflect() protoreflect.Message {
-	mi := &file_gestor_raft_v1_command_proto_msgTypes[25]
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2414,7 +2937,7 @@ func (x *StartTask) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartTask.ProtoReflect.Descriptor instead.
 func (*StartTask) Descriptor() ([]byte, []int) {
-	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{25}
+	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *StartTask) GetId() string {
@@ -2448,7 +2971,7 @@ type ReportTask struct {
 
 func (x *ReportTask) Reset() {
 	*x = ReportTask{}
-	mi := &file_gestor_raft_v1_command_proto_msgTypes[26]
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2460,7 +2983,7 @@ func (x *ReportTask) String() string {
 func (*ReportTask) ProtoMessage() {}
 
 func (x *ReportTask) ProtoReflect() protoreflect.Message {
-	mi := &file_gestor_raft_v1_command_proto_msgTypes[26]
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2473,7 +2996,7 @@ func (x *ReportTask) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportTask.ProtoReflect.Descriptor instead.
 func (*ReportTask) Descriptor() ([]byte, []int) {
-	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{26}
+	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *ReportTask) GetId() string {
@@ -2525,7 +3048,7 @@ type FinishTask struct {
 
 func (x *FinishTask) Reset() {
 	*x = FinishTask{}
-	mi := &file_gestor_raft_v1_command_proto_msgTypes[27]
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2537,7 +3060,7 @@ func (x *FinishTask) String() string {
 func (*FinishTask) ProtoMessage() {}
 
 func (x *FinishTask) ProtoReflect() protoreflect.Message {
-	mi := &file_gestor_raft_v1_command_proto_msgTypes[27]
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2550,7 +3073,7 @@ func (x *FinishTask) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FinishTask.ProtoReflect.Descriptor instead.
 func (*FinishTask) Descriptor() ([]byte, []int) {
-	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{27}
+	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *FinishTask) GetId() string {
@@ -2606,7 +3129,7 @@ type CancelTask struct {
 
 func (x *CancelTask) Reset() {
 	*x = CancelTask{}
-	mi := &file_gestor_raft_v1_command_proto_msgTypes[28]
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2618,7 +3141,7 @@ func (x *CancelTask) String() string {
 func (*CancelTask) ProtoMessage() {}
 
 func (x *CancelTask) ProtoReflect() protoreflect.Message {
-	mi := &file_gestor_raft_v1_command_proto_msgTypes[28]
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2631,7 +3154,7 @@ func (x *CancelTask) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelTask.ProtoReflect.Descriptor instead.
 func (*CancelTask) Descriptor() ([]byte, []int) {
-	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{28}
+	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *CancelTask) GetId() string {
@@ -2654,7 +3177,7 @@ type LoseTask struct {
 
 func (x *LoseTask) Reset() {
 	*x = LoseTask{}
-	mi := &file_gestor_raft_v1_command_proto_msgTypes[29]
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2666,7 +3189,7 @@ func (x *LoseTask) String() string {
 func (*LoseTask) ProtoMessage() {}
 
 func (x *LoseTask) ProtoReflect() protoreflect.Message {
-	mi := &file_gestor_raft_v1_command_proto_msgTypes[29]
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2679,7 +3202,7 @@ func (x *LoseTask) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LoseTask.ProtoReflect.Descriptor instead.
 func (*LoseTask) Descriptor() ([]byte, []int) {
-	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{29}
+	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *LoseTask) GetId() string {
@@ -2707,7 +3230,7 @@ type RetryTask struct {
 
 func (x *RetryTask) Reset() {
 	*x = RetryTask{}
-	mi := &file_gestor_raft_v1_command_proto_msgTypes[30]
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2719,7 +3242,7 @@ func (x *RetryTask) String() string {
 func (*RetryTask) ProtoMessage() {}
 
 func (x *RetryTask) ProtoReflect() protoreflect.Message {
-	mi := &file_gestor_raft_v1_command_proto_msgTypes[30]
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2732,7 +3255,7 @@ func (x *RetryTask) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetryTask.ProtoReflect.Descriptor instead.
 func (*RetryTask) Descriptor() ([]byte, []int) {
-	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{30}
+	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *RetryTask) GetId() string {
@@ -2753,7 +3276,7 @@ type ExplainTasks struct {
 
 func (x *ExplainTasks) Reset() {
 	*x = ExplainTasks{}
-	mi := &file_gestor_raft_v1_command_proto_msgTypes[31]
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2765,7 +3288,7 @@ func (x *ExplainTasks) String() string {
 func (*ExplainTasks) ProtoMessage() {}
 
 func (x *ExplainTasks) ProtoReflect() protoreflect.Message {
-	mi := &file_gestor_raft_v1_command_proto_msgTypes[31]
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2778,7 +3301,7 @@ func (x *ExplainTasks) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainTasks.ProtoReflect.Descriptor instead.
 func (*ExplainTasks) Descriptor() ([]byte, []int) {
-	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{31}
+	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *ExplainTasks) GetWaiting() map[string]string {
@@ -2799,7 +3322,7 @@ type Prune struct {
 
 func (x *Prune) Reset() {
 	*x = Prune{}
-	mi := &file_gestor_raft_v1_command_proto_msgTypes[32]
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2811,7 +3334,7 @@ func (x *Prune) String() string {
 func (*Prune) ProtoMessage() {}
 
 func (x *Prune) ProtoReflect() protoreflect.Message {
-	mi := &file_gestor_raft_v1_command_proto_msgTypes[32]
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2824,7 +3347,7 @@ func (x *Prune) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Prune.ProtoReflect.Descriptor instead.
 func (*Prune) Descriptor() ([]byte, []int) {
-	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{32}
+	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *Prune) GetBefore() *timestamppb.Timestamp {
@@ -2848,14 +3371,18 @@ type SnapshotHeader struct {
 	// Its size in bytes.
 	ImageBytes int64 `protobuf:"varint,5,opt,name=image_bytes,json=imageBytes,proto3" json:"image_bytes,omitempty"`
 	// The version of the server that wrote it.
-	Version       string `protobuf:"bytes,6,opt,name=version,proto3" json:"version,omitempty"`
+	Version string `protobuf:"bytes,6,opt,name=version,proto3" json:"version,omitempty"`
+	// The level of the state: what a server must understand to read it. 0 in old snapshots means 1.
+	Level uint32 `protobuf:"varint,7,opt,name=level,proto3" json:"level,omitempty"`
+	// When it was written, by the clock of its writer.
+	At            *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=at,proto3" json:"at,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *SnapshotHeader) Reset() {
 	*x = SnapshotHeader{}
-	mi := &file_gestor_raft_v1_command_proto_msgTypes[33]
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2867,7 +3394,7 @@ func (x *SnapshotHeader) String() string {
 func (*SnapshotHeader) ProtoMessage() {}
 
 func (x *SnapshotHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_gestor_raft_v1_command_proto_msgTypes[33]
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2880,7 +3407,7 @@ func (x *SnapshotHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotHeader.ProtoReflect.Descriptor instead.
 func (*SnapshotHeader) Descriptor() ([]byte, []int) {
-	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{33}
+	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *SnapshotHeader) GetFormat() uint32 {
@@ -2925,13 +3452,27 @@ func (x *SnapshotHeader) GetVersion() string {
 	return ""
 }
 
+func (x *SnapshotHeader) GetLevel() uint32 {
+	if x != nil {
+		return x.Level
+	}
+	return 0
+}
+
+func (x *SnapshotHeader) GetAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.At
+	}
+	return nil
+}
+
 var File_gestor_raft_v1_command_proto protoreflect.FileDescriptor
 
 const file_gestor_raft_v1_command_proto_rawDesc = "" +
 	"\n" +
 	"\x1cgestor/raft/v1/command.proto\x12\x0egestor.raft.v1\x1a\x1agestor/agent/v1/task.proto\x1a\x13gestor/v1/app.proto\x1a\x14gestor/v1/node.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"<\n" +
 	"\x05Batch\x123\n" +
-	"\bcommands\x18\x01 \x03(\v2\x17.gestor.raft.v1.CommandR\bcommands\"\xa9\x10\n" +
+	"\bcommands\x18\x01 \x03(\v2\x17.gestor.raft.v1.CommandR\bcommands\"\xaf\x13\n" +
 	"\aCommand\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tR\trequestId\x12*\n" +
@@ -2941,7 +3482,15 @@ const file_gestor_raft_v1_command_proto_rawDesc = "" +
 	" \x01(\v2\x1b.gestor.raft.v1.InitClusterH\x00R\vinitCluster\x12-\n" +
 	"\x05claim\x18\v \x01(\v2\x15.gestor.raft.v1.ClaimH\x00R\x05claim\x12F\n" +
 	"\x0ecreate_session\x18\f \x01(\v2\x1d.gestor.raft.v1.CreateSessionH\x00R\rcreateSession\x12F\n" +
-	"\x0edelete_session\x18\r \x01(\v2\x1d.gestor.raft.v1.DeleteSessionH\x00R\rdeleteSession\x12M\n" +
+	"\x0edelete_session\x18\r \x01(\v2\x1d.gestor.raft.v1.DeleteSessionH\x00R\rdeleteSession\x12S\n" +
+	"\x13create_server_token\x18\x0e \x01(\v2!.gestor.raft.v1.CreateServerTokenH\x00R\x11createServerToken\x12C\n" +
+	"\renroll_server\x18\x0f \x01(\v2\x1c.gestor.raft.v1.EnrollServerH\x00R\fenrollServer\x12:\n" +
+	"\n" +
+	"put_server\x18\x10 \x01(\v2\x19.gestor.raft.v1.PutServerH\x00R\tputServer\x12C\n" +
+	"\rdelete_server\x18\x11 \x01(\v2\x1c.gestor.raft.v1.DeleteServerH\x00R\fdeleteServer\x12*\n" +
+	"\x04mark\x18\x12 \x01(\v2\x14.gestor.raft.v1.MarkH\x00R\x04mark\x12=\n" +
+	"\vraise_level\x18\x13 \x01(\v2\x1a.gestor.raft.v1.RaiseLevelH\x00R\n" +
+	"raiseLevel\x12M\n" +
 	"\x11create_join_token\x18\x14 \x01(\v2\x1f.gestor.raft.v1.CreateJoinTokenH\x00R\x0fcreateJoinToken\x12=\n" +
 	"\venroll_node\x18\x15 \x01(\v2\x1a.gestor.raft.v1.EnrollNodeH\x00R\n" +
 	"enrollNode\x12:\n" +
@@ -3007,7 +3556,36 @@ const file_gestor_raft_v1_command_proto_rawDesc = "" +
 	"\n" +
 	"agent_root\x18\x05 \x01(\fR\tagentRoot\x12$\n" +
 	"\x0eagent_root_key\x18\x06 \x01(\fR\fagentRootKey\x12\x1b\n" +
-	"\tfirst_uid\x18\a \x01(\rR\bfirstUid\"\xb8\x01\n" +
+	"\tfirst_uid\x18\a \x01(\rR\bfirstUid\"\xaf\x01\n" +
+	"\x11CreateServerToken\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1f\n" +
+	"\vsecret_hash\x18\x02 \x01(\fR\n" +
+	"secretHash\x12\x12\n" +
+	"\x04name\x18\x03 \x01(\tR\x04name\x129\n" +
+	"\n" +
+	"expires_at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\texpiresAt\x12\x1a\n" +
+	"\breplaces\x18\x05 \x01(\tR\breplaces\"\x80\x01\n" +
+	"\fEnrollServer\x12\x19\n" +
+	"\btoken_id\x18\x01 \x01(\tR\atokenId\x12\x1f\n" +
+	"\vsecret_hash\x18\x02 \x01(\fR\n" +
+	"secretHash\x124\n" +
+	"\x06server\x18\x03 \x01(\v2\x1c.gestor.raft.v1.ServerRecordR\x06server\"A\n" +
+	"\tPutServer\x124\n" +
+	"\x06server\x18\x01 \x01(\v2\x1c.gestor.raft.v1.ServerRecordR\x06server\"\xa3\x01\n" +
+	"\fServerRecord\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12!\n" +
+	"\fpeer_address\x18\x03 \x01(\tR\vpeerAddress\x12\x1c\n" +
+	"\taddresses\x18\x04 \x03(\tR\taddresses\x12\x18\n" +
+	"\aversion\x18\x05 \x01(\tR\aversion\x12\x14\n" +
+	"\x05level\x18\x06 \x01(\rR\x05level\"\x1e\n" +
+	"\fDeleteServer\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\"\x16\n" +
+	"\x04Mark\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\"\"\n" +
+	"\n" +
+	"RaiseLevel\x12\x14\n" +
+	"\x05level\x18\x01 \x01(\rR\x05level\"\xb8\x01\n" +
 	"\x05Claim\x12\x1d\n" +
 	"\n" +
 	"setup_hash\x18\x01 \x01(\fR\tsetupHash\x12\x1b\n" +
@@ -3167,7 +3745,7 @@ const file_gestor_raft_v1_command_proto_rawDesc = "" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\";\n" +
 	"\x05Prune\x122\n" +
-	"\x06before\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x06before\"\xbb\x01\n" +
+	"\x06before\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x06before\"\xfd\x01\n" +
 	"\x0eSnapshotHeader\x12\x16\n" +
 	"\x06format\x18\x01 \x01(\rR\x06format\x12\x14\n" +
 	"\x05index\x18\x02 \x01(\x04R\x05index\x12\x1d\n" +
@@ -3176,7 +3754,9 @@ const file_gestor_raft_v1_command_proto_rawDesc = "" +
 	"\fimage_sha256\x18\x04 \x01(\fR\vimageSha256\x12\x1f\n" +
 	"\vimage_bytes\x18\x05 \x01(\x03R\n" +
 	"imageBytes\x12\x18\n" +
-	"\aversion\x18\x06 \x01(\tR\aversionB\xbb\x01\n" +
+	"\aversion\x18\x06 \x01(\tR\aversion\x12\x14\n" +
+	"\x05level\x18\a \x01(\rR\x05level\x12*\n" +
+	"\x02at\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\x02atB\xbb\x01\n" +
 	"\x12com.gestor.raft.v1B\fCommandProtoP\x01Z=github.com/saas-gestor/gestor/proto/gen/gestor/raft/v1;raftv1\xa2\x02\x03GRX\xaa\x02\x0eGestor.Raft.V1\xca\x02\x0eGestor\\Raft\\V1\xe2\x02\x1aGestor\\Raft\\V1\\GPBMetadata\xea\x02\x10Gestor::Raft::V1b\x06proto3"
 
 var (
@@ -3191,109 +3771,126 @@ func file_gestor_raft_v1_command_proto_rawDescGZIP() []byte {
 	return file_gestor_raft_v1_command_proto_rawDescData
 }
 
-var file_gestor_raft_v1_command_proto_msgTypes = make([]protoimpl.MessageInfo, 37)
+var file_gestor_raft_v1_command_proto_msgTypes = make([]protoimpl.MessageInfo, 44)
 var file_gestor_raft_v1_command_proto_goTypes = []any{
 	(*Batch)(nil),                 // 0: gestor.raft.v1.Batch
 	(*Command)(nil),               // 1: gestor.raft.v1.Command
 	(*Actor)(nil),                 // 2: gestor.raft.v1.Actor
 	(*InitCluster)(nil),           // 3: gestor.raft.v1.InitCluster
-	(*Claim)(nil),                 // 4: gestor.raft.v1.Claim
-	(*CreateSession)(nil),         // 5: gestor.raft.v1.CreateSession
-	(*DeleteSession)(nil),         // 6: gestor.raft.v1.DeleteSession
-	(*CreateJoinToken)(nil),       // 7: gestor.raft.v1.CreateJoinToken
-	(*EnrollNode)(nil),            // 8: gestor.raft.v1.EnrollNode
-	(*RenewNode)(nil),             // 9: gestor.raft.v1.RenewNode
-	(*SetNodeStatus)(nil),         // 10: gestor.raft.v1.SetNodeStatus
-	(*SetNodeDraining)(nil),       // 11: gestor.raft.v1.SetNodeDraining
-	(*DeleteNode)(nil),            // 12: gestor.raft.v1.DeleteNode
-	(*CreateApp)(nil),             // 13: gestor.raft.v1.CreateApp
-	(*UpdateApp)(nil),             // 14: gestor.raft.v1.UpdateApp
-	(*DeleteApp)(nil),             // 15: gestor.raft.v1.DeleteApp
-	(*ForgetApp)(nil),             // 16: gestor.raft.v1.ForgetApp
-	(*UpdateEnv)(nil),             // 17: gestor.raft.v1.UpdateEnv
-	(*CreateTask)(nil),            // 18: gestor.raft.v1.CreateTask
-	(*CreateBuild)(nil),           // 19: gestor.raft.v1.CreateBuild
-	(*CreateDeployment)(nil),      // 20: gestor.raft.v1.CreateDeployment
-	(*AdvanceDeployment)(nil),     // 21: gestor.raft.v1.AdvanceDeployment
-	(*CancelDeployment)(nil),      // 22: gestor.raft.v1.CancelDeployment
-	(*PinRelease)(nil),            // 23: gestor.raft.v1.PinRelease
-	(*LeaseTask)(nil),             // 24: gestor.raft.v1.LeaseTask
-	(*StartTask)(nil),             // 25: gestor.raft.v1.StartTask
-	(*ReportTask)(nil),            // 26: gestor.raft.v1.ReportTask
-	(*FinishTask)(nil),            // 27: gestor.raft.v1.FinishTask
-	(*CancelTask)(nil),            // 28: gestor.raft.v1.CancelTask
-	(*LoseTask)(nil),              // 29: gestor.raft.v1.LoseTask
-	(*RetryTask)(nil),             // 30: gestor.raft.v1.RetryTask
-	(*ExplainTasks)(nil),          // 31: gestor.raft.v1.ExplainTasks
-	(*Prune)(nil),                 // 32: gestor.raft.v1.Prune
-	(*SnapshotHeader)(nil),        // 33: gestor.raft.v1.SnapshotHeader
-	nil,                           // 34: gestor.raft.v1.CreateJoinToken.LabelsEntry
-	nil,                           // 35: gestor.raft.v1.UpdateEnv.SetEntry
-	nil,                           // 36: gestor.raft.v1.ExplainTasks.WaitingEntry
-	(*timestamppb.Timestamp)(nil), // 37: google.protobuf.Timestamp
-	(*v1.NodeFacts)(nil),          // 38: gestor.v1.NodeFacts
-	(v1.NodeStatus)(0),            // 39: gestor.v1.NodeStatus
-	(*v1.AppSettings)(nil),        // 40: gestor.v1.AppSettings
-	(*v11.TaskSpec)(nil),          // 41: gestor.agent.v1.TaskSpec
-	(*v11.TaskResult)(nil),        // 42: gestor.agent.v1.TaskResult
+	(*CreateServerToken)(nil),     // 4: gestor.raft.v1.CreateServerToken
+	(*EnrollServer)(nil),          // 5: gestor.raft.v1.EnrollServer
+	(*PutServer)(nil),             // 6: gestor.raft.v1.PutServer
+	(*ServerRecord)(nil),          // 7: gestor.raft.v1.ServerRecord
+	(*DeleteServer)(nil),          // 8: gestor.raft.v1.DeleteServer
+	(*Mark)(nil),                  // 9: gestor.raft.v1.Mark
+	(*RaiseLevel)(nil),            // 10: gestor.raft.v1.RaiseLevel
+	(*Claim)(nil),                 // 11: gestor.raft.v1.Claim
+	(*CreateSession)(nil),         // 12: gestor.raft.v1.CreateSession
+	(*DeleteSession)(nil),         // 13: gestor.raft.v1.DeleteSession
+	(*CreateJoinToken)(nil),       // 14: gestor.raft.v1.CreateJoinToken
+	(*EnrollNode)(nil),            // 15: gestor.raft.v1.EnrollNode
+	(*RenewNode)(nil),             // 16: gestor.raft.v1.RenewNode
+	(*SetNodeStatus)(nil),         // 17: gestor.raft.v1.SetNodeStatus
+	(*SetNodeDraining)(nil),       // 18: gestor.raft.v1.SetNodeDraining
+	(*DeleteNode)(nil),            // 19: gestor.raft.v1.DeleteNode
+	(*CreateApp)(nil),             // 20: gestor.raft.v1.CreateApp
+	(*UpdateApp)(nil),             // 21: gestor.raft.v1.UpdateApp
+	(*DeleteApp)(nil),             // 22: gestor.raft.v1.DeleteApp
+	(*ForgetApp)(nil),             // 23: gestor.raft.v1.ForgetApp
+	(*UpdateEnv)(nil),             // 24: gestor.raft.v1.UpdateEnv
+	(*CreateTask)(nil),            // 25: gestor.raft.v1.CreateTask
+	(*CreateBuild)(nil),           // 26: gestor.raft.v1.CreateBuild
+	(*CreateDeployment)(nil),      // 27: gestor.raft.v1.CreateDeployment
+	(*AdvanceDeployment)(nil),     // 28: gestor.raft.v1.AdvanceDeployment
+	(*CancelDeployment)(nil),      // 29: gestor.raft.v1.CancelDeployment
+	(*PinRelease)(nil),            // 30: gestor.raft.v1.PinRelease
+	(*LeaseTask)(nil),             // 31: gestor.raft.v1.LeaseTask
+	(*StartTask)(nil),             // 32: gestor.raft.v1.StartTask
+	(*ReportTask)(nil),            // 33: gestor.raft.v1.ReportTask
+	(*FinishTask)(nil),            // 34: gestor.raft.v1.FinishTask
+	(*CancelTask)(nil),            // 35: gestor.raft.v1.CancelTask
+	(*LoseTask)(nil),              // 36: gestor.raft.v1.LoseTask
+	(*RetryTask)(nil),             // 37: gestor.raft.v1.RetryTask
+	(*ExplainTasks)(nil),          // 38: gestor.raft.v1.ExplainTasks
+	(*Prune)(nil),                 // 39: gestor.raft.v1.Prune
+	(*SnapshotHeader)(nil),        // 40: gestor.raft.v1.SnapshotHeader
+	nil,                           // 41: gestor.raft.v1.CreateJoinToken.LabelsEntry
+	nil,                           // 42: gestor.raft.v1.UpdateEnv.SetEntry
+	nil,                           // 43: gestor.raft.v1.ExplainTasks.WaitingEntry
+	(*timestamppb.Timestamp)(nil), // 44: google.protobuf.Timestamp
+	(*v1.NodeFacts)(nil),          // 45: gestor.v1.NodeFacts
+	(v1.NodeStatus)(0),            // 46: gestor.v1.NodeStatus
+	(*v1.AppSettings)(nil),        // 47: gestor.v1.AppSettings
+	(*v11.TaskSpec)(nil),          // 48: gestor.agent.v1.TaskSpec
+	(*v11.TaskResult)(nil),        // 49: gestor.agent.v1.TaskResult
 }
 var file_gestor_raft_v1_command_proto_depIdxs = []int32{
 	1,  // 0: gestor.raft.v1.Batch.commands:type_name -> gestor.raft.v1.Command
-	37, // 1: gestor.raft.v1.Command.at:type_name -> google.protobuf.Timestamp
+	44, // 1: gestor.raft.v1.Command.at:type_name -> google.protobuf.Timestamp
 	2,  // 2: gestor.raft.v1.Command.actor:type_name -> gestor.raft.v1.Actor
 	3,  // 3: gestor.raft.v1.Command.init_cluster:type_name -> gestor.raft.v1.InitCluster
-	4,  // 4: gestor.raft.v1.Command.claim:type_name -> gestor.raft.v1.Claim
-	5,  // 5: gestor.raft.v1.Command.create_session:type_name -> gestor.raft.v1.CreateSession
-	6,  // 6: gestor.raft.v1.Command.delete_session:type_name -> gestor.raft.v1.DeleteSession
-	7,  // 7: gestor.raft.v1.Command.create_join_token:type_name -> gestor.raft.v1.CreateJoinToken
-	8,  // 8: gestor.raft.v1.Command.enroll_node:type_name -> gestor.raft.v1.EnrollNode
-	9,  // 9: gestor.raft.v1.Command.renew_node:type_name -> gestor.raft.v1.RenewNode
-	10, // 10: gestor.raft.v1.Command.set_node_status:type_name -> gestor.raft.v1.SetNodeStatus
-	11, // 11: gestor.raft.v1.Command.set_node_draining:type_name -> gestor.raft.v1.SetNodeDraining
-	12, // 12: gestor.raft.v1.Command.delete_node:type_name -> gestor.raft.v1.DeleteNode
-	13, // 13: gestor.raft.v1.Command.create_app:type_name -> gestor.raft.v1.CreateApp
-	14, // 14: gestor.raft.v1.Command.update_app:type_name -> gestor.raft.v1.UpdateApp
-	15, // 15: gestor.raft.v1.Command.delete_app:type_name -> gestor.raft.v1.DeleteApp
-	16, // 16: gestor.raft.v1.Command.forget_app:type_name -> gestor.raft.v1.ForgetApp
-	17, // 17: gestor.raft.v1.Command.update_env:type_name -> gestor.raft.v1.UpdateEnv
-	19, // 18: gestor.raft.v1.Command.create_build:type_name -> gestor.raft.v1.CreateBuild
-	20, // 19: gestor.raft.v1.Command.create_deployment:type_name -> gestor.raft.v1.CreateDeployment
-	21, // 20: gestor.raft.v1.Command.advance_deployment:type_name -> gestor.raft.v1.AdvanceDeployment
-	22, // 21: gestor.raft.v1.Command.cancel_deployment:type_name -> gestor.raft.v1.CancelDeployment
-	23, // 22: gestor.raft.v1.Command.pin_release:type_name -> gestor.raft.v1.PinRelease
-	18, // 23: gestor.raft.v1.Command.create_task:type_name -> gestor.raft.v1.CreateTask
-	24, // 24: gestor.raft.v1.Command.lease_task:type_name -> gestor.raft.v1.LeaseTask
-	25, // 25: gestor.raft.v1.Command.start_task:type_name -> gestor.raft.v1.StartTask
-	26, // 26: gestor.raft.v1.Command.report_task:type_name -> gestor.raft.v1.ReportTask
-	27, // 27: gestor.raft.v1.Command.finish_task:type_name -> gestor.raft.v1.FinishTask
-	28, // 28: gestor.raft.v1.Command.cancel_task:type_name -> gestor.raft.v1.CancelTask
-	29, // 29: gestor.raft.v1.Command.lose_task:type_name -> gestor.raft.v1.LoseTask
-	30, // 30: gestor.raft.v1.Command.retry_task:type_name -> gestor.raft.v1.RetryTask
-	31, // 31: gestor.raft.v1.Command.explain_tasks:type_name -> gestor.raft.v1.ExplainTasks
-	32, // 32: gestor.raft.v1.Command.prune:type_name -> gestor.raft.v1.Prune
-	37, // 33: gestor.raft.v1.CreateSession.expires_at:type_name -> google.protobuf.Timestamp
-	34, // 34: gestor.raft.v1.CreateJoinToken.labels:type_name -> gestor.raft.v1.CreateJoinToken.LabelsEntry
-	37, // 35: gestor.raft.v1.CreateJoinToken.expires_at:type_name -> google.protobuf.Timestamp
-	38, // 36: gestor.raft.v1.EnrollNode.facts:type_name -> gestor.v1.NodeFacts
-	39, // 37: gestor.raft.v1.SetNodeStatus.status:type_name -> gestor.v1.NodeStatus
-	38, // 38: gestor.raft.v1.SetNodeStatus.facts:type_name -> gestor.v1.NodeFacts
-	40, // 39: gestor.raft.v1.CreateApp.settings:type_name -> gestor.v1.AppSettings
-	40, // 40: gestor.raft.v1.UpdateApp.settings:type_name -> gestor.v1.AppSettings
-	18, // 41: gestor.raft.v1.DeleteApp.tasks:type_name -> gestor.raft.v1.CreateTask
-	35, // 42: gestor.raft.v1.UpdateEnv.set:type_name -> gestor.raft.v1.UpdateEnv.SetEntry
-	41, // 43: gestor.raft.v1.CreateTask.spec:type_name -> gestor.agent.v1.TaskSpec
-	37, // 44: gestor.raft.v1.CreateTask.not_before:type_name -> google.protobuf.Timestamp
-	18, // 45: gestor.raft.v1.CreateBuild.task:type_name -> gestor.raft.v1.CreateTask
-	19, // 46: gestor.raft.v1.CreateDeployment.build:type_name -> gestor.raft.v1.CreateBuild
-	18, // 47: gestor.raft.v1.AdvanceDeployment.tasks:type_name -> gestor.raft.v1.CreateTask
-	42, // 48: gestor.raft.v1.FinishTask.result:type_name -> gestor.agent.v1.TaskResult
-	36, // 49: gestor.raft.v1.ExplainTasks.waiting:type_name -> gestor.raft.v1.ExplainTasks.WaitingEntry
-	37, // 50: gestor.raft.v1.Prune.before:type_name -> google.protobuf.Timestamp
-	51, // [51:51] is the sub-list for method output_type
-	51, // [51:51] is the sub-list for method input_type
-	51, // [51:51] is the sub-list for extension type_name
-	51, // [51:51] is the sub-list for extension extendee
-	0,  // [0:51] is the sub-list for field type_name
+	11, // 4: gestor.raft.v1.Command.claim:type_name -> gestor.raft.v1.Claim
+	12, // 5: gestor.raft.v1.Command.create_session:type_name -> gestor.raft.v1.CreateSession
+	13, // 6: gestor.raft.v1.Command.delete_session:type_name -> gestor.raft.v1.DeleteSession
+	4,  // 7: gestor.raft.v1.Command.create_server_token:type_name -> gestor.raft.v1.CreateServerToken
+	5,  // 8: gestor.raft.v1.Command.enroll_server:type_name -> gestor.raft.v1.EnrollServer
+	6,  // 9: gestor.raft.v1.Command.put_server:type_name -> gestor.raft.v1.PutServer
+	8,  // 10: gestor.raft.v1.Command.delete_server:type_name -> gestor.raft.v1.DeleteServer
+	9,  // 11: gestor.raft.v1.Command.mark:type_name -> gestor.raft.v1.Mark
+	10, // 12: gestor.raft.v1.Command.raise_level:type_name -> gestor.raft.v1.RaiseLevel
+	14, // 13: gestor.raft.v1.Command.create_join_token:type_name -> gestor.raft.v1.CreateJoinToken
+	15, // 14: gestor.raft.v1.Command.enroll_node:type_name -> gestor.raft.v1.EnrollNode
+	16, // 15: gestor.raft.v1.Command.renew_node:type_name -> gestor.raft.v1.RenewNode
+	17, // 16: gestor.raft.v1.Command.set_node_status:type_name -> gestor.raft.v1.SetNodeStatus
+	18, // 17: gestor.raft.v1.Command.set_node_draining:type_name -> gestor.raft.v1.SetNodeDraining
+	19, // 18: gestor.raft.v1.Command.delete_node:type_name -> gestor.raft.v1.DeleteNode
+	20, // 19: gestor.raft.v1.Command.create_app:type_name -> gestor.raft.v1.CreateApp
+	21, // 20: gestor.raft.v1.Command.update_app:type_name -> gestor.raft.v1.UpdateApp
+	22, // 21: gestor.raft.v1.Command.delete_app:type_name -> gestor.raft.v1.DeleteApp
+	23, // 22: gestor.raft.v1.Command.forget_app:type_name -> gestor.raft.v1.ForgetApp
+	24, // 23: gestor.raft.v1.Command.update_env:type_name -> gestor.raft.v1.UpdateEnv
+	26, // 24: gestor.raft.v1.Command.create_build:type_name -> gestor.raft.v1.CreateBuild
+	27, // 25: gestor.raft.v1.Command.create_deployment:type_name -> gestor.raft.v1.CreateDeployment
+	28, // 26: gestor.raft.v1.Command.advance_deployment:type_name -> gestor.raft.v1.AdvanceDeployment
+	29, // 27: gestor.raft.v1.Command.cancel_deployment:type_name -> gestor.raft.v1.CancelDeployment
+	30, // 28: gestor.raft.v1.Command.pin_release:type_name -> gestor.raft.v1.PinRelease
+	25, // 29: gestor.raft.v1.Command.create_task:type_name -> gestor.raft.v1.CreateTask
+	31, // 30: gestor.raft.v1.Command.lease_task:type_name -> gestor.raft.v1.LeaseTask
+	32, // 31: gestor.raft.v1.Command.start_task:type_name -> gestor.raft.v1.StartTask
+	33, // 32: gestor.raft.v1.Command.report_task:type_name -> gestor.raft.v1.ReportTask
+	34, // 33: gestor.raft.v1.Command.finish_task:type_name -> gestor.raft.v1.FinishTask
+	35, // 34: gestor.raft.v1.Command.cancel_task:type_name -> gestor.raft.v1.CancelTask
+	36, // 35: gestor.raft.v1.Command.lose_task:type_name -> gestor.raft.v1.LoseTask
+	37, // 36: gestor.raft.v1.Command.retry_task:type_name -> gestor.raft.v1.RetryTask
+	38, // 37: gestor.raft.v1.Command.explain_tasks:type_name -> gestor.raft.v1.ExplainTasks
+	39, // 38: gestor.raft.v1.Command.prune:type_name -> gestor.raft.v1.Prune
+	44, // 39: gestor.raft.v1.CreateServerToken.expires_at:type_name -> google.protobuf.Timestamp
+	7,  // 40: gestor.raft.v1.EnrollServer.server:type_name -> gestor.raft.v1.ServerRecord
+	7,  // 41: gestor.raft.v1.PutServer.server:type_name -> gestor.raft.v1.ServerRecord
+	44, // 42: gestor.raft.v1.CreateSession.expires_at:type_name -> google.protobuf.Timestamp
+	41, // 43: gestor.raft.v1.CreateJoinToken.labels:type_name -> gestor.raft.v1.CreateJoinToken.LabelsEntry
+	44, // 44: gestor.raft.v1.CreateJoinToken.expires_at:type_name -> google.protobuf.Timestamp
+	45, // 45: gestor.raft.v1.EnrollNode.facts:type_name -> gestor.v1.NodeFacts
+	46, // 46: gestor.raft.v1.SetNodeStatus.status:type_name -> gestor.v1.NodeStatus
+	45, // 47: gestor.raft.v1.SetNodeStatus.facts:type_name -> gestor.v1.NodeFacts
+	47, // 48: gestor.raft.v1.CreateApp.settings:type_name -> gestor.v1.AppSettings
+	47, // 49: gestor.raft.v1.UpdateApp.settings:type_name -> gestor.v1.AppSettings
+	25, // 50: gestor.raft.v1.DeleteApp.tasks:type_name -> gestor.raft.v1.CreateTask
+	42, // 51: gestor.raft.v1.UpdateEnv.set:type_name -> gestor.raft.v1.UpdateEnv.SetEntry
+	48, // 52: gestor.raft.v1.CreateTask.spec:type_name -> gestor.agent.v1.TaskSpec
+	44, // 53: gestor.raft.v1.CreateTask.not_before:type_name -> google.protobuf.Timestamp
+	25, // 54: gestor.raft.v1.CreateBuild.task:type_name -> gestor.raft.v1.CreateTask
+	26, // 55: gestor.raft.v1.CreateDeployment.build:type_name -> gestor.raft.v1.CreateBuild
+	25, // 56: gestor.raft.v1.AdvanceDeployment.tasks:type_name -> gestor.raft.v1.CreateTask
+	49, // 57: gestor.raft.v1.FinishTask.result:type_name -> gestor.agent.v1.TaskResult
+	43, // 58: gestor.raft.v1.ExplainTasks.waiting:type_name -> gestor.raft.v1.ExplainTasks.WaitingEntry
+	44, // 59: gestor.raft.v1.Prune.before:type_name -> google.protobuf.Timestamp
+	44, // 60: gestor.raft.v1.SnapshotHeader.at:type_name -> google.protobuf.Timestamp
+	61, // [61:61] is the sub-list for method output_type
+	61, // [61:61] is the sub-list for method input_type
+	61, // [61:61] is the sub-list for extension type_name
+	61, // [61:61] is the sub-list for extension extendee
+	0,  // [0:61] is the sub-list for field type_name
 }
 
 func init() { file_gestor_raft_v1_command_proto_init() }
@@ -3306,6 +3903,12 @@ func file_gestor_raft_v1_command_proto_init() {
 		(*Command_Claim)(nil),
 		(*Command_CreateSession)(nil),
 		(*Command_DeleteSession)(nil),
+		(*Command_CreateServerToken)(nil),
+		(*Command_EnrollServer)(nil),
+		(*Command_PutServer)(nil),
+		(*Command_DeleteServer)(nil),
+		(*Command_Mark)(nil),
+		(*Command_RaiseLevel)(nil),
 		(*Command_CreateJoinToken)(nil),
 		(*Command_EnrollNode)(nil),
 		(*Command_RenewNode)(nil),
@@ -3339,7 +3942,7 @@ func file_gestor_raft_v1_command_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_gestor_raft_v1_command_proto_rawDesc), len(file_gestor_raft_v1_command_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   37,
+			NumMessages:   44,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

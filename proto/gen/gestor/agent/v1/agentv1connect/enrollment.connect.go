@@ -36,6 +36,9 @@ const (
 	// EnrollmentServiceEnrollProcedure is the fully-qualified name of the EnrollmentService's Enroll
 	// RPC.
 	EnrollmentServiceEnrollProcedure = "/gestor.agent.v1.EnrollmentService/Enroll"
+	// EnrollmentServiceEnrollServerProcedure is the fully-qualified name of the EnrollmentService's
+	// EnrollServer RPC.
+	EnrollmentServiceEnrollServerProcedure = "/gestor.agent.v1.EnrollmentService/EnrollServer"
 	// EnrollmentServiceRenewProcedure is the fully-qualified name of the EnrollmentService's Renew RPC.
 	EnrollmentServiceRenewProcedure = "/gestor.agent.v1.EnrollmentService/Renew"
 )
@@ -45,6 +48,8 @@ type EnrollmentServiceClient interface {
 	// Enroll signs the host's key, against a one-use join token. The same key may ask again until the token
 	// expires, because the answer may be lost; any other key is refused.
 	Enroll(context.Context, *v1.EnrollRequest) (*v1.EnrollResponse, error)
+	// EnrollServer makes a fresh host a control server of this installation, against a one-use server token.
+	EnrollServer(context.Context, *v1.EnrollServerRequest) (*v1.EnrollServerResponse, error)
 	// Renew signs the same key again. It is called over mTLS, also with a certificate expired less than 90 days ago.
 	Renew(context.Context, *v1.RenewRequest) (*v1.RenewResponse, error)
 }
@@ -66,6 +71,12 @@ func NewEnrollmentServiceClient(httpClient connect.HTTPClient, baseURL string, o
 			connect.WithSchema(enrollmentServiceMethods.ByName("Enroll")),
 			connect.WithClientOptions(opts...),
 		),
+		enrollServer: connect.NewClient[v1.EnrollServerRequest, v1.EnrollServerResponse](
+			httpClient,
+			baseURL+EnrollmentServiceEnrollServerProcedure,
+			connect.WithSchema(enrollmentServiceMethods.ByName("EnrollServer")),
+			connect.WithClientOptions(opts...),
+		),
 		renew: connect.NewClient[v1.RenewRequest, v1.RenewResponse](
 			httpClient,
 			baseURL+EnrollmentServiceRenewProcedure,
@@ -77,13 +88,23 @@ func NewEnrollmentServiceClient(httpClient connect.HTTPClient, baseURL string, o
 
 // enrollmentServiceClient implements EnrollmentServiceClient.
 type enrollmentServiceClient struct {
-	enroll *connect.Client[v1.EnrollRequest, v1.EnrollResponse]
-	renew  *connect.Client[v1.RenewRequest, v1.RenewResponse]
+	enroll       *connect.Client[v1.EnrollRequest, v1.EnrollResponse]
+	enrollServer *connect.Client[v1.EnrollServerRequest, v1.EnrollServerResponse]
+	renew        *connect.Client[v1.RenewRequest, v1.RenewResponse]
 }
 
 // Enroll calls gestor.agent.v1.EnrollmentService.Enroll.
 func (c *enrollmentServiceClient) Enroll(ctx context.Context, req *v1.EnrollRequest) (*v1.EnrollResponse, error) {
 	response, err := c.enroll.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// EnrollServer calls gestor.agent.v1.EnrollmentService.EnrollServer.
+func (c *enrollmentServiceClient) EnrollServer(ctx context.Context, req *v1.EnrollServerRequest) (*v1.EnrollServerResponse, error) {
+	response, err := c.enrollServer.CallUnary(ctx, connect.NewRequest(req))
 	if response != nil {
 		return response.Msg, err
 	}
@@ -104,6 +125,8 @@ type EnrollmentServiceHandler interface {
 	// Enroll signs the host's key, against a one-use join token. The same key may ask again until the token
 	// expires, because the answer may be lost; any other key is refused.
 	Enroll(context.Context, *v1.EnrollRequest) (*v1.EnrollResponse, error)
+	// EnrollServer makes a fresh host a control server of this installation, against a one-use server token.
+	EnrollServer(context.Context, *v1.EnrollServerRequest) (*v1.EnrollServerResponse, error)
 	// Renew signs the same key again. It is called over mTLS, also with a certificate expired less than 90 days ago.
 	Renew(context.Context, *v1.RenewRequest) (*v1.RenewResponse, error)
 }
@@ -121,6 +144,12 @@ func NewEnrollmentServiceHandler(svc EnrollmentServiceHandler, opts ...connect.H
 		connect.WithSchema(enrollmentServiceMethods.ByName("Enroll")),
 		connect.WithHandlerOptions(opts...),
 	)
+	enrollmentServiceEnrollServerHandler := connect.NewUnaryHandlerSimple(
+		EnrollmentServiceEnrollServerProcedure,
+		svc.EnrollServer,
+		connect.WithSchema(enrollmentServiceMethods.ByName("EnrollServer")),
+		connect.WithHandlerOptions(opts...),
+	)
 	enrollmentServiceRenewHandler := connect.NewUnaryHandlerSimple(
 		EnrollmentServiceRenewProcedure,
 		svc.Renew,
@@ -131,6 +160,8 @@ func NewEnrollmentServiceHandler(svc EnrollmentServiceHandler, opts ...connect.H
 		switch r.URL.Path {
 		case EnrollmentServiceEnrollProcedure:
 			enrollmentServiceEnrollHandler.ServeHTTP(w, r)
+		case EnrollmentServiceEnrollServerProcedure:
+			enrollmentServiceEnrollServerHandler.ServeHTTP(w, r)
 		case EnrollmentServiceRenewProcedure:
 			enrollmentServiceRenewHandler.ServeHTTP(w, r)
 		default:
@@ -144,6 +175,10 @@ type UnimplementedEnrollmentServiceHandler struct{}
 
 func (UnimplementedEnrollmentServiceHandler) Enroll(context.Context, *v1.EnrollRequest) (*v1.EnrollResponse, error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("gestor.agent.v1.EnrollmentService.Enroll is not implemented"))
+}
+
+func (UnimplementedEnrollmentServiceHandler) EnrollServer(context.Context, *v1.EnrollServerRequest) (*v1.EnrollServerResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("gestor.agent.v1.EnrollmentService.EnrollServer is not implemented"))
 }
 
 func (UnimplementedEnrollmentServiceHandler) Renew(context.Context, *v1.RenewRequest) (*v1.RenewResponse, error) {

@@ -1,0 +1,95 @@
+package cluster
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/hashicorp/raft"
+
+	"github.com/saas-gestor/gestor/proto/fault"
+)
+
+// Member is a server in Raft's configuration.
+type Member struct {
+	ID      string
+	Address string // peer address, host:port
+	Voter   bool
+}
+
+// Members are the servers of the newest configuration this server knows, committed or not.
+func (c *Cluster) Members() []Member {
+	future := c.raft.GetConfiguration()
+	if future.Error() != nil {
+		return nil
+	}
+	var out []Member
+	for _, s := range future.Configuration().Servers {
+		out = append(out, Member{ID: string(s.ID), Address: string(s.Address), Voter: s.Suffrage == raft.Voter})
+	}
+	return out
+}
+
+// membershipTimeout bounds the wait for a change of the configuration to be taken up by Raft.
+const membershipTimeout = 10 * time.Second
+
+// AddStandby makes a server get every change without a vote. For a member it changes the address and keeps the vote.
+func (c *Cluster) AddStandby(id, address string) error {
+	for _, m := range c.Members() {
+		if m.ID == id && m.Voter {
+			return c.changed("move server "+id, c.raft.AddVoter(raft.ServerID(id), raft.ServerAddress(address), 0, membershipTimeout))
+		}
+	}
+	return c.changed("add server "+id, c.raft.AddNonvoter(raft.ServerID(id), raft.ServerAddress(address), 0, membershipTimeout))
+}
+
+// Promote gives a standby its vote.
+func (c *Cluster) Promote(id string) error {
+	for _, m := range c.Members() {
+		if m.ID == id {
+			return c.changed("promote server "+id, c.raft.AddVoter(raft.ServerID(id), raft.ServerAddress(m.Address), 0, membershipTimeout))
+		}
+	}
+	return fault.NotFound("server %s is no member", id)
+}
+
+// RemoveMember takes a server out of the configuration; one that is not in it is fine.
+func (c *Cluster) RemoveMember(id string) error {
+	return c.changed("remove server "+id, c.raft.RemoveServer(raft.ServerID(id), 0, membershipTimeout))
+}
+
+func (c *Cluster) changed(what string, future raft.IndexFuture) error {
+	if err := future.Error(); err != nil {
+		return fmt.Errorf("%s: %w", what, translate(err))
+	}
+	return nil
+}
+
+// TransferLeader hands leadership to the voter with that id, or to the most up to date one if it is empty. It returns once
+// this server no longer leads.
+func (c *Cluster) TransferLeader(id string) error {
+	if id == "" {
+		return translate(c.raft.LeadershipTransfer().Error())
+	}
+	for _, m := range c.Members() {
+		if m.ID == id {
+			return translate(c.raft.LeadershipTransferToServer(raft.ServerID(id), raft.ServerAddress(m.Address)).Error())
+		}
+	}
+	return fault.NotFound("server %s is no member", id)
+}
+
+// ReadIndex returns an index that holds everything committed before the call; a majority has confirmed that this server
+// leads. Calls that wait at the same time share one confirmation.
+func (c *Cluster) ReadIndex(ctx context.Context) (uint64, error) { return c.reads.index(ctx) }
+
+// Progress is the last index this server has in its log.
+func (c *Cluster) Progress() (last uint64) { return c.raft.LastIndex() }
+
+// LastContact is when this server last heard of a leader; now if it leads.
+func (c *Cluster) LastContact() time.Time {
+	if c.IsLeader() {
+		return time.Now()
+	}
+	return c.raft.LastContact()
+}
