@@ -21,6 +21,7 @@ import (
 
 	"github.com/saas-gestor/gestor/proto/fault"
 	agentv1 "github.com/saas-gestor/gestor/proto/gen/gestor/agent/v1"
+	"github.com/saas-gestor/gestor/proto/gen/gestor/agent/v1/agentv1connect"
 	"github.com/saas-gestor/gestor/proto/rpc"
 )
 
@@ -96,7 +97,10 @@ func (s *Server) Token(ttl time.Duration) string {
 	return "gst1." + hex.EncodeToString(pin[:]) + ".tok.s3cret"
 }
 
-type enrollmentService struct{ s *Server }
+type enrollmentService struct {
+	agentv1connect.UnimplementedEnrollmentServiceHandler
+	s *Server
+}
 
 // Enroll signs against a token, once per key.
 func (e enrollmentService) Enroll(_ context.Context, r *agentv1.EnrollRequest) (*agentv1.EnrollResponse, error) {

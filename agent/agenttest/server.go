@@ -95,7 +95,7 @@ func (s *Server) listen(address string) {
 		func(_ context.Context, procedure string, err error) { s.t.Logf("%s: %v", procedure, err) }))
 	path, sessions := agentv1connect.NewAgentServiceHandler(agentService{s}, faults)
 	mux.Handle(path, s.verified(sessions))
-	mux.Handle(agentv1connect.NewEnrollmentServiceHandler(enrollmentService{s}, faults))
+	mux.Handle(agentv1connect.NewEnrollmentServiceHandler(enrollmentService{s: s}, faults))
 	server := &http.Server{
 		Handler: mux, ReadHeaderTimeout: 5 * time.Second,
 		TLSConfig: &tls.Config{

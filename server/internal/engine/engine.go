@@ -22,7 +22,7 @@ import (
 // Options configure Open. Only Dir is needed.
 type Options struct {
 	Dir      string       // everything on disk is below it: raft/ is what matters, state/ is made anew
-	ServerID string       // this voter
+	ServerID string       // this voter; "server-1" by default
 	Version  string       // the server's version, for snapshots
 	Log      *slog.Logger // default: none
 
@@ -44,6 +44,9 @@ type Engine struct {
 
 // Open starts the engine. Ready tells when it can be used.
 func Open(ctx context.Context, o Options) (*Engine, error) {
+	if o.ServerID == "" {
+		o.ServerID = "server-1"
+	}
 	store, err := state.Open(ctx, filepath.Join(o.Dir, "state"))
 	if err != nil {
 		return nil, fmt.Errorf("open engine: %w", err)
