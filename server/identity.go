@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -14,7 +15,6 @@ import (
 	"github.com/saas-gestor/gestor/proto/fault"
 	"github.com/saas-gestor/gestor/server/internal/command"
 	"github.com/saas-gestor/gestor/server/internal/config"
-	"github.com/saas-gestor/gestor/server/internal/engine"
 	"github.com/saas-gestor/gestor/server/internal/gestor"
 	"github.com/saas-gestor/gestor/server/internal/pki"
 	"github.com/saas-gestor/gestor/server/internal/secret"
@@ -26,15 +26,18 @@ const (
 	agentRootPlace  = "cluster/agent_root"
 )
 
-// Files in the data directory that people and scripts read.
+// Files in the data directory. People and scripts read the last two.
 const (
+	identityFile    = "identity.json"   // who this server is; with keyring, all that must be kept to come back
 	setupSecretFile = "setup-secret"    // the one-time secret; there only while the installation is unclaimed
 	pinFile         = "server-root.pin" // SHA-256 of the servers' root key, hex
 )
 
 // identity is who this installation and this server are.
 type identity struct {
-	server     string
+	server     string // "srv_…"
+	name       string
+	joined     bool // it came to an installation that was there
 	cluster    gestor.Cluster
 	serverRoot *pki.Root
 	agentRoot  *pki.Root
@@ -42,30 +45,88 @@ type identity struct {
 
 func (id identity) pin() string { return hex.EncodeToString(id.serverRoot.Pin()) }
 
-// openIdentity reads the installation's identity out of the state; on the very first start it makes it.
-func openIdentity(ctx context.Context, e *engine.Engine, ring *secret.Ring, c config.Config, server string) (identity, error) {
-	dir, view := c.DataDir, e.View(gestor.SystemScope())
-	cluster, err := view.Cluster(ctx)
-	if errors.Is(err, fault.KindNotFound) {
-		if err := initCluster(ctx, e, ring, c); err != nil {
-			return identity{}, fmt.Errorf("make the installation's identity: %w", err)
-		}
-		cluster, err = view.Cluster(ctx)
+// identityRecord is identity.json. The keys are sealed with the key ring.
+type identityRecord struct {
+	Cluster       string `json:"cluster"`
+	Server        string `json:"server"`
+	Name          string `json:"name"`
+	Joined        bool   `json:"joined,omitempty"`
+	ServerRoot    []byte `json:"server_root"`
+	ServerRootKey []byte `json:"server_root_key"`
+	AgentRoot     []byte `json:"agent_root"`
+	AgentRootKey  []byte `json:"agent_root_key"`
+}
+
+// openIdentity reads who this server is, which it must know before it can talk to others. On the first start of an
+// installation it makes that up.
+func openIdentity(dir string, ring *secret.Ring, c config.Config) (identity, error) {
+	raw, err := os.ReadFile(filepath.Join(dir, identityFile))
+	switch {
+	case err == nil:
+	case !errors.Is(err, os.ErrNotExist):
+		return identity{}, fmt.Errorf("read the server's identity: %w", err)
+	case exists(filepath.Join(dir, "raft")):
+		return identity{}, fmt.Errorf("%s holds data but no %s: restore the file from a backup, or let this server join again with an empty directory",
+			dir, identityFile)
+	default:
+		return makeIdentity(dir, ring, c)
 	}
+	var r identityRecord
+	if err := json.Unmarshal(raw, &r); err != nil {
+		return identity{}, fmt.Errorf("read the server's identity %s: %w; restore it from a backup, or let this server join again with an empty directory",
+			filepath.Join(dir, identityFile), err)
+	}
+	return r.open(ring)
+}
+
+func exists(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
+}
+
+// makeIdentity is the very first start of an installation.
+func makeIdentity(dir string, ring *secret.Ring, c config.Config) (identity, error) {
+	now := time.Now()
+	cluster := gestor.NewID[gestor.ClusterID]("clu")
+	r := identityRecord{Cluster: string(cluster), Server: gestor.NewID[string]("srv"), Name: serverName(c)}
+	var err error
+	if r.ServerRoot, r.ServerRootKey, err = makeRoot(ring, cluster, "server", serverRootPlace, now); err != nil {
+		return identity{}, fmt.Errorf("make the installation's identity: %w", err)
+	}
+	if r.AgentRoot, r.AgentRootKey, err = makeRoot(ring, cluster, "agent", agentRootPlace, now); err != nil {
+		return identity{}, fmt.Errorf("make the installation's identity: %w", err)
+	}
+	if err := r.write(dir); err != nil {
+		return identity{}, err
+	}
+	return r.open(ring)
+}
+
+func (r identityRecord) write(dir string) error {
+	raw, err := json.MarshalIndent(r, "", "  ")
 	if err != nil {
-		return identity{}, fmt.Errorf("read the installation's identity: %w", err)
+		return err
 	}
-	id := identity{server: server, cluster: cluster}
-	if id.serverRoot, err = openRoot(ring, cluster.ServerRoot, cluster.ServerRootKey, serverRootPlace); err != nil {
-		return identity{}, fmt.Errorf("open the servers' root: %w", err)
+	if err := writeFile(filepath.Join(dir, identityFile), string(raw)+"\n"); err != nil {
+		return fmt.Errorf("write the server's identity: %w", err)
 	}
-	if id.agentRoot, err = openRoot(ring, cluster.AgentRoot, cluster.AgentRootKey, agentRootPlace); err != nil {
-		return identity{}, fmt.Errorf("open the agents' root: %w", err)
+	return nil
+}
+
+// open opens the roots' keys with the ring.
+func (r identityRecord) open(ring *secret.Ring) (identity, error) {
+	id := identity{server: r.Server, name: r.Name, joined: r.Joined, cluster: gestor.Cluster{
+		ID: gestor.ClusterID(r.Cluster), ServerRoot: r.ServerRoot, ServerRootKey: r.ServerRootKey,
+		AgentRoot: r.AgentRoot, AgentRootKey: r.AgentRootKey,
+	}}
+	var err error
+	if id.serverRoot, err = openRoot(ring, r.ServerRoot, r.ServerRootKey, serverRootPlace); err != nil {
+		return identity{}, fmt.Errorf("open the servers' root with the key ring: %w", err)
 	}
-	if cluster.Claimed {
-		err = forgetSetupSecret(dir)
+	if id.agentRoot, err = openRoot(ring, r.AgentRoot, r.AgentRootKey, agentRootPlace); err != nil {
+		return identity{}, fmt.Errorf("open the agents' root with the key ring: %w", err)
 	}
-	return id, errors.Join(err, writeFile(filepath.Join(dir, pinFile), id.pin()+"\n"))
+	return id, nil
 }
 
 func openRoot(ring *secret.Ring, certificate, sealed []byte, place string) (*pki.Root, error) {
@@ -76,28 +137,44 @@ func openRoot(ring *secret.Ring, certificate, sealed []byte, place string) (*pki
 	return pki.LoadRoot(certificate, key)
 }
 
-// initCluster makes the roots and the setup secret. The secret's file is written first: were the order the other way
-// round, a crash in between would leave an installation nobody can claim.
-func initCluster(ctx context.Context, e *engine.Engine, ring *secret.Ring, c config.Config) error {
-	now := time.Now()
-	cluster := gestor.Cluster{ID: gestor.NewID[gestor.ClusterID]("clu"), FirstUID: c.FirstUID}
-	var err error
-	if cluster.ServerRoot, cluster.ServerRootKey, err = makeRoot(ring, cluster.ID, "server", serverRootPlace, now); err != nil {
-		return err
+// serverName is what this server is called: as configured, or after its host.
+func serverName(c config.Config) string {
+	if c.Name != "" {
+		return c.Name
 	}
-	if cluster.AgentRoot, cluster.AgentRootKey, err = makeRoot(ring, cluster.ID, "agent", agentRootPlace, now); err != nil {
-		return err
+	host, _, _ := strings.Cut(strings.ToLower(hostname()), ".")
+	if gestor.CheckNodeName("name", host) != nil {
+		return "server"
+	}
+	return host
+}
+
+// initCluster writes the identity into the state of a new installation, with the hash of the setup secret. The secret's file is
+// written first: were the order the other way round, a crash in between would leave an installation nobody can claim.
+func (s *Server) initCluster(ctx context.Context) error {
+	cluster, err := s.engine.View(gestor.SystemScope()).Cluster(ctx)
+	if err == nil {
+		s.id.cluster = cluster
+		if cluster.Claimed {
+			return forgetSetupSecret(s.options.Config.DataDir)
+		}
+		return nil
+	}
+	if !errors.Is(err, fault.KindNotFound) {
+		return fmt.Errorf("read the installation's identity: %w", err)
 	}
 	setup := "gsu_" + strings.ToLower(rand.Text())
-	if err := writeFile(filepath.Join(c.DataDir, setupSecretFile), setup+"\n"); err != nil {
+	if err := writeFile(filepath.Join(s.options.Config.DataDir, setupSecretFile), setup+"\n"); err != nil {
 		return err
 	}
-	cluster.SetupHash = pki.HashSecret(setup)
-	receipt, err := e.Propose(ctx, command.Command{At: now, Actor: gestor.SystemActor("setup"), Op: command.InitCluster{Cluster: cluster}})
-	if err != nil {
-		return err
+	first := s.id.cluster
+	first.FirstUID, first.SetupHash = s.options.Config.FirstUID, pki.HashSecret(setup)
+	c := command.Command{Actor: gestor.SystemActor("setup"), Op: command.InitCluster{Cluster: first}}
+	if _, err := s.engine.Propose(ctx, c); err != nil {
+		return fmt.Errorf("make the installation: %w", err)
 	}
-	return e.Wait(ctx, receipt.Revision)
+	s.id.cluster = first
+	return nil
 }
 
 func makeRoot(ring *secret.Ring, cluster gestor.ClusterID, role, place string, now time.Time) (der, sealed []byte, err error) {
@@ -121,8 +198,14 @@ func forgetSetupSecret(dir string) error {
 
 // announce tells people how to claim the installation, at each start until somebody has.
 func (s *Server) announce(ctx context.Context) error {
+	if s.id.joined || s.options.Out == nil {
+		return nil
+	}
 	cluster, err := s.engine.View(gestor.SystemScope()).Cluster(ctx)
-	if err != nil || cluster.Claimed || s.options.Out == nil {
+	if errors.Is(err, fault.KindNotFound) || err == nil && cluster.Claimed {
+		return nil // claimed, or one of several whose state comes from the others
+	}
+	if err != nil {
 		return err
 	}
 	path := filepath.Join(s.options.Config.DataDir, setupSecretFile)

@@ -10,13 +10,17 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
 	"github.com/saas-gestor/gestor/proto/fault"
+	"github.com/saas-gestor/gestor/server/internal/cluster"
 	"github.com/saas-gestor/gestor/server/internal/config"
 	"github.com/saas-gestor/gestor/server/internal/engine"
+	"github.com/saas-gestor/gestor/server/internal/peer"
+	"github.com/saas-gestor/gestor/server/internal/pki"
 	"github.com/saas-gestor/gestor/server/internal/secret"
 )
 
@@ -29,6 +33,10 @@ type Options struct {
 	Version string
 	Out     io.Writer    // people read it: how to claim the installation
 	Log     *slog.Logger // nil discards
+
+	JoinToken string            // a secret; needed at the first start of a server with Config.Join
+	Network   peer.Network      // how servers reach each other; nil means TCP
+	OnStall   func(call string) // what happens when the disk hangs; by default the process ends
 }
 
 // Server is an open control server.
@@ -37,6 +45,8 @@ type Server struct {
 	log     *slog.Logger
 	lock    *dirLock
 	ring    *secret.Ring
+	leaf    *pki.ServerLeaf
+	port    *peer.Port
 	engine  *engine.Engine
 	id      identity
 	parts   *parts
@@ -72,27 +82,75 @@ func (s *Server) open(ctx context.Context) error {
 	if s.lock, err = takeDir(dir); err != nil {
 		return err
 	}
+	if err := s.join(ctx); err != nil {
+		return err
+	}
 	if s.ring, err = openRing(dir); err != nil {
 		return err
 	}
-	serverID, err := serverID(dir)
-	if err != nil {
+	if s.id, err = openIdentity(dir, s.ring, s.options.Config); err != nil {
 		return err
 	}
-	s.engine, err = engine.Open(ctx, engine.Options{Dir: dir, ServerID: serverID, Version: s.options.Version, Log: s.log})
-	if err != nil {
+	if err := writeFile(filepath.Join(dir, pinFile), s.id.pin()+"\n"); err != nil {
 		return err
 	}
-	if err := s.engine.Ready(ctx); err != nil {
-		return fmt.Errorf("wait for the state: %w", err)
-	}
-	if s.id, err = openIdentity(ctx, s.engine, s.ring, s.options.Config, serverID); err != nil {
+	if err := s.openEngine(ctx); err != nil {
 		return err
 	}
 	if s.parts, err = wire(s); err != nil {
 		return err
 	}
+	if err := s.settle(ctx); err != nil {
+		return err
+	}
 	return s.bind(ctx)
+}
+
+// openEngine opens the way to the other servers and, over it, replication and state.
+func (s *Server) openEngine(ctx context.Context) error {
+	c := s.options.Config
+	var err error
+	s.leaf, err = pki.NewServerLeaf(pki.LeafOptions{
+		Root: s.id.serverRoot, Cluster: string(s.id.cluster.ID), Server: s.id.server, Hosts: s.hosts(), Now: time.Now,
+	})
+	if err != nil {
+		return err
+	}
+	listen, advertise := c.PeerListen, ""
+	if listen == "" {
+		listen = "127.0.0.1:0"
+	} else if advertise, err = s.peerAddress(); err != nil && s.id.joined {
+		return err
+	}
+	s.port, err = peer.Open(ctx, peer.Options{
+		Listen: listen, Advertise: advertise, Self: s.id.server, Leaf: s.leaf, Network: s.options.Network, Log: s.log.With("component", "peer"),
+		Verifier: pki.PeerVerifier{Roots: s.id.serverRoot.Pool(), Cluster: string(s.id.cluster.ID)},
+	})
+	if err != nil {
+		return err
+	}
+	s.engine, err = engine.Open(ctx, engine.Options{
+		Dir: c.DataDir, ServerID: s.id.server, Version: s.options.Version, Log: s.log,
+		Transport: s.port.Transport(), Join: s.id.joined, OnStall: s.options.OnStall,
+	})
+	if err != nil {
+		return err
+	}
+	s.port.Bind(s.engine.Members, s.engine.Leader)
+	return nil
+}
+
+// settle waits until a server that is alone is ready, and makes the installation on its first start. One of several starts
+// to serve at once: it answers what it can until a majority is there.
+func (s *Server) settle(ctx context.Context) error {
+	members := s.engine.Members()
+	if len(members) != 1 || members[0].ID != s.id.server {
+		return nil
+	}
+	if err := s.engine.Ready(ctx); err != nil {
+		return fmt.Errorf("wait for the state: %w", err)
+	}
+	return s.initCluster(ctx)
 }
 
 // bind starts to listen. Nothing is answered before Run.
@@ -116,7 +174,14 @@ func (s *Server) Run(ctx context.Context) error {
 	if err := s.announce(ctx); err != nil {
 		return err
 	}
-	g, running := errgroup.WithContext(ctx)
+	serving, stop := context.WithCancel(context.WithoutCancel(ctx)) // a little longer than ctx, to hand leadership over
+	defer stop()
+	leave := context.AfterFunc(ctx, func() {
+		s.handOver()
+		stop()
+	})
+	defer leave()
+	g, running := errgroup.WithContext(serving)
 	for _, part := range s.parts.run {
 		g.Go(func() error { return named(part.name, part.run(running)) })
 	}
@@ -132,6 +197,17 @@ func (s *Server) Run(ctx context.Context) error {
 		return err
 	}
 	return nil
+}
+
+// handOver gives leadership to another voter, so that nobody waits for an election.
+func (s *Server) handOver() {
+	others := slices.ContainsFunc(s.port.Others(), func(m cluster.Member) bool { return m.Voter })
+	if !others || !s.engine.IsLeader() {
+		return
+	}
+	if err := s.engine.TransferLeader(""); err != nil {
+		s.log.Warn("could not hand leadership over, the others will elect", "err", err)
+	}
 }
 
 func named(part string, err error) error {
@@ -183,6 +259,9 @@ func (s *Server) Close() error {
 	}
 	if s.engine != nil {
 		errs = append(errs, s.engine.Close())
+	}
+	if s.port != nil {
+		errs = append(errs, s.port.Close())
 	}
 	if s.lock != nil {
 		errs = append(errs, s.lock.Close())

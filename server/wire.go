@@ -85,13 +85,7 @@ func wire(s *Server) (_ *parts, err error) {
 	p.run = []part{{"engine", s.engine.Run}, {"nodes", p.nodes.Run}, {"retention", retention.Run}}
 
 	verifier := pki.AgentVerifier{Roots: s.id.agentRoot.Pool(), Cluster: string(s.id.cluster.ID), Now: time.Now}
-	leaf, err := pki.NewServerLeaf(pki.LeafOptions{
-		Root: s.id.serverRoot, Cluster: string(s.id.cluster.ID), Server: s.id.server, Hosts: s.hosts(), Now: time.Now,
-	})
-	if err != nil {
-		return nil, err
-	}
-	p.tls = pki.ServerConfig(leaf, verifier)
+	p.tls = pki.ServerConfig(s.leaf, verifier)
 	p.handler, err = api.New(api.Deps{
 		Engine: s.engine, Revision: s.engine.Revision, Agents: verifier, RootPEM: s.id.serverRoot.PEM(),
 		Version: s.options.Version, Mounts: s.mounts(p), Ready: s.engine.Ready, Log: s.log.With("component", "api"),

@@ -50,7 +50,7 @@ func run(cmd *cobra.Command, _ []string) error {
 	}
 	log := server.NewLogger(config, os.Stderr)
 	slog.SetDefault(log)
-	s, err := server.New(cmd.Context(), server.Options{Config: config, Version: version, Out: cmd.OutOrStdout(), Log: log})
+	s, err := server.New(cmd.Context(), server.Options{Config: config, Version: version, Out: cmd.OutOrStdout(), Log: log, JoinToken: os.Getenv("GESTOR_JOIN_TOKEN")})
 	if err != nil {
 		return err
 	}

@@ -26,17 +26,21 @@ const DefaultPath = "/etc/gestor/server.toml"
 
 // Config is the server's settings.
 type Config struct {
-	DataDir    string   `toml:"data_dir"`    // everything the server keeps; absolute
-	Listen     string   `toml:"listen"`      // host:port to listen on; an empty host means all addresses
-	PublicURLs []string `toml:"public_urls"` // where people and agents reach it, the first for new agents
-	LogLevel   string   `toml:"log_level"`   // "debug", "info", "warn", "error"
-	LogFormat  string   `toml:"log_format"`  // "text" or "json"
-	FirstUID   uint32   `toml:"first_uid"`   // of the first app's system user on all nodes; 0 means 70000; decided at the first start for good
+	DataDir     string   `toml:"data_dir"`     // everything the server keeps; absolute
+	Listen      string   `toml:"listen"`       // host:port to listen on; an empty host means all addresses
+	PublicURLs  []string `toml:"public_urls"`  // where people and agents reach it, the first for new agents
+	Name        string   `toml:"name"`         // this server's name among the control servers, a DNS label; the host's name if empty
+	PeerListen  string   `toml:"peer_listen"`  // host:port for the other control servers; empty: a free port of the loopback interface, for a server that stays alone
+	PeerAddress string   `toml:"peer_address"` // where the other control servers reach it, host:port; guessed from public_urls and peer_listen if empty
+	Join        []string `toml:"join"`         // https://… of servers to join at the first start; not read later
+	LogLevel    string   `toml:"log_level"`    // "debug", "info", "warn", "error"
+	LogFormat   string   `toml:"log_format"`   // "text" or "json"
+	FirstUID    uint32   `toml:"first_uid"`    // of the first app's system user on all nodes; 0 means 70000; decided at the first start for good
 }
 
 // Default is a server on one machine, reached under its host name.
 func Default() Config {
-	return Config{DataDir: "/opt/saas-gestor/data", Listen: ":8443", LogLevel: "info", LogFormat: "text", FirstUID: gestor.DefaultFirstUID}
+	return Config{DataDir: "/opt/saas-gestor/data", Listen: ":8443", PeerListen: ":8444", LogLevel: "info", LogFormat: "text", FirstUID: gestor.DefaultFirstUID}
 }
 
 // setting is a value that may come from a flag or the environment.
@@ -50,6 +54,10 @@ func settings() []setting {
 		{"data-dir", "GESTOR_DATA_DIR", "directory for everything the server keeps", func(c *Config, v string) { c.DataDir = v }},
 		{"listen", "GESTOR_LISTEN", "address to listen on, host:port", func(c *Config, v string) { c.Listen = v }},
 		{"public-url", "GESTOR_PUBLIC_URL", "where people and agents reach the server, https://…; several with commas", func(c *Config, v string) { c.PublicURLs = list(v) }},
+		{"name", "GESTOR_NAME", "this server's name among the control servers", func(c *Config, v string) { c.Name = v }},
+		{"peer-listen", "GESTOR_PEER_LISTEN", "address to listen on for other control servers, host:port", func(c *Config, v string) { c.PeerListen = v }},
+		{"peer-address", "GESTOR_PEER_ADDRESS", "where other control servers reach this one, host:port", func(c *Config, v string) { c.PeerAddress = v }},
+		{"join", "GESTOR_JOIN", "control server to join at the first start, https://…, with the token in GESTOR_JOIN_TOKEN; several with commas", func(c *Config, v string) { c.Join = list(v) }},
 		{"log-level", "GESTOR_LOG_LEVEL", "debug, info, warn or error", func(c *Config, v string) { c.LogLevel = v }},
 		{"log-format", "GESTOR_LOG_FORMAT", "text or json", func(c *Config, v string) { c.LogFormat = v }},
 	}
@@ -139,8 +147,11 @@ func (c Config) Check() error {
 	if c.FirstUID != 0 && c.FirstUID < 1000 || c.FirstUID > 1<<30 {
 		return fmt.Errorf("first_uid %d is not from 1000 to %d: leave it out, or choose a range that nothing else uses on any node", c.FirstUID, 1<<30)
 	}
+	if err := c.checkPeers(); err != nil {
+		return err
+	}
 	for _, raw := range c.PublicURLs {
-		if err := checkURL(raw); err != nil {
+		if err := checkURL("public_urls", raw); err != nil {
 			return err
 		}
 	}
@@ -153,10 +164,30 @@ func (c Config) Check() error {
 	return nil
 }
 
-func checkURL(raw string) error {
+func (c Config) checkPeers() error {
+	if _, _, err := net.SplitHostPort(c.PeerListen); c.PeerListen != "" && err != nil {
+		return fmt.Errorf("peer_listen %q is not host:port: write :8444 or 192.0.2.7:8444", c.PeerListen)
+	}
+	if host, port, err := net.SplitHostPort(c.PeerAddress); c.PeerAddress != "" && (err != nil || host == "" || port == "" || port == "0") {
+		return fmt.Errorf("peer_address %q is not host:port as other servers reach it: write 192.0.2.7:8444", c.PeerAddress)
+	}
+	if c.Name != "" {
+		if err := gestor.CheckNodeName("name", c.Name); err != nil {
+			return err
+		}
+	}
+	for _, raw := range c.Join {
+		if err := checkURL("join", raw); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func checkURL(key, raw string) error {
 	u, err := url.Parse(raw)
 	if err != nil || u.Scheme != "https" || u.Hostname() == "" || u.User != nil || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "" {
-		return fmt.Errorf("public_urls: %q is not https://host or https://host:port", raw)
+		return fmt.Errorf("%s: %q is not https://host or https://host:port", key, raw)
 	}
 	return nil
 }
