@@ -78,7 +78,7 @@ type Port struct {
 	raft      *streams
 	http      *queue
 	transport *raft.NetworkTransport
-	handshake chan struct{} // one for each under way
+	lobby     lobby
 	done      chan struct{} // closed by Close
 	closing   sync.Once
 	accepting sync.WaitGroup
@@ -105,7 +105,7 @@ func Open(ctx context.Context, o Options) (*Port, error) {
 		o.Advertise = l.Addr().String()
 	}
 	p := &Port{
-		o: o, listen: l, done: make(chan struct{}), handshake: make(chan struct{}, handshakesAtOnce), clients: map[string]*Client{},
+		o: o, listen: l, done: make(chan struct{}), lobby: lobby{most: handshakesAtOnce}, clients: map[string]*Client{},
 		http: newQueue(l.Addr()),
 	}
 	p.raft = &streams{queue: newQueue(address(o.Advertise)), port: p}
@@ -134,6 +134,7 @@ func (p *Port) Close() error {
 	var err error
 	p.closing.Do(func() {
 		close(p.done)
+		p.lobby.close()
 		err = errors.Join(p.listen.Close(), p.transport.Close(), p.raft.Close(), p.http.Close())
 		p.accepting.Wait()
 		p.mu.Lock()
@@ -180,18 +181,16 @@ func (p *Port) accept() {
 				continue
 			}
 		}
-		select {
-		case p.handshake <- struct{}{}:
-			p.accepting.Go(func() { p.receive(conn) })
-		default:
-			_ = conn.Close() // nothing was said yet; a server comes again
-		}
+		leave := p.lobby.enter(conn)
+		p.accepting.Go(func() {
+			defer leave()
+			p.receive(conn)
+		})
 	}
 }
 
 // receive shakes hands and hands the connection to whom it is for.
 func (p *Port) receive(raw net.Conn) {
-	defer func() { <-p.handshake }()
 	ctx, cancel := context.WithTimeout(context.Background(), handshakeTimeout) //nolint:contextcheck // a connection has no caller
 	defer cancel()
 	stop := context.AfterFunc(ctx, func() { _ = raw.SetDeadline(time.Now()) })
