@@ -91,6 +91,9 @@ func decodeOp(m *raftv1.Command) (Op, error) {
 	case *raftv1.Command_UpdateEnv:
 		return decodeUpdateEnv(op.UpdateEnv), nil
 	}
+	if op, ok := decodeServerOp(m); ok {
+		return op, nil
+	}
 	return decodeWork(m)
 }
 

@@ -67,5 +67,6 @@ func (c *change) prune(op command.Prune) error {
 		c.PruneRequests(c.ctx, op.Before),
 		c.PruneSessions(c.ctx, op.Before),
 		c.PruneJoinTokens(c.ctx, op.Before),
+		c.PruneServerTokens(c.ctx, op.Before),
 	)
 }

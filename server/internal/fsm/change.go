@@ -109,6 +109,9 @@ func (c *change) apply(op command.Op) error {
 	case command.UpdateEnv:
 		return c.updateEnv(op)
 	}
+	if done, err := c.applyServerOp(op); done {
+		return err
+	}
 	return c.applyWork(op)
 }
 

@@ -75,6 +75,16 @@ func newToken(id string, node gestor.NodeID, name string) gestor.JoinToken {
 	}
 }
 
+func newServerToken(id string) gestor.ServerToken {
+	return gestor.ServerToken{ID: id, SecretHash: secret, Replaces: "srv_1", ExpiresAt: start.Add(time.Hour)}
+}
+
+func newServer(id gestor.ServerID, name string) gestor.Server {
+	return gestor.Server{
+		ID: id, Name: name, PeerAddress: name + ".example.com:8444", Addresses: []string{name + ".example.com:8443"}, Version: "v1", Level: 1,
+	}
+}
+
 func newApp(id gestor.AppID, slug string, nodes ...gestor.NodeID) gestor.App {
 	return gestor.App{ID: id, Slug: slug, Settings: gestor.AppSettings{
 		Repository: "https://example.com/" + slug, Domains: []string{slug + ".example.com"}, Nodes: nodes,

@@ -52,6 +52,10 @@ func anyOp(r *rapid.T, result []byte) command.Op {
 		command.RetryTask{ID: work},
 		command.CancelTask{ID: work},
 		command.ExplainTasks{Waiting: map[gestor.TaskID]string{task: "a", work: "b"}},
+		command.CreateServerToken{Token: newServerToken("tok_" + string(node))},
+		command.EnrollServer{TokenID: "tok_" + string(node), SecretHash: secret, Server: newServer(gestor.ServerID("srv_"+n("server")), "ctl")},
+		command.PutServer{Server: newServer(gestor.ServerID("srv_"+n("server")), "ctl"+n("name"))},
+		command.DeleteServer{ID: gestor.ServerID("srv_" + n("server"))},
 		command.Prune{Before: start.Add(time.Duration(fence) * time.Second)},
 	}
 	return rapid.SampledFrom(ops).Draw(r, "op")

@@ -186,6 +186,10 @@ func story(t testing.TB) []command.Command {
 		command.DeleteApp{ID: "app_2"},
 		command.ForgetApp{ID: "app_2"},
 		command.DeleteSession{ID: "ses_1"},
+		command.PutServer{Server: newServer("srv_1", "ctl1")},
+		command.CreateServerToken{Token: newServerToken("tok_1")},
+		command.EnrollServer{TokenID: "tok_1", SecretHash: secret, Server: newServer("srv_2", "ctl1")},
+		command.DeleteServer{ID: "srv_1"},
 		command.Prune{Before: start},
 	)
 	var out []command.Command

@@ -53,6 +53,31 @@ CREATE TABLE sessions (
   revision   INTEGER NOT NULL
 ) STRICT;
 
+-- The control servers. They belong to the installation, not to a tenant.
+CREATE TABLE servers (
+  id             TEXT NOT NULL PRIMARY KEY,
+  name           TEXT NOT NULL UNIQUE,
+  peer_address   TEXT NOT NULL,
+  addresses_json TEXT NOT NULL,
+  version        TEXT NOT NULL,
+  level          INTEGER NOT NULL,
+  replaces       TEXT NOT NULL,  -- the server that leaves once this one votes
+  created_at     INTEGER NOT NULL,
+  revision       INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE server_tokens (
+  id          TEXT NOT NULL PRIMARY KEY,
+  secret_hash BLOB NOT NULL,
+  name        TEXT NOT NULL,
+  replaces    TEXT NOT NULL,
+  expires_at  INTEGER NOT NULL,
+  created_by  TEXT NOT NULL,
+  audit_in    TEXT NOT NULL,  -- the tenant whose audit log tells of its use
+  used_by     TEXT NOT NULL,
+  revision    INTEGER NOT NULL
+) STRICT;
+
 CREATE TABLE join_tokens (
   id          TEXT NOT NULL PRIMARY KEY,
   tenant_id   TEXT NOT NULL,

@@ -81,6 +81,8 @@ func populate(t *testing.T, s *Store, name string, uid uint32) {
 			NodeID: gestor.NodeID("nod_" + name),
 		}))
 		put(x.PutAudit(ctx, gestor.AuditEntry{TenantID: tenant, Action: "test." + name}))
+		put(x.PutServer(ctx, gestor.Server{ID: gestor.ServerID("srv_" + name), Name: "server-" + name}))
+		put(x.PutServerToken(ctx, gestor.ServerToken{ID: "token-" + name, CreatedBy: name}))
 		for _, err := range errs {
 			if err != nil {
 				return err
@@ -115,11 +117,12 @@ func argument(t *testing.T, method string, typ reflect.Type, name string) reflec
 	t.Helper()
 	prefix := map[string]string{
 		"TenantID": "ten_", "UserID": "usr_", "SessionID": "ses_", "NodeID": "nod_", "AppID": "app_", "BuildID": "bld_",
-		"ReleaseID": "rel_", "DeploymentID": "dep_", "TaskID": "tsk_",
+		"ReleaseID": "rel_", "DeploymentID": "dep_", "TaskID": "tsk_", "ServerID": "srv_",
 	}[typ.Name()]
 	named := map[string]string{
 		"UserByEmail": name + "@example.com", "JoinToken": "join_" + name, "NodeByName": "node-" + name,
-		"AppBySlug": "app-" + name, "ReleaseByName": "r1",
+		"AppBySlug": "app-" + name, "ReleaseByName": "r1", "ServerByName": "server-" + name,
+		"ServerToken": "token-" + name,
 	}
 	switch {
 	case prefix != "":
@@ -146,9 +149,13 @@ func TestView_NeverReturnsAnotherTenantsRows(t *testing.T) {
 	own := callAll(t, s.View(gestor.TenantScope("ten_mine")), "mine")
 	foreign := callAll(t, s.View(gestor.TenantScope("ten_mine")), "theirs")
 	nobody := callAll(t, s.View(gestor.Scope{}), "mine")
+	installation := map[string]bool{"Cluster": true, "Servers": true, "Server": true, "ServerByName": true, "ServerToken": true}
 	for method, got := range own {
-		if method != "Cluster" && !strings.Contains(got, "mine") {
+		if !installation[method] && !strings.Contains(got, "mine") {
 			t.Errorf("%s does not show a tenant its own: %s", method, got)
+		}
+		if installation[method] && strings.Contains(got, "mine") {
+			t.Errorf("%s shows a tenant what is the installation's: %s", method, got)
 		}
 		if strings.Contains(got, "theirs") || strings.Contains(foreign[method], "theirs") {
 			t.Errorf("%s shows another tenant's rows: %s", method, foreign[method])

@@ -20,6 +20,8 @@ const (
 	Deployments
 	Tasks
 	Audit
+	Servers
+	ServerTokens
 )
 
 // Subscription is signalled after commits. Signals are coalesced: one means "look again", not what changed.
