@@ -419,7 +419,10 @@ type AgentHello struct {
 	// Every task in the agent's journal: unfinished, or finished and not acknowledged.
 	Tasks []*HeldTask `protobuf:"bytes,4,rep,name=tasks,proto3" json:"tasks,omitempty"`
 	// The highest fence the agent has seen since it started. The server answers once it knows everything up to it.
-	Revision      uint64 `protobuf:"varint,5,opt,name=revision,proto3" json:"revision,omitempty"`
+	Revision uint64 `protobuf:"varint,5,opt,name=revision,proto3" json:"revision,omitempty"`
+	// Orders this host's sessions: a later one has a higher number, also after the agent or the host was started again. 0 from
+	// agents that do not number them.
+	Session       uint64 `protobuf:"varint,6,opt,name=session,proto3" json:"session,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -485,6 +488,13 @@ func (x *AgentHello) GetTasks() []*HeldTask {
 func (x *AgentHello) GetRevision() uint64 {
 	if x != nil {
 		return x.Revision
+	}
+	return 0
+}
+
+func (x *AgentHello) GetSession() uint64 {
+	if x != nil {
+		return x.Session
 	}
 	return 0
 }
@@ -1702,14 +1712,15 @@ const file_gestor_agent_v1_session_proto_rawDesc = "" +
 	"\n" +
 	"close_tail\x18\x06 \x01(\v2\x1a.gestor.agent.v1.CloseTailH\x00R\tcloseTail\x124\n" +
 	"\agoodbye\x18\a \x01(\v2\x18.gestor.agent.v1.GoodbyeH\x00R\agoodbyeB\t\n" +
-	"\amessage\"\xb8\x01\n" +
+	"\amessage\"\xd2\x01\n" +
 	"\n" +
 	"AgentHello\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x12\x17\n" +
 	"\aboot_id\x18\x02 \x01(\tR\x06bootId\x12*\n" +
 	"\x05facts\x18\x03 \x01(\v2\x14.gestor.v1.NodeFactsR\x05facts\x12/\n" +
 	"\x05tasks\x18\x04 \x03(\v2\x19.gestor.agent.v1.HeldTaskR\x05tasks\x12\x1a\n" +
-	"\brevision\x18\x05 \x01(\x04R\brevision\"9\n" +
+	"\brevision\x18\x05 \x01(\x04R\brevision\x12\x18\n" +
+	"\asession\x18\x06 \x01(\x04R\asession\"9\n" +
 	"\bHeldTask\x12\x17\n" +
 	"\atask_id\x18\x01 \x01(\tR\x06taskId\x12\x14\n" +
 	"\x05fence\x18\x02 \x01(\x04R\x05fence\"\xca\x01\n" +

@@ -120,7 +120,10 @@ type SessionReport struct {
 	// What the host is, a gestor.v1.NodeFacts; once for each session.
 	Facts []byte `protobuf:"bytes,5,opt,name=facts,proto3" json:"facts,omitempty"`
 	// Numbers the sessions of a server: a newer session of the same node has a higher one.
-	Session       uint64 `protobuf:"varint,6,opt,name=session,proto3" json:"session,omitempty"`
+	Session uint64 `protobuf:"varint,6,opt,name=session,proto3" json:"session,omitempty"`
+	// The agent's own number of the session, gestor.agent.v1.AgentHello.session: of two servers that report the same node, the
+	// one with the higher number has the newer session.
+	Order         uint64 `protobuf:"varint,7,opt,name=order,proto3" json:"order,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -197,6 +200,13 @@ func (x *SessionReport) GetSession() uint64 {
 	return 0
 }
 
+func (x *SessionReport) GetOrder() uint64 {
+	if x != nil {
+		return x.Order
+	}
+	return 0
+}
+
 // ReportSessionsResponse answers it.
 type ReportSessionsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -205,7 +215,9 @@ type ReportSessionsResponse struct {
 	// Sessions at all servers.
 	Total int32 `protobuf:"varint,2,opt,name=total,proto3" json:"total,omitempty"`
 	// Servers that hold sessions or could.
-	Servers       int32 `protobuf:"varint,3,opt,name=servers,proto3" json:"servers,omitempty"`
+	Servers int32 `protobuf:"varint,3,opt,name=servers,proto3" json:"servers,omitempty"`
+	// Nodes of the report that hold a newer session at another server: the reporting server ends its own.
+	Superseded    []string `protobuf:"bytes,4,rep,name=superseded,proto3" json:"superseded,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -259,6 +271,13 @@ func (x *ReportSessionsResponse) GetServers() int32 {
 		return x.Servers
 	}
 	return 0
+}
+
+func (x *ReportSessionsResponse) GetSuperseded() []string {
+	if x != nil {
+		return x.Superseded
+	}
+	return nil
 }
 
 // GetLoadsRequest names nodes.
@@ -482,18 +501,22 @@ const file_gestor_peer_v1_presence_proto_rawDesc = "" +
 	"\x03seq\x18\x02 \x01(\x04R\x03seq\x129\n" +
 	"\bsessions\x18\x03 \x03(\v2\x1d.gestor.peer.v1.SessionReportR\bsessions\x12\x12\n" +
 	"\x04left\x18\x04 \x03(\tR\x04left\x12\x14\n" +
-	"\x05total\x18\x05 \x01(\x05R\x05total\"\xdf\x01\n" +
+	"\x05total\x18\x05 \x01(\x05R\x05total\"\xf5\x01\n" +
 	"\rSessionReport\x12\x17\n" +
 	"\anode_id\x18\x01 \x01(\tR\x06nodeId\x12+\n" +
 	"\x03age\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x03age\x12/\n" +
 	"\x05tasks\x18\x03 \x03(\v2\x19.gestor.agent.v1.HeldTaskR\x05tasks\x12'\n" +
 	"\x04load\x18\x04 \x01(\v2\x13.gestor.v1.NodeLoadR\x04load\x12\x14\n" +
 	"\x05facts\x18\x05 \x01(\fR\x05facts\x12\x18\n" +
-	"\asession\x18\x06 \x01(\x04R\asession\"`\n" +
+	"\asession\x18\x06 \x01(\x04R\asession\x12\x14\n" +
+	"\x05order\x18\a \x01(\x04R\x05order\"\x80\x01\n" +
 	"\x16ReportSessionsResponse\x12\x16\n" +
 	"\x06resync\x18\x01 \x01(\bR\x06resync\x12\x14\n" +
 	"\x05total\x18\x02 \x01(\x05R\x05total\x12\x18\n" +
-	"\aservers\x18\x03 \x01(\x05R\aservers\",\n" +
+	"\aservers\x18\x03 \x01(\x05R\aservers\x12\x1e\n" +
+	"\n" +
+	"superseded\x18\x04 \x03(\tR\n" +
+	"superseded\",\n" +
 	"\x0fGetLoadsRequest\x12\x19\n" +
 	"\bnode_ids\x18\x01 \x03(\tR\anodeIds\"\xa4\x01\n" +
 	"\x10GetLoadsResponse\x12A\n" +
