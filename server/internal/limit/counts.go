@@ -1,0 +1,44 @@
+package limit
+
+import "sync"
+
+// Counts bounds how many things each party holds at once. The zero value refuses nothing.
+type Counts struct {
+	Most    int // of one party; 0 for no limit
+	MostAll int // of all parties together; 0 for no limit
+
+	mu   sync.Mutex
+	held map[string]int // guarded by mu; parties that hold nothing are not in it
+	all  int            // guarded by mu
+}
+
+// Enter takes one more for a party, until leave is called. ok is false if it holds as many as it may; leave is nil then.
+func (c *Counts) Enter(key string) (leave func(), ok bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.Most > 0 && c.held[key] >= c.Most || c.MostAll > 0 && c.all >= c.MostAll {
+		return nil, false
+	}
+	if c.held == nil {
+		c.held = map[string]int{}
+	}
+	c.held[key]++
+	c.all++
+	return sync.OnceFunc(func() { c.leave(key) }), true
+}
+
+func (c *Counts) leave(key string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.all--
+	if c.held[key]--; c.held[key] == 0 {
+		delete(c.held, key)
+	}
+}
+
+// Len is how many are held by all parties.
+func (c *Counts) Len() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.all
+}
