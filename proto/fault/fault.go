@@ -40,7 +40,9 @@ type Error struct {
 	Field      string        // the request field that is wrong, for KindInvalid
 	Fix        string        // what to do, if it is not plain from the message
 	RetryAfter time.Duration // when to come again, for KindExhausted and KindUnavailable; 0 if unknown
-	cause      error
+	// NothingDone says that nothing of the request was done, so that any request may be sent again, to whichever server.
+	NothingDone bool
+	cause       error
 }
 
 // Error is the message with the field and the fix.
@@ -79,6 +81,12 @@ func (e *Error) WithCause(err error) *Error {
 // WithRetryAfter says when to come again and returns e.
 func (e *Error) WithRetryAfter(d time.Duration) *Error {
 	e.RetryAfter = d
+	return e
+}
+
+// WithNothingDone says that nothing of the request was done and returns e.
+func (e *Error) WithNothingDone() *Error {
+	e.NothingDone = true
 	return e
 }
 

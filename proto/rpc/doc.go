@@ -10,6 +10,13 @@ const (
 	HeaderRevision    = "Gestor-Revision"     // on responses: the revision the server has applied
 	HeaderMinRevision = "Gestor-Min-Revision" // on requests: answer from no older state than this
 	HeaderReference   = "Gestor-Request"      // on responses: the reference that finds the request in the log
+	HeaderConsistency = "Gestor-Consistency"  // on requests: how fresh a read must be; ConsistencyLeader if absent
+)
+
+// The values of HeaderConsistency.
+const (
+	ConsistencyLeader = "leader" // all that was committed anywhere before the call
+	ConsistencyLocal  = "local"  // what the server that is asked has; it may be behind
 )
 
 // Sizes both sides keep to, in bytes.

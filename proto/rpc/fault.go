@@ -39,7 +39,7 @@ func internal(reference string) *fault.Error {
 
 func encodeFault(f *fault.Error) *connect.Error {
 	ce := connect.NewError(codeOf(f.Kind), errors.New(f.Message))
-	body := &gestorv1.Fault{Kind: string(f.Kind), Field: f.Field, Fix: f.Fix}
+	body := &gestorv1.Fault{Kind: string(f.Kind), Field: f.Field, Fix: f.Fix, NothingDone: f.NothingDone}
 	if f.RetryAfter > 0 {
 		body.RetryAfter = durationpb.New(f.RetryAfter)
 		ce.Meta().Set("Retry-After", strconv.Itoa(int(math.Ceil(f.RetryAfter.Seconds()))))
@@ -84,7 +84,7 @@ func fill(f *fault.Error, detail any) {
 	if _, known := codes()[fault.Kind(body.GetKind())]; known {
 		f.Kind = fault.Kind(body.GetKind())
 	}
-	f.Field, f.Fix = body.GetField(), body.GetFix()
+	f.Field, f.Fix, f.NothingDone = body.GetField(), body.GetFix(), body.GetNothingDone()
 	if body.GetRetryAfter() != nil {
 		f.RetryAfter = max(0, min(body.GetRetryAfter().AsDuration(), time.Hour))
 	}

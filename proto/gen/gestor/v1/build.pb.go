@@ -823,13 +823,13 @@ const file_gestor_v1_build_proto_rawDesc = "" +
 	"\aAppKind\x12\x18\n" +
 	"\x14APP_KIND_UNSPECIFIED\x10\x00\x12\x13\n" +
 	"\x0fAPP_KIND_STATIC\x10\x01\x12\x14\n" +
-	"\x10APP_KIND_PROCESS\x10\x022\xfc\x02\n" +
+	"\x10APP_KIND_PROCESS\x10\x022\xff\x02\n" +
 	"\fBuildService\x12T\n" +
 	"\n" +
 	"ListBuilds\x12\x1c.gestor.v1.ListBuildsRequest\x1a\x1d.gestor.v1.ListBuildsResponse\"\t\xa2\xbb\x18\x02\b\x14\x90\x02\x01\x12N\n" +
 	"\bGetBuild\x12\x1a.gestor.v1.GetBuildRequest\x1a\x1b.gestor.v1.GetBuildResponse\"\t\xa2\xbb\x18\x02\b\x14\x90\x02\x01\x12b\n" +
-	"\vCreateBuild\x12\x1d.gestor.v1.CreateBuildRequest\x1a\x1e.gestor.v1.CreateBuildResponse\"\x14\xa2\xbb\x18\x10\b\x17\x12\fbuild.create\x12b\n" +
-	"\vCancelBuild\x12\x1d.gestor.v1.CancelBuildRequest\x1a\x1e.gestor.v1.CancelBuildResponse\"\x14\xa2\xbb\x18\x10\b\x17\x12\fbuild.cancelB\x9c\x01\n" +
+	"\vCreateBuild\x12\x1d.gestor.v1.CreateBuildRequest\x1a\x1e.gestor.v1.CreateBuildResponse\"\x14\xa2\xbb\x18\x10\b\x17\x12\fbuild.create\x12e\n" +
+	"\vCancelBuild\x12\x1d.gestor.v1.CancelBuildRequest\x1a\x1e.gestor.v1.CancelBuildResponse\"\x17\xa2\xbb\x18\x10\b\x17\x12\fbuild.cancel\x90\x02\x02B\x9c\x01\n" +
 	"\rcom.gestor.v1B\n" +
 	"BuildProtoP\x01Z:github.com/saas-gestor/gestor/proto/gen/gestor/v1;gestorv1\xa2\x02\x03GXX\xaa\x02\tGestor.V1\xca\x02\tGestor\\V1\xe2\x02\x15Gestor\\V1\\GPBMetadata\xea\x02\n" +
 	"Gestor::V1b\x06proto3"

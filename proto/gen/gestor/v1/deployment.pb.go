@@ -1194,13 +1194,13 @@ const file_gestor_v1_deployment_proto_rawDesc = "" +
 	"\x1aDEPLOYMENT_STATE_REVERTING\x10\x05\x12\x1e\n" +
 	"\x1aDEPLOYMENT_STATE_SUCCEEDED\x10\x06\x12\x1b\n" +
 	"\x17DEPLOYMENT_STATE_FAILED\x10\a\x12\x1e\n" +
-	"\x1aDEPLOYMENT_STATE_CANCELLED\x10\b2\x8d\x05\n" +
+	"\x1aDEPLOYMENT_STATE_CANCELLED\x10\b2\x90\x05\n" +
 	"\x11DeploymentService\x12c\n" +
 	"\x0fListDeployments\x12!.gestor.v1.ListDeploymentsRequest\x1a\".gestor.v1.ListDeploymentsResponse\"\t\xa2\xbb\x18\x02\b\x14\x90\x02\x01\x12]\n" +
 	"\rGetDeployment\x12\x1f.gestor.v1.GetDeploymentRequest\x1a .gestor.v1.GetDeploymentResponse\"\t\xa2\xbb\x18\x02\b\x14\x90\x02\x01\x12v\n" +
 	"\x10CreateDeployment\x12\".gestor.v1.CreateDeploymentRequest\x1a#.gestor.v1.CreateDeploymentResponse\"\x19\xa2\xbb\x18\x15\b\x17\x12\x11deployment.create\x12`\n" +
-	"\bRollback\x12\x1a.gestor.v1.RollbackRequest\x1a\x1b.gestor.v1.RollbackResponse\"\x1b\xa2\xbb\x18\x17\b\x17\x12\x13deployment.rollback\x12v\n" +
-	"\x10CancelDeployment\x12\".gestor.v1.CancelDeploymentRequest\x1a#.gestor.v1.CancelDeploymentResponse\"\x19\xa2\xbb\x18\x15\b\x17\x12\x11deployment.cancel\x12b\n" +
+	"\bRollback\x12\x1a.gestor.v1.RollbackRequest\x1a\x1b.gestor.v1.RollbackResponse\"\x1b\xa2\xbb\x18\x17\b\x17\x12\x13deployment.rollback\x12y\n" +
+	"\x10CancelDeployment\x12\".gestor.v1.CancelDeploymentRequest\x1a#.gestor.v1.CancelDeploymentResponse\"\x1c\xa2\xbb\x18\x15\b\x17\x12\x11deployment.cancel\x90\x02\x02\x12b\n" +
 	"\x0fWatchDeployment\x12!.gestor.v1.WatchDeploymentRequest\x1a\".gestor.v1.WatchDeploymentResponse\"\x06\xa2\xbb\x18\x02\b\x140\x01B\xa1\x01\n" +
 	"\rcom.gestor.v1B\x0fDeploymentProtoP\x01Z:github.com/saas-gestor/gestor/proto/gen/gestor/v1;gestorv1\xa2\x02\x03GXX\xaa\x02\tGestor.V1\xca\x02\tGestor\\V1\xe2\x02\x15Gestor\\V1\\GPBMetadata\xea\x02\n" +
 	"Gestor::V1b\x06proto3"

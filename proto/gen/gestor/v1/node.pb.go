@@ -1290,16 +1290,16 @@ const file_gestor_v1_node_proto_rawDesc = "" +
 	"\x14NODE_STATUS_ENROLLED\x10\x01\x12\x19\n" +
 	"\x15NODE_STATUS_CONNECTED\x10\x02\x12\x17\n" +
 	"\x13NODE_STATUS_SUSPECT\x10\x03\x12\x14\n" +
-	"\x10NODE_STATUS_LOST\x10\x042\x99\x05\n" +
+	"\x10NODE_STATUS_LOST\x10\x042\x9f\x05\n" +
 	"\vNodeService\x12Q\n" +
 	"\tListNodes\x12\x1b.gestor.v1.ListNodesRequest\x1a\x1c.gestor.v1.ListNodesResponse\"\t\xa2\xbb\x18\x02\b\x1e\x90\x02\x01\x12K\n" +
 	"\aGetNode\x12\x19.gestor.v1.GetNodeRequest\x1a\x1a.gestor.v1.GetNodeResponse\"\t\xa2\xbb\x18\x02\b\x1e\x90\x02\x01\x12S\n" +
 	"\n" +
 	"WatchNodes\x12\x1c.gestor.v1.WatchNodesRequest\x1a\x1d.gestor.v1.WatchNodesResponse\"\x06\xa2\xbb\x18\x02\b\x1e0\x01\x12q\n" +
-	"\x0fCreateJoinToken\x12!.gestor.v1.CreateJoinTokenRequest\x1a\".gestor.v1.CreateJoinTokenResponse\"\x17\xa2\xbb\x18\x13\b\x1f\x12\x0fnode.join_token\x12Z\n" +
-	"\tDrainNode\x12\x1b.gestor.v1.DrainNodeRequest\x1a\x1c.gestor.v1.DrainNodeResponse\"\x12\xa2\xbb\x18\x0e\b\x1f\x12\n" +
-	"node.drain\x12f\n" +
-	"\fActivateNode\x12\x1e.gestor.v1.ActivateNodeRequest\x1a\x1f.gestor.v1.ActivateNodeResponse\"\x15\xa2\xbb\x18\x11\b\x1f\x12\rnode.activate\x12^\n" +
+	"\x0fCreateJoinToken\x12!.gestor.v1.CreateJoinTokenRequest\x1a\".gestor.v1.CreateJoinTokenResponse\"\x17\xa2\xbb\x18\x13\b\x1f\x12\x0fnode.join_token\x12]\n" +
+	"\tDrainNode\x12\x1b.gestor.v1.DrainNodeRequest\x1a\x1c.gestor.v1.DrainNodeResponse\"\x15\xa2\xbb\x18\x0e\b\x1f\x12\n" +
+	"node.drain\x90\x02\x02\x12i\n" +
+	"\fActivateNode\x12\x1e.gestor.v1.ActivateNodeRequest\x1a\x1f.gestor.v1.ActivateNodeResponse\"\x18\xa2\xbb\x18\x11\b\x1f\x12\rnode.activate\x90\x02\x02\x12^\n" +
 	"\n" +
 	"DeleteNode\x12\x1c.gestor.v1.DeleteNodeRequest\x1a\x1d.gestor.v1.DeleteNodeResponse\"\x13\xa2\xbb\x18\x0f\b\x1f\x12\vnode.deleteB\x9b\x01\n" +
 	"\rcom.gestor.v1B\tNodeProtoP\x01Z:github.com/saas-gestor/gestor/proto/gen/gestor/v1;gestorv1\xa2\x02\x03GXX\xaa\x02\tGestor.V1\xca\x02\tGestor\\V1\xe2\x02\x15Gestor\\V1\\GPBMetadata\xea\x02\n" +

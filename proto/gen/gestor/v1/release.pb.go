@@ -527,11 +527,11 @@ const file_gestor_v1_release_proto_rawDesc = "" +
 	"\x12RELEASE_STATUS_NEW\x10\x01\x12\x17\n" +
 	"\x13RELEASE_STATUS_GOOD\x10\x02\x12\x16\n" +
 	"\x12RELEASE_STATUS_BAD\x10\x03\x12\x19\n" +
-	"\x15RELEASE_STATUS_PRUNED\x10\x042\xcc\x01\n" +
+	"\x15RELEASE_STATUS_PRUNED\x10\x042\xcf\x01\n" +
 	"\x0eReleaseService\x12Z\n" +
-	"\fListReleases\x12\x1e.gestor.v1.ListReleasesRequest\x1a\x1f.gestor.v1.ListReleasesResponse\"\t\xa2\xbb\x18\x02\b\x14\x90\x02\x01\x12^\n" +
+	"\fListReleases\x12\x1e.gestor.v1.ListReleasesRequest\x1a\x1f.gestor.v1.ListReleasesResponse\"\t\xa2\xbb\x18\x02\b\x14\x90\x02\x01\x12a\n" +
 	"\n" +
-	"PinRelease\x12\x1c.gestor.v1.PinReleaseRequest\x1a\x1d.gestor.v1.PinReleaseResponse\"\x13\xa2\xbb\x18\x0f\b\x17\x12\vrelease.pinB\x9e\x01\n" +
+	"PinRelease\x12\x1c.gestor.v1.PinReleaseRequest\x1a\x1d.gestor.v1.PinReleaseResponse\"\x16\xa2\xbb\x18\x0f\b\x17\x12\vrelease.pin\x90\x02\x02B\x9e\x01\n" +
 	"\rcom.gestor.v1B\fReleaseProtoP\x01Z:github.com/saas-gestor/gestor/proto/gen/gestor/v1;gestorv1\xa2\x02\x03GXX\xaa\x02\tGestor.V1\xca\x02\tGestor\\V1\xe2\x02\x15Gestor\\V1\\GPBMetadata\xea\x02\n" +
 	"Gestor::V1b\x06proto3"
 

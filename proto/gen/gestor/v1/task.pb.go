@@ -914,12 +914,12 @@ const file_gestor_v1_task_proto_rawDesc = "" +
 	"\x14TASK_STATE_SUCCEEDED\x10\x04\x12\x15\n" +
 	"\x11TASK_STATE_FAILED\x10\x05\x12\x18\n" +
 	"\x14TASK_STATE_CANCELLED\x10\x06\x12\x13\n" +
-	"\x0fTASK_STATE_LOST\x10\a2\xbb\x03\n" +
+	"\x0fTASK_STATE_LOST\x10\a2\xbe\x03\n" +
 	"\vTaskService\x12Q\n" +
 	"\tListTasks\x12\x1b.gestor.v1.ListTasksRequest\x1a\x1c.gestor.v1.ListTasksResponse\"\t\xa2\xbb\x18\x02\b\x14\x90\x02\x01\x12K\n" +
-	"\aGetTask\x12\x19.gestor.v1.GetTaskRequest\x1a\x1a.gestor.v1.GetTaskResponse\"\t\xa2\xbb\x18\x02\b\x14\x90\x02\x01\x12^\n" +
+	"\aGetTask\x12\x19.gestor.v1.GetTaskRequest\x1a\x1a.gestor.v1.GetTaskResponse\"\t\xa2\xbb\x18\x02\b\x14\x90\x02\x01\x12a\n" +
 	"\n" +
-	"CancelTask\x12\x1c.gestor.v1.CancelTaskRequest\x1a\x1d.gestor.v1.CancelTaskResponse\"\x13\xa2\xbb\x18\x0f\b\x17\x12\vtask.cancel\x12Z\n" +
+	"CancelTask\x12\x1c.gestor.v1.CancelTaskRequest\x1a\x1d.gestor.v1.CancelTaskResponse\"\x16\xa2\xbb\x18\x0f\b\x17\x12\vtask.cancel\x90\x02\x02\x12Z\n" +
 	"\tRetryTask\x12\x1b.gestor.v1.RetryTaskRequest\x1a\x1c.gestor.v1.RetryTaskResponse\"\x12\xa2\xbb\x18\x0e\b\x17\x12\n" +
 	"task.retry\x12P\n" +
 	"\tWatchTask\x12\x1b.gestor.v1.WatchTaskRequest\x1a\x1c.gestor.v1.WatchTaskResponse\"\x06\xa2\xbb\x18\x02\b\x140\x01B\x9b\x01\n" +

@@ -92,6 +92,7 @@ func NewBuildServiceClient(httpClient connect.HTTPClient, baseURL string, opts .
 			httpClient,
 			baseURL+BuildServiceCancelBuildProcedure,
 			connect.WithSchema(buildServiceMethods.ByName("CancelBuild")),
+			connect.WithIdempotency(connect.IdempotencyIdempotent),
 			connect.WithClientOptions(opts...),
 		),
 	}
@@ -184,6 +185,7 @@ func NewBuildServiceHandler(svc BuildServiceHandler, opts ...connect.HandlerOpti
 		BuildServiceCancelBuildProcedure,
 		svc.CancelBuild,
 		connect.WithSchema(buildServiceMethods.ByName("CancelBuild")),
+		connect.WithIdempotency(connect.IdempotencyIdempotent),
 		connect.WithHandlerOptions(opts...),
 	)
 	return "/gestor.v1.BuildService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

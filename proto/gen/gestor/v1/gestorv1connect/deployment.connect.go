@@ -111,6 +111,7 @@ func NewDeploymentServiceClient(httpClient connect.HTTPClient, baseURL string, o
 			httpClient,
 			baseURL+DeploymentServiceCancelDeploymentProcedure,
 			connect.WithSchema(deploymentServiceMethods.ByName("CancelDeployment")),
+			connect.WithIdempotency(connect.IdempotencyIdempotent),
 			connect.WithClientOptions(opts...),
 		),
 		watchDeployment: connect.NewClient[v1.WatchDeploymentRequest, v1.WatchDeploymentResponse](
@@ -236,6 +237,7 @@ func NewDeploymentServiceHandler(svc DeploymentServiceHandler, opts ...connect.H
 		DeploymentServiceCancelDeploymentProcedure,
 		svc.CancelDeployment,
 		connect.WithSchema(deploymentServiceMethods.ByName("CancelDeployment")),
+		connect.WithIdempotency(connect.IdempotencyIdempotent),
 		connect.WithHandlerOptions(opts...),
 	)
 	deploymentServiceWatchDeploymentHandler := connect.NewServerStreamHandlerSimple(

@@ -110,12 +110,14 @@ func NewNodeServiceClient(httpClient connect.HTTPClient, baseURL string, opts ..
 			httpClient,
 			baseURL+NodeServiceDrainNodeProcedure,
 			connect.WithSchema(nodeServiceMethods.ByName("DrainNode")),
+			connect.WithIdempotency(connect.IdempotencyIdempotent),
 			connect.WithClientOptions(opts...),
 		),
 		activateNode: connect.NewClient[v1.ActivateNodeRequest, v1.ActivateNodeResponse](
 			httpClient,
 			baseURL+NodeServiceActivateNodeProcedure,
 			connect.WithSchema(nodeServiceMethods.ByName("ActivateNode")),
+			connect.WithIdempotency(connect.IdempotencyIdempotent),
 			connect.WithClientOptions(opts...),
 		),
 		deleteNode: connect.NewClient[v1.DeleteNodeRequest, v1.DeleteNodeResponse](
@@ -252,12 +254,14 @@ func NewNodeServiceHandler(svc NodeServiceHandler, opts ...connect.HandlerOption
 		NodeServiceDrainNodeProcedure,
 		svc.DrainNode,
 		connect.WithSchema(nodeServiceMethods.ByName("DrainNode")),
+		connect.WithIdempotency(connect.IdempotencyIdempotent),
 		connect.WithHandlerOptions(opts...),
 	)
 	nodeServiceActivateNodeHandler := connect.NewUnaryHandlerSimple(
 		NodeServiceActivateNodeProcedure,
 		svc.ActivateNode,
 		connect.WithSchema(nodeServiceMethods.ByName("ActivateNode")),
+		connect.WithIdempotency(connect.IdempotencyIdempotent),
 		connect.WithHandlerOptions(opts...),
 	)
 	nodeServiceDeleteNodeHandler := connect.NewUnaryHandlerSimple(

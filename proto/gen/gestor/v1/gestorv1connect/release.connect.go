@@ -71,6 +71,7 @@ func NewReleaseServiceClient(httpClient connect.HTTPClient, baseURL string, opts
 			httpClient,
 			baseURL+ReleaseServicePinReleaseProcedure,
 			connect.WithSchema(releaseServiceMethods.ByName("PinRelease")),
+			connect.WithIdempotency(connect.IdempotencyIdempotent),
 			connect.WithClientOptions(opts...),
 		),
 	}
@@ -126,6 +127,7 @@ func NewReleaseServiceHandler(svc ReleaseServiceHandler, opts ...connect.Handler
 		ReleaseServicePinReleaseProcedure,
 		svc.PinRelease,
 		connect.WithSchema(releaseServiceMethods.ByName("PinRelease")),
+		connect.WithIdempotency(connect.IdempotencyIdempotent),
 		connect.WithHandlerOptions(opts...),
 	)
 	return "/gestor.v1.ReleaseService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

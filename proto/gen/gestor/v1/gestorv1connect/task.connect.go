@@ -89,6 +89,7 @@ func NewTaskServiceClient(httpClient connect.HTTPClient, baseURL string, opts ..
 			httpClient,
 			baseURL+TaskServiceCancelTaskProcedure,
 			connect.WithSchema(taskServiceMethods.ByName("CancelTask")),
+			connect.WithIdempotency(connect.IdempotencyIdempotent),
 			connect.WithClientOptions(opts...),
 		),
 		retryTask: connect.NewClient[v1.RetryTaskRequest, v1.RetryTaskResponse](
@@ -196,6 +197,7 @@ func NewTaskServiceHandler(svc TaskServiceHandler, opts ...connect.HandlerOption
 		TaskServiceCancelTaskProcedure,
 		svc.CancelTask,
 		connect.WithSchema(taskServiceMethods.ByName("CancelTask")),
+		connect.WithIdempotency(connect.IdempotencyIdempotent),
 		connect.WithHandlerOptions(opts...),
 	)
 	taskServiceRetryTaskHandler := connect.NewUnaryHandlerSimple(
