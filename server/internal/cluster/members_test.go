@@ -1,0 +1,210 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/raft"
+
+	"github.com/saas-gestor/gestor/proto/fault"
+)
+
+// server is one of several in a test.
+type server struct {
+	*Cluster
+	id        string
+	machine   *list
+	transport *raft.InmemTransport
+}
+
+// crowd is servers that can reach each other, but for those that are cut off.
+type crowd struct {
+	t       *testing.T
+	dir     string
+	servers []*server
+}
+
+// add opens a server; the first makes the installation, the others wait to be added.
+func (c *crowd) add() *server {
+	c.t.Helper()
+	s := &server{id: fmt.Sprint("srv_", len(c.servers)+1), machine: &list{}}
+	_, s.transport = raft.NewInmemTransport(raft.ServerAddress(s.id))
+	for _, o := range c.servers {
+		o.transport.Connect(s.transport.LocalAddr(), s.transport)
+		s.transport.Connect(o.transport.LocalAddr(), o.transport)
+	}
+	var err error
+	s.Cluster, err = Open(c.t.Context(), Options{
+		Dir: filepath.Join(c.dir, s.id), ServerID: s.id, Machine: s.machine, Heartbeat: 50 * time.Millisecond,
+		Transport: s.transport, Join: len(c.servers) > 0,
+	})
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.WithoutCancel(c.t.Context()))
+	done := make(chan error, 1)
+	go func() { done <- s.Run(ctx) }()
+	c.t.Cleanup(func() {
+		cancel()
+		if err := errors.Join(s.Close(), <-done); err != nil {
+			c.t.Error(err)
+		}
+	})
+	c.servers = append(c.servers, s)
+	return s
+}
+
+// until waits for something to become true.
+func until(t *testing.T, what string, is func() bool) {
+	t.Helper()
+	deadline, tick := time.After(20*time.Second), time.NewTicker(2*time.Millisecond)
+	defer tick.Stop()
+	for !is() {
+		select {
+		case <-deadline:
+			t.Fatal("not within 20 s: " + what)
+		case <-tick.C:
+		}
+	}
+}
+
+// grown is three voters, the first of which leads.
+func grown(t *testing.T) *crowd {
+	t.Helper()
+	c := &crowd{t: t, dir: t.TempDir()}
+	first := c.add()
+	until(t, "the first leads", first.leads)
+	for range 2 {
+		s := c.add()
+		if err := first.AddStandby(s.id, s.id); err != nil {
+			t.Fatal(err)
+		}
+		if err := first.Promote(s.id); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return c
+}
+
+func (c *crowd) leader() *server {
+	c.t.Helper()
+	var found *server
+	until(c.t, "one leads", func() bool {
+		i := slices.IndexFunc(c.servers, func(s *server) bool { return s.leads() })
+		if i >= 0 {
+			found = c.servers[i]
+		}
+		return i >= 0
+	})
+	return found
+}
+
+func TestMembers_GrowUnderWritesWithoutLosingOne(t *testing.T) {
+	c := &crowd{t: t, dir: t.TempDir()}
+	first := c.add()
+	until(t, "the first leads", first.leads)
+	stop, wrote := make(chan struct{}), make(chan []string, 1)
+	go func() {
+		var done []string
+		for i := 0; ; i++ {
+			select {
+			case <-stop:
+				wrote <- done
+				return
+			default:
+			}
+			if _, err := first.Propose(t.Context(), fmt.Append(nil, i)); err != nil {
+				t.Errorf("write %d: %v", i, err)
+			}
+			done = append(done, fmt.Sprint(i))
+		}
+	}()
+	for range 2 {
+		s := c.add()
+		if err := first.AddStandby(s.id, s.id); err != nil {
+			t.Fatal(err)
+		}
+		if m := first.Members(); m[len(m)-1].Voter {
+			t.Errorf("a new server has a vote at once: %+v", m)
+		}
+		if err := first.Promote(s.id); err != nil {
+			t.Fatal(err)
+		}
+	}
+	close(stop)
+	want := <-wrote
+	for _, s := range c.servers {
+		until(t, s.id+" has every write", func() bool { return slices.Equal(s.machine.all(), want) })
+	}
+}
+
+func TestReadIndex_HoldsWhatWasWrittenAndNotRaftsOwn(t *testing.T) {
+	c := grown(t)
+	first := c.servers[0]
+	if index, err := first.ReadIndex(t.Context()); err != nil || index != first.machine.Applied() {
+		t.Fatalf("without a write: got %d, %v; applied is %d", index, err, first.machine.Applied())
+	}
+	if _, err := first.Propose(t.Context(), []byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	written := first.machine.Applied()
+	if err := first.raft.Barrier(0).Error(); err != nil { // an entry no machine sees
+		t.Fatal(err)
+	}
+	if index, err := first.ReadIndex(t.Context()); err != nil || index != written {
+		t.Fatalf("got %d, %v, want %d", index, err, written)
+	}
+	if _, err := c.servers[1].ReadIndex(t.Context()); !errors.Is(err, ErrNotLeader) {
+		t.Fatalf("a follower answered %v", err)
+	}
+}
+
+func TestReadIndex_IsRefusedByALeaderThatIsCutOff(t *testing.T) {
+	c := grown(t)
+	old := c.servers[0]
+	old.transport.DisconnectAll()
+	for _, s := range c.servers[1:] {
+		s.transport.Disconnect(old.transport.LocalAddr())
+	}
+	// It may still think that it leads: no answer may come of that.
+	if index, err := old.ReadIndex(t.Context()); err == nil {
+		t.Fatalf("it answered %d without a majority", index)
+	}
+	if now := c.leader(); now == old {
+		t.Fatal("the old leader still leads")
+	}
+}
+
+func TestTransferLeader_GoesToTheServerThatIsNamed(t *testing.T) {
+	c := grown(t)
+	if err := c.servers[0].TransferLeader("srv_3"); err != nil {
+		t.Fatal(err)
+	}
+	if now := c.leader(); now.id != "srv_3" {
+		t.Fatalf("%s leads", now.id)
+	}
+	if err := c.servers[2].TransferLeader("srv_9"); fault.KindOf(err) != fault.KindNotFound {
+		t.Fatalf("got %v", err)
+	}
+}
+
+func TestRemoveMember_LeavesAClusterThatWorks(t *testing.T) {
+	c := grown(t)
+	first := c.servers[0]
+	for _, id := range []string{"srv_3", "srv_2", "srv_2"} {
+		if err := first.RemoveMember(id); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if m := first.Members(); len(m) != 1 || m[0].ID != "srv_1" {
+		t.Fatalf("got %+v", m)
+	}
+	if _, err := first.Propose(t.Context(), []byte("alone")); err != nil {
+		t.Fatal(err)
+	}
+}
