@@ -3,6 +3,7 @@ package cluster
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -92,4 +93,31 @@ func (c *Cluster) LastContact() time.Time {
 		return time.Now()
 	}
 	return c.raft.LastContact()
+}
+
+// Stats are numbers for people and their monitoring.
+type Stats struct {
+	Leader      bool
+	Term        uint64
+	Commit      uint64        // the last committed entry this server knows of
+	Last        uint64        // the last entry in its log
+	Snapshot    uint64        // the last entry in its newest snapshot
+	LastContact time.Duration // since it heard of a leader; 0 if it leads
+	Queue       int           // commands that wait for an entry
+	InFlight    int           // entries that wait for a majority
+}
+
+// Stats returns them as of now.
+func (c *Cluster) Stats() Stats {
+	s := Stats{
+		Leader: c.IsLeader(), Term: c.raft.CurrentTerm(), Commit: c.raft.CommitIndex(), Last: c.raft.LastIndex(),
+		Queue: len(c.batcher.queue), InFlight: len(c.batcher.slots),
+	}
+	if n, err := strconv.ParseUint(c.raft.Stats()["last_snapshot_index"], 10, 64); err == nil {
+		s.Snapshot = n
+	}
+	if !s.Leader {
+		s.LastContact = time.Since(c.raft.LastContact())
+	}
+	return s
 }

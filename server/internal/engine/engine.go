@@ -106,6 +106,9 @@ func (e *Engine) LastContact() time.Time { return e.cluster.LastContact() }
 // LastIndex is the last entry in this server's log, applied or not.
 func (e *Engine) LastIndex() uint64 { return e.cluster.Progress() }
 
+// Stats are the numbers of the replication as of now.
+func (e *Engine) Stats() cluster.Stats { return e.cluster.Stats() }
+
 // Members are the servers that replicate, as this one knows them.
 func (e *Engine) Members() []cluster.Member { return e.cluster.Members() }
 
