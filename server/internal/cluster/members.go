@@ -100,6 +100,7 @@ type Stats struct {
 	Leader      bool
 	Term        uint64
 	Commit      uint64        // the last committed entry this server knows of
+	Applied     uint64        // the last entry that is in the state, or needs not be
 	Last        uint64        // the last entry in its log
 	Snapshot    uint64        // the last entry in its newest snapshot
 	LastContact time.Duration // since it heard of a leader; 0 if it leads
@@ -110,7 +111,8 @@ type Stats struct {
 // Stats returns them as of now.
 func (c *Cluster) Stats() Stats {
 	s := Stats{
-		Leader: c.IsLeader(), Term: c.raft.CurrentTerm(), Commit: c.raft.CommitIndex(), Last: c.raft.LastIndex(),
+		Leader: c.IsLeader(), Term: c.raft.CurrentTerm(), Commit: c.raft.CommitIndex(),
+		Applied: c.raft.AppliedIndex(), Last: c.raft.LastIndex(),
 		Queue: len(c.batcher.queue), InFlight: len(c.batcher.slots),
 	}
 	if n, err := strconv.ParseUint(c.raft.Stats()["last_snapshot_index"], 10, 64); err == nil {
