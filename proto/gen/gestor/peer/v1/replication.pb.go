@@ -9,6 +9,7 @@ package peerv1
 import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	durationpb "google.golang.org/protobuf/types/known/durationpb"
 	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
@@ -631,7 +632,11 @@ func (x *GetMarkResponse) GetTables() map[string]string {
 type RemoveServerRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Its id.
-	Id            string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// A gestor.raft.v1.Command that deletes it, in the name of who asked.
+	Command []byte `protobuf:"bytes,2,opt,name=command,proto3" json:"command,omitempty"`
+	// Remove it although no majority of the voters that stay answers.
+	Force         bool `protobuf:"varint,3,opt,name=force,proto3" json:"force,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -673,9 +678,25 @@ func (x *RemoveServerRequest) GetId() string {
 	return ""
 }
 
-// RemoveServerResponse tells that it is out.
+func (x *RemoveServerRequest) GetCommand() []byte {
+	if x != nil {
+		return x.Command
+	}
+	return nil
+}
+
+func (x *RemoveServerRequest) GetForce() bool {
+	if x != nil {
+		return x.Force
+	}
+	return false
+}
+
+// RemoveServerResponse tells that it is decided. It is out once the members say so.
 type RemoveServerResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The revision of the change.
+	Revision      uint64 `protobuf:"varint,1,opt,name=revision,proto3" json:"revision,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -708,6 +729,13 @@ func (x *RemoveServerResponse) ProtoReflect() protoreflect.Message {
 // Deprecated: Use RemoveServerResponse.ProtoReflect.Descriptor instead.
 func (*RemoveServerResponse) Descriptor() ([]byte, []int) {
 	return file_gestor_peer_v1_replication_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *RemoveServerResponse) GetRevision() uint64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
 }
 
 // TransferLeaderRequest names a voter.
@@ -760,7 +788,9 @@ func (x *TransferLeaderRequest) GetId() string {
 type TransferLeaderResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Its id.
-	Leader        string `protobuf:"bytes,1,opt,name=leader,proto3" json:"leader,omitempty"`
+	Leader string `protobuf:"bytes,1,opt,name=leader,proto3" json:"leader,omitempty"`
+	// How long no server led.
+	Took          *durationpb.Duration `protobuf:"bytes,2,opt,name=took,proto3" json:"took,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -802,11 +832,18 @@ func (x *TransferLeaderResponse) GetLeader() string {
 	return ""
 }
 
+func (x *TransferLeaderResponse) GetTook() *durationpb.Duration {
+	if x != nil {
+		return x.Took
+	}
+	return nil
+}
+
 var File_gestor_peer_v1_replication_proto protoreflect.FileDescriptor
 
 const file_gestor_peer_v1_replication_proto_rawDesc = "" +
 	"\n" +
-	" gestor/peer/v1/replication.proto\x12\x0egestor.peer.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"*\n" +
+	" gestor/peer/v1/replication.proto\x12\x0egestor.peer.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"*\n" +
 	"\x0eProposeRequest\x12\x18\n" +
 	"\acommand\x18\x01 \x01(\fR\acommand\"E\n" +
 	"\x0fProposeResponse\x12\x1a\n" +
@@ -845,14 +882,18 @@ const file_gestor_peer_v1_replication_proto_rawDesc = "" +
 	"\x06tables\x18\x02 \x03(\v2+.gestor.peer.v1.GetMarkResponse.TablesEntryR\x06tables\x1a9\n" +
 	"\vTablesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"%\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"U\n" +
 	"\x13RemoveServerRequest\x12\x0e\n" +
-	"\x02id\x18\x01 \x01(\tR\x02id\"\x16\n" +
-	"\x14RemoveServerResponse\"'\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x18\n" +
+	"\acommand\x18\x02 \x01(\fR\acommand\x12\x14\n" +
+	"\x05force\x18\x03 \x01(\bR\x05force\"2\n" +
+	"\x14RemoveServerResponse\x12\x1a\n" +
+	"\brevision\x18\x01 \x01(\x04R\brevision\"'\n" +
 	"\x15TransferLeaderRequest\x12\x0e\n" +
-	"\x02id\x18\x01 \x01(\tR\x02id\"0\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\"_\n" +
 	"\x16TransferLeaderResponse\x12\x16\n" +
-	"\x06leader\x18\x01 \x01(\tR\x06leader2\xdb\x04\n" +
+	"\x06leader\x18\x01 \x01(\tR\x06leader\x12-\n" +
+	"\x04took\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x04took2\xdb\x04\n" +
 	"\x12ReplicationService\x12J\n" +
 	"\aPropose\x12\x1e.gestor.peer.v1.ProposeRequest\x1a\x1f.gestor.peer.v1.ProposeResponse\x12P\n" +
 	"\tReadIndex\x12 .gestor.peer.v1.ReadIndexRequest\x1a!.gestor.peer.v1.ReadIndexResponse\x12M\n" +
@@ -894,30 +935,32 @@ var file_gestor_peer_v1_replication_proto_goTypes = []any{
 	(*TransferLeaderResponse)(nil), // 14: gestor.peer.v1.TransferLeaderResponse
 	nil,                            // 15: gestor.peer.v1.GetMarkResponse.TablesEntry
 	(*timestamppb.Timestamp)(nil),  // 16: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),    // 17: google.protobuf.Duration
 }
 var file_gestor_peer_v1_replication_proto_depIdxs = []int32{
 	5,  // 0: gestor.peer.v1.AnnounceRequest.server:type_name -> gestor.peer.v1.ServerInfo
 	16, // 1: gestor.peer.v1.GetStatusResponse.started_at:type_name -> google.protobuf.Timestamp
 	15, // 2: gestor.peer.v1.GetMarkResponse.tables:type_name -> gestor.peer.v1.GetMarkResponse.TablesEntry
-	0,  // 3: gestor.peer.v1.ReplicationService.Propose:input_type -> gestor.peer.v1.ProposeRequest
-	2,  // 4: gestor.peer.v1.ReplicationService.ReadIndex:input_type -> gestor.peer.v1.ReadIndexRequest
-	4,  // 5: gestor.peer.v1.ReplicationService.Announce:input_type -> gestor.peer.v1.AnnounceRequest
-	7,  // 6: gestor.peer.v1.ReplicationService.GetStatus:input_type -> gestor.peer.v1.GetStatusRequest
-	9,  // 7: gestor.peer.v1.ReplicationService.GetMark:input_type -> gestor.peer.v1.GetMarkRequest
-	11, // 8: gestor.peer.v1.ReplicationService.RemoveServer:input_type -> gestor.peer.v1.RemoveServerRequest
-	13, // 9: gestor.peer.v1.ReplicationService.TransferLeader:input_type -> gestor.peer.v1.TransferLeaderRequest
-	1,  // 10: gestor.peer.v1.ReplicationService.Propose:output_type -> gestor.peer.v1.ProposeResponse
-	3,  // 11: gestor.peer.v1.ReplicationService.ReadIndex:output_type -> gestor.peer.v1.ReadIndexResponse
-	6,  // 12: gestor.peer.v1.ReplicationService.Announce:output_type -> gestor.peer.v1.AnnounceResponse
-	8,  // 13: gestor.peer.v1.ReplicationService.GetStatus:output_type -> gestor.peer.v1.GetStatusResponse
-	10, // 14: gestor.peer.v1.ReplicationService.GetMark:output_type -> gestor.peer.v1.GetMarkResponse
-	12, // 15: gestor.peer.v1.ReplicationService.RemoveServer:output_type -> gestor.peer.v1.RemoveServerResponse
-	14, // 16: gestor.peer.v1.ReplicationService.TransferLeader:output_type -> gestor.peer.v1.TransferLeaderResponse
-	10, // [10:17] is the sub-list for method output_type
-	3,  // [3:10] is the sub-list for method input_type
-	3,  // [3:3] is the sub-list for extension type_name
-	3,  // [3:3] is the sub-list for extension extendee
-	0,  // [0:3] is the sub-list for field type_name
+	17, // 3: gestor.peer.v1.TransferLeaderResponse.took:type_name -> google.protobuf.Duration
+	0,  // 4: gestor.peer.v1.ReplicationService.Propose:input_type -> gestor.peer.v1.ProposeRequest
+	2,  // 5: gestor.peer.v1.ReplicationService.ReadIndex:input_type -> gestor.peer.v1.ReadIndexRequest
+	4,  // 6: gestor.peer.v1.ReplicationService.Announce:input_type -> gestor.peer.v1.AnnounceRequest
+	7,  // 7: gestor.peer.v1.ReplicationService.GetStatus:input_type -> gestor.peer.v1.GetStatusRequest
+	9,  // 8: gestor.peer.v1.ReplicationService.GetMark:input_type -> gestor.peer.v1.GetMarkRequest
+	11, // 9: gestor.peer.v1.ReplicationService.RemoveServer:input_type -> gestor.peer.v1.RemoveServerRequest
+	13, // 10: gestor.peer.v1.ReplicationService.TransferLeader:input_type -> gestor.peer.v1.TransferLeaderRequest
+	1,  // 11: gestor.peer.v1.ReplicationService.Propose:output_type -> gestor.peer.v1.ProposeResponse
+	3,  // 12: gestor.peer.v1.ReplicationService.ReadIndex:output_type -> gestor.peer.v1.ReadIndexResponse
+	6,  // 13: gestor.peer.v1.ReplicationService.Announce:output_type -> gestor.peer.v1.AnnounceResponse
+	8,  // 14: gestor.peer.v1.ReplicationService.GetStatus:output_type -> gestor.peer.v1.GetStatusResponse
+	10, // 15: gestor.peer.v1.ReplicationService.GetMark:output_type -> gestor.peer.v1.GetMarkResponse
+	12, // 16: gestor.peer.v1.ReplicationService.RemoveServer:output_type -> gestor.peer.v1.RemoveServerResponse
+	14, // 17: gestor.peer.v1.ReplicationService.TransferLeader:output_type -> gestor.peer.v1.TransferLeaderResponse
+	11, // [11:18] is the sub-list for method output_type
+	4,  // [4:11] is the sub-list for method input_type
+	4,  // [4:4] is the sub-list for extension type_name
+	4,  // [4:4] is the sub-list for extension extendee
+	0,  // [0:4] is the sub-list for field type_name
 }
 
 func init() { file_gestor_peer_v1_replication_proto_init() }
