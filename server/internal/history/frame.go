@@ -11,11 +11,10 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	agentv1 "github.com/saas-gestor/gestor/proto/gen/gestor/agent/v1"
-	gestorv1 "github.com/saas-gestor/gestor/proto/gen/gestor/v1"
 )
 
 // A log file is a row of frames: length and CRC-32C of the payload, little endian, then the payload. The payload is a
-// length-prefixed source, the source's own number of the last line, and the lines as agentv1.PushLogsRequest.
+// length-prefixed source, the source's count at the last line, and the lines as agentv1.PushLogsRequest.
 
 const (
 	headerBytes  = 8
@@ -28,20 +27,12 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 // errTorn means that a file ends, or is damaged, inside a frame.
 var errTorn = errors.New("torn frame")
 
-// frame is one appended chunk.
-type frame struct {
-	source string
-	acked  uint64 // the source's number of the last line
-	eof    bool
-	lines  []*gestorv1.LogLine
-}
-
-func (f frame) encode() ([]byte, error) {
+func (b Batch) encode() ([]byte, error) {
 	buf := make([]byte, headerBytes, 512)
-	buf = append(buf, byte(len(f.source)))
-	buf = append(buf, f.source...)
-	buf = binary.LittleEndian.AppendUint64(buf, f.acked)
-	buf, err := proto.MarshalOptions{}.MarshalAppend(buf, &agentv1.PushLogsRequest{Lines: f.lines, Eof: f.eof})
+	buf = append(buf, byte(len(b.Source)))
+	buf = append(buf, b.Source...)
+	buf = binary.LittleEndian.AppendUint64(buf, b.Acked)
+	buf, err := proto.MarshalOptions{}.MarshalAppend(buf, &agentv1.PushLogsRequest{Lines: b.Lines, Eof: b.EOF})
 	if err != nil {
 		return nil, fmt.Errorf("encode log lines: %w", err)
 	}
@@ -55,42 +46,42 @@ func (f frame) encode() ([]byte, error) {
 }
 
 // readFrame reads the next frame and how many bytes it took: io.EOF at the end, errTorn if the rest is not a frame.
-func readFrame(r *bufio.Reader) (frame, int64, error) {
+func readFrame(r *bufio.Reader) (Batch, int64, error) {
 	var header [headerBytes]byte
 	if _, err := io.ReadFull(r, header[:]); err != nil {
 		if errors.Is(err, io.ErrUnexpectedEOF) {
 			err = errTorn
 		}
-		return frame{}, 0, err
+		return Batch{}, 0, err
 	}
 	size := binary.LittleEndian.Uint32(header[:])
 	if size > maxFrame {
-		return frame{}, 0, errTorn
+		return Batch{}, 0, errTorn
 	}
 	payload := make([]byte, size)
 	if _, err := io.ReadFull(r, payload); err != nil {
 		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 			err = errTorn
 		}
-		return frame{}, 0, err
+		return Batch{}, 0, err
 	}
 	if crc32.Checksum(payload, castagnoli) != binary.LittleEndian.Uint32(header[4:]) {
-		return frame{}, 0, errTorn
+		return Batch{}, 0, errTorn
 	}
-	f, err := decode(payload)
-	return f, headerBytes + int64(size), err
+	b, err := decode(payload)
+	return b, headerBytes + int64(size), err
 }
 
-func decode(payload []byte) (frame, error) {
+func decode(payload []byte) (Batch, error) {
 	if len(payload) < 1 || len(payload) < 1+int(payload[0])+8 {
-		return frame{}, errTorn
+		return Batch{}, errTorn
 	}
 	n := 1 + int(payload[0])
-	f := frame{source: string(payload[1:n]), acked: binary.LittleEndian.Uint64(payload[n:])}
+	b := Batch{Source: string(payload[1:n]), Acked: binary.LittleEndian.Uint64(payload[n:])}
 	var m agentv1.PushLogsRequest
 	if err := proto.Unmarshal(payload[n+8:], &m); err != nil {
-		return frame{}, errTorn
+		return Batch{}, errTorn
 	}
-	f.lines, f.eof = m.GetLines(), m.GetEof()
-	return f, nil
+	b.Lines, b.EOF = m.GetLines(), m.GetEof()
+	return b, nil
 }

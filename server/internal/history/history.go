@@ -1,12 +1,13 @@
 // Package history keeps the logs of tasks on disk and lets people read them while they grow.
 //
 // It does not know what a task is: a log has an id, lines come from sources (one attempt on one node), and who may
-// write or read is decided by the callers. Lines are numbered anew here, so that a log counts from 1 without gaps over
-// all its attempts, while each source is acknowledged in its own numbers.
+// write or read is decided by the callers. A source is "<node>/<attempt>" and counts its lines from 1; the number of a
+// line is the attempt in the upper 24 bits and that count below, so it is the same on every server that has the line.
 //
 // Guarantees. A line is acknowledged once it is written to the file: killing the server loses none, and a frame torn
 // by a crash is cut off at the next open. (Power loss may take the last seconds: lines are not synced one by one.)
-// Sending lines twice stores them once. A writer never waits for a reader: readers follow the file, not the writer.
+// Sending lines twice stores them once, and what is stored of a source has no hole. A writer never waits for a reader:
+// readers follow the file, not the writer.
 package history
 
 import (
@@ -34,6 +35,8 @@ type Store struct {
 	mu     sync.Mutex
 	logs   map[string]*log // those with a writer or a reader, or lately
 	closed bool
+
+	horizon time.Time // logs of that age had no room; guarded by mu
 }
 
 // Options says where logs are and how long they stay.
@@ -98,10 +101,38 @@ func (s *Store) Close() error {
 	return errors.Join(append(errs, s.root.Close())...)
 }
 
-// Append stores lines of a source and returns the highest of the source's numbers that is stored. Lines at or below
-// it are dropped, so a chunk may come again; numbers that are skipped leave a line that says so. With eof the source
+// Append stores lines of a source, in its own count, and returns the highest count that is stored. Lines at or below
+// it are dropped, so a chunk may come again; counts that are skipped leave a line that says so. With eof the source
 // has no more lines.
 func (s *Store) Append(ctx context.Context, id, source string, lines []*gestorv1.LogLine, eof bool) (uint64, error) {
+	b, err := s.Take(ctx, id, source, lines, eof)
+	return b.Answer(lines), err
+}
+
+// Answer is what the host of these lines is told: the highest count it need not send again.
+func (b Batch) Answer(lines []*gestorv1.LogLine) uint64 {
+	if n := len(lines); n > 0 && b.Full() {
+		return lines[n-1].GetSeq()
+	}
+	return b.Acked
+}
+
+// Take is Append for who passes the lines on: it returns what was new, numbered.
+func (s *Store) Take(ctx context.Context, id, source string, lines []*gestorv1.LogLine, eof bool) (Batch, error) {
+	if err := ctx.Err(); err != nil {
+		return Batch{}, err
+	}
+	l, err := s.open(id)
+	if err != nil {
+		return Batch{}, err
+	}
+	b, err := l.append(source, lines, eof)
+	return b, explain(err, id)
+}
+
+// Replicate stores what is new in a batch of another server, and returns how far its source is then: less than
+// b.Acked if lines before the batch are missing here, when it stores nothing.
+func (s *Store) Replicate(ctx context.Context, id string, b Batch) (uint64, error) {
 	if err := ctx.Err(); err != nil {
 		return 0, err
 	}
@@ -109,8 +140,40 @@ func (s *Store) Append(ctx context.Context, id, source string, lines []*gestorv1
 	if err != nil {
 		return 0, err
 	}
-	acked, err := l.append(source, lines, eof)
+	acked, err := l.replicate(b)
 	return acked, explain(err, id)
+}
+
+// State returns how far the sources of a log are; it is empty for a log that is not here.
+func (s *Store) State(id string) (State, error) {
+	if !validID.MatchString(id) {
+		return nil, fault.Invalid("log_id", "must be a task's id")
+	}
+	if x, err := s.compressedIndex(id); !errors.Is(err, fs.ErrNotExist) {
+		return x.Sources, explain(err, id)
+	}
+	l, err := s.open(id)
+	if err != nil {
+		return nil, err
+	}
+	state, err := l.state()
+	if errors.Is(err, fs.ErrNotExist) {
+		return State{}, nil
+	}
+	return state, explain(err, id)
+}
+
+// compressedIndex is the index of a log that lies compressed and nobody uses; fs.ErrNotExist for others.
+func (s *Store) compressedIndex(id string) (index, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, live := s.logs[id]; live || s.closed {
+		return index{}, fs.ErrNotExist
+	}
+	if _, err := s.root.Stat(path(id)); err == nil {
+		return index{}, fs.ErrNotExist // it is not compressed, or its plain form is newer
+	}
+	return readCompressedIndex(s.root, id)
 }
 
 // open returns the log of that id, which is made at its first line.

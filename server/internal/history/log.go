@@ -4,8 +4,8 @@ import (
 	"bufio"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"sync"
 	"time"
@@ -13,6 +13,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/saas-gestor/gestor/proto/fault"
 	gestorv1 "github.com/saas-gestor/gestor/proto/gen/gestor/v1"
 )
 
@@ -24,20 +25,15 @@ type log struct {
 
 	mu      sync.Mutex
 	file    *os.File // nil until the first append since the server began
-	loaded  bool     // the fields below are those of the file
-	size    int64    // whole frames
-	seq     uint64   // last number given
-	sources map[string]uint64
-	last    string // the source of the last frame
-	eof     bool   // that source has ended
-	full    bool   // MaxLog is reached
+	loaded  bool     // index is that of the file
+	index   index
 	touched time.Time
 	changed chan struct{} // closed and replaced at every append
 	readers int
 }
 
 func newLog(root *os.Root, id string, o Options) *log {
-	return &log{root: root, id: id, o: o, changed: make(chan struct{}), touched: o.Now()}
+	return &log{root: root, id: id, o: o, index: newIndex(), changed: make(chan struct{}), touched: o.Now()}
 }
 
 // path of the log while it grows; compressed it has ".zst" behind.
@@ -46,9 +42,60 @@ func path(id string) string { return dir(id) + "/" + id + ".log" }
 // dir spreads logs by the end of the id, which is random.
 func dir(id string) string { return id[len(id)-2:] }
 
-func (l *log) append(source string, lines []*gestorv1.LogLine, eof bool) (uint64, error) {
-	if len(source) > maxSourceLen {
-		return 0, fmt.Errorf("log source %q is too long", source)
+// append stores what is new in lines that came from a host.
+func (l *log) append(source string, lines []*gestorv1.LogLine, eof bool) (Batch, error) {
+	attempt, err := attemptOf(source)
+	if err != nil {
+		return Batch{}, err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err := l.openForWriting(); err != nil {
+		return Batch{}, err
+	}
+	l.touched = l.o.Now()
+	b, err := l.next(source, attempt, lines, eof)
+	if err != nil || l.index.has(b) {
+		return b, err
+	}
+	return b, l.write(b)
+}
+
+// next makes a batch of what is new in lines.
+func (l *log) next(source string, attempt uint64, lines []*gestorv1.LogLine, eof bool) (Batch, error) {
+	at, known := l.index.Sources[source]
+	b := Batch{Source: source, After: at.Acked, Acked: at.Acked, EOF: eof}
+	add := func(count uint64, line *gestorv1.LogLine) {
+		line.Seq = number(attempt, count)
+		b.Lines = append(b.Lines, line)
+	}
+	for _, line := range lines {
+		count := line.GetSeq()
+		if count >= everything {
+			return Batch{}, fault.Invalid("seq", "%d is no number of a line", count)
+		}
+		if count <= b.Acked {
+			continue
+		}
+		if l.index.Size > l.o.MaxLog {
+			add(count, l.notice(fmt.Sprintf("the log has reached %d MiB; further lines are dropped", l.o.MaxLog>>20)))
+			b.Acked = everything
+			break
+		}
+		if gap := count - b.Acked - 1; gap > 0 && known && line.GetStream() != gestorv1.LogStream_LOG_STREAM_GESTOR {
+			add(count-1, l.notice(fmt.Sprintf("%d lines are missing here", gap)))
+		}
+		b.Acked, known = count, true
+		add(count, proto.CloneOf(line))
+	}
+	return b, nil
+}
+
+// replicate stores what is new in a batch of another server's, unless lines before it are missing, and returns how far
+// the source is then.
+func (l *log) replicate(b Batch) (uint64, error) {
+	if err := b.check(); err != nil {
+		return 0, err
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -56,44 +103,27 @@ func (l *log) append(source string, lines []*gestorv1.LogLine, eof bool) (uint64
 		return 0, err
 	}
 	l.touched = l.o.Now()
-	f := l.next(source, lines, eof)
-	if len(f.lines) == 0 && (!eof || l.eof && l.last == source) {
-		return max(l.sources[source], f.acked), nil
+	at := l.index.Sources[b.Source]
+	if b.After > at.Acked || l.index.has(b) {
+		return at.Acked, nil
 	}
-	if err := l.write(f); err != nil {
-		return 0, err
+	b = b.since(at.Acked)
+	if err := l.write(b); err != nil {
+		return at.Acked, err
 	}
-	return l.sources[source], nil
+	return b.Acked, l.backdate(b)
 }
 
-// next makes the frame of what is new in lines.
-func (l *log) next(source string, lines []*gestorv1.LogLine, eof bool) frame {
-	acked, known := l.sources[source]
-	f := frame{source: source, acked: acked, eof: eof}
-	seq := l.seq
-	add := func(line *gestorv1.LogLine) {
-		seq++
-		line.Seq = seq
-		f.lines = append(f.lines, line)
+// backdate gives the file of a log that was fetched late the age of its lines, by which it is deleted one day.
+func (l *log) backdate(b Batch) error {
+	if len(b.Lines) == 0 {
+		return nil
 	}
-	for _, line := range lines {
-		if line.GetSeq() <= f.acked {
-			continue
-		}
-		if gap := line.GetSeq() - f.acked - 1; gap > 0 && known && !l.full && line.GetStream() != gestorv1.LogStream_LOG_STREAM_GESTOR {
-			add(l.notice(fmt.Sprintf("%d lines are missing here", gap)))
-		}
-		f.acked, known = line.GetSeq(), true
-		if !l.full {
-			add(proto.CloneOf(line))
-		}
+	at := b.Lines[len(b.Lines)-1].GetAt()
+	if at == nil || l.o.Now().Sub(at.AsTime()) < l.o.Idle {
+		return nil
 	}
-	if !l.full && l.size > l.o.MaxLog && len(f.lines) > 0 {
-		l.full = true
-		f.lines, seq = nil, l.seq
-		add(l.notice(fmt.Sprintf("the log has reached %d MiB; further lines are dropped", l.o.MaxLog>>20)))
-	}
-	return f
+	return l.root.Chtimes(path(l.id), at.AsTime(), at.AsTime())
 }
 
 // notice is a line of Gestor's own.
@@ -101,29 +131,19 @@ func (l *log) notice(text string) *gestorv1.LogLine {
 	return &gestorv1.LogLine{At: timestamppb.New(l.o.Now()), Stream: gestorv1.LogStream_LOG_STREAM_GESTOR, Text: text}
 }
 
-// write appends a frame; after an error the file is as it was.
-func (l *log) write(f frame) error {
-	buf, err := f.encode()
+// write appends a batch; after an error the file is as it was.
+func (l *log) write(b Batch) error {
+	buf, err := b.encode()
 	if err != nil {
 		return err
 	}
-	if _, err := l.file.WriteAt(buf, l.size); err != nil {
-		return errors.Join(err, l.file.Truncate(l.size))
+	if _, err := l.file.WriteAt(buf, l.index.Size); err != nil {
+		return errors.Join(err, l.file.Truncate(l.index.Size))
 	}
-	l.take(f, int64(len(buf)))
+	l.index.take(b, int64(len(buf)))
 	close(l.changed)
 	l.changed = make(chan struct{})
 	return nil
-}
-
-// take counts a frame that is in the file.
-func (l *log) take(f frame, bytes int64) {
-	l.size += bytes
-	l.sources[f.source] = f.acked
-	l.last, l.eof = f.source, f.eof
-	if n := len(f.lines); n > 0 {
-		l.seq = f.lines[n-1].GetSeq()
-	}
 }
 
 // openForWriting opens the file, inflated if it was compressed, and cuts off what a crash tore.
@@ -150,53 +170,70 @@ func (l *log) openForWriting() error {
 
 // load reads a file from the beginning to know its numbers, and truncates it behind its last whole frame.
 func (l *log) load(f *os.File) error {
-	l.size, l.seq, l.sources, l.last, l.eof = 0, 0, map[string]uint64{}, "", false
-	r := bufio.NewReaderSize(f, 256<<10)
-	for {
-		fr, n, err := readFrame(r)
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if errors.Is(err, errTorn) {
-			l.o.Log.Warn("log had a torn end", "task", l.id, "bytes", l.size)
-			if err := f.Truncate(l.size); err != nil {
-				return err
-			}
-			break
-		}
-		if err != nil {
+	l.index = newIndex()
+	torn, err := l.index.scan(bufio.NewReaderSize(f, 256<<10))
+	if err != nil {
+		return err
+	}
+	if torn {
+		l.o.Log.Warn("log had a torn end", "task", l.id, "bytes", l.index.Size)
+		if err := f.Truncate(l.index.Size); err != nil {
 			return err
 		}
-		l.take(fr, n)
 	}
 	l.loaded = true
 	return nil
 }
 
+// ensure knows the log's numbers without changing how it lies on the disk; fs.ErrNotExist if there is none.
+func (l *log) ensure() error {
+	if l.loaded {
+		return nil
+	}
+	_, err := l.root.Stat(path(l.id))
+	if err == nil {
+		return l.openForWriting()
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	x, err := readCompressedIndex(l.root, l.id)
+	if err != nil {
+		return err
+	}
+	l.index, l.loaded = x, true
+	return nil
+}
+
 // mark is how far a reader may read and what to wait for.
 type mark struct {
-	size    int64
-	changed <-chan struct{}
+	size     int64
+	attempts []uint64 // in order, if the file has them in another; else empty
+	changed  <-chan struct{}
 }
 
 // mark returns the state of the log. Where this server has not written to it yet, it is loaded first.
 func (l *log) mark() (mark, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if !l.loaded {
-		err := l.openForWritingIfThere()
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return mark{}, err
-		}
+	if err := l.ensure(); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return mark{}, err
 	}
-	return mark{size: l.size, changed: l.changed}, nil
+	m := mark{size: l.index.Size, changed: l.changed}
+	if l.index.Mixed {
+		m.attempts = l.index.attempts()
+	}
+	return m, nil
 }
 
-func (l *log) openForWritingIfThere() error {
-	if _, err := l.root.Stat(path(l.id)); err != nil {
-		return err
+// state returns how far the sources are.
+func (l *log) state() (State, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err := l.ensure(); err != nil {
+		return nil, err
 	}
-	return l.openForWriting()
+	return maps.Clone(l.index.Sources), nil
 }
 
 // close closes the file; the log may be opened again.

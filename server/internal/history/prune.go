@@ -1,6 +1,7 @@
 package history
 
 import (
+	"bufio"
 	"cmp"
 	"context"
 	"errors"
@@ -55,7 +56,7 @@ func (s *Store) rest(l *log) error {
 		return nil
 	}
 	delete(s.logs, l.id)
-	return errors.Join(l.close(), s.compress(path(l.id)))
+	return errors.Join(l.close(), s.compress(l.id))
 }
 
 func (l *log) busy(o Options) bool {
@@ -84,11 +85,12 @@ func (s *Store) compressIdle(f file) error {
 	if _, live := s.logs[f.id()]; live || s.closed {
 		return nil
 	}
-	return s.compress(f.path)
+	return s.compress(f.id())
 }
 
-// compress replaces a plain log by its compressed form; both are whole at any time.
-func (s *Store) compress(plain string) (err error) {
+// compress replaces a plain log by its compressed form, of the same age; both are whole at any time.
+func (s *Store) compress(id string) (err error) {
+	plain := path(id)
 	in, err := s.root.Open(plain)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -97,17 +99,32 @@ func (s *Store) compress(plain string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, in.Close()) }()
-	if err := s.replace(plain+".zst", func(w io.Writer) error {
-		z, err := zstd.NewWriter(w, zstd.WithEncoderLevel(zstd.SpeedDefault), zstd.WithEncoderConcurrency(1))
-		if err != nil {
-			return err
-		}
-		_, err = io.Copy(z, in)
-		return errors.Join(err, z.Close())
-	}); err != nil {
+	fi, err := in.Stat()
+	if err != nil {
+		return err
+	}
+	if err := s.replace(plain+".zst", func(w io.Writer) error { return deflate(w, in) }); err != nil {
 		return fmt.Errorf("compress %s: %w", plain, err)
 	}
-	return s.root.Remove(plain)
+	return errors.Join(s.root.Chtimes(plain+".zst", fi.ModTime(), fi.ModTime()), s.root.Remove(plain))
+}
+
+// deflate writes the compressed form of the frames of in, and their index.
+func deflate(w io.Writer, in io.Reader) error {
+	z, err := zstd.NewWriter(w, zstd.WithEncoderLevel(zstd.SpeedDefault), zstd.WithEncoderConcurrency(1))
+	if err != nil {
+		return err
+	}
+	x := newIndex()
+	rest := io.TeeReader(in, z)
+	_, err = x.scan(bufio.NewReaderSize(rest, 256<<10))
+	if err == nil {
+		_, err = io.Copy(io.Discard, rest)
+	}
+	if err = errors.Join(err, z.Close()); err != nil {
+		return err
+	}
+	return x.append(w)
 }
 
 func (s *Store) replace(name string, write func(io.Writer) error) error {
@@ -190,11 +207,31 @@ func (s *Store) retain(now time.Time) error {
 	var total int64
 	for _, f := range files {
 		total += f.bytes
+		if total > s.o.TotalBytes {
+			s.seen(f.at)
+		}
 		if total > s.o.TotalBytes || now.Sub(f.at) > s.o.MaxAge {
 			err = errors.Join(err, s.drop(f))
 		}
 	}
 	return err
+}
+
+// seen notes that a log of that age had no room.
+func (s *Store) seen(at time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if at.After(s.horizon) {
+		s.horizon = at
+	}
+}
+
+// Keeps reports whether a log whose last line is from then would stay: it is neither too old, nor as old as one that
+// was deleted for want of room.
+func (s *Store) Keeps(then time.Time) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return then.After(s.horizon) && s.o.Now().Sub(then) <= s.o.MaxAge
 }
 
 func (s *Store) drop(f file) error {

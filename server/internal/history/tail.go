@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"iter"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/klauspost/compress/zstd"
@@ -17,9 +18,12 @@ import (
 
 // TailOptions says what to read.
 type TailOptions struct {
-	After  uint64 // only lines after this number
+	After  uint64 // only lines after this number; lines of earlier attempts that come later are shown all the same
 	Last   int    // only the last so many lines of what is there; 0 means all
 	Follow bool   // go on with lines to come
+	// SkipLate leaves out lines of attempts before that of After which come later: the reader may have got them from
+	// another server.
+	SkipLate bool
 	// Ended is closed once nothing more will be logged but for what is under way, which Follow then waits for a
 	// moment. A nil channel ends following at the end of the current source.
 	Ended <-chan struct{}
@@ -31,8 +35,8 @@ const settle = 5 * time.Second
 // batchLines bounds what a tail hands out at once.
 const batchLines = 1000
 
-// Tail reads a log in order. It yields an error as its last element, if there is one; a log without lines is empty.
-// It ends with ctx, with Close, when the caller stops, or when everything asked for was read.
+// Tail reads a log: what is there in the order of its numbers, what comes then as it comes. It yields an error as its
+// last element, if there is one; a log without lines is empty. It ends with ctx, with Close, when the caller stops, or when everything asked for was read.
 func (s *Store) Tail(ctx context.Context, id string, o TailOptions) iter.Seq2[[]*gestorv1.LogLine, error] {
 	return func(yield func([]*gestorv1.LogLine, error) bool) {
 		l, err := s.open(id)
@@ -67,12 +71,11 @@ type tail struct {
 	done   <-chan struct{}
 	yield  func([]*gestorv1.LogLine, error) bool
 	offset int64
-	after  uint64
-	eof    bool // the last frame read ended its source
+	top    uint64 // the latest attempt read
+	eof    bool   // that attempt has ended
 }
 
 func (t *tail) run(ctx context.Context) error {
-	t.after = t.o.After
 	m, err := t.log.mark()
 	if err != nil {
 		return err
@@ -98,7 +101,7 @@ func (t *tail) first(ctx context.Context, m mark) error {
 			return nil
 		}
 	}
-	if err := t.read(ctx, m, keep); err != nil {
+	if err := t.passes(ctx, m, keep); err != nil {
 		return err
 	}
 	for i, lines := range ring {
@@ -110,6 +113,27 @@ func (t *tail) first(ctx context.Context, m mark) error {
 		}
 	}
 	return nil
+}
+
+// passes hands out what is there in order: attempt by attempt, if the file has them in another.
+func (t *tail) passes(ctx context.Context, m mark, use func([]*gestorv1.LogLine) error) error {
+	above := func(_, seq uint64) bool { return seq > t.o.After }
+	if len(m.attempts) == 0 {
+		return t.read(ctx, m, above, use)
+	}
+	for _, attempt := range m.attempts {
+		t.offset = 0
+		this := func(of, seq uint64) bool { return of == attempt && seq > t.o.After }
+		if err := t.read(ctx, m, this, use); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// fresh decides what is shown of what comes while following.
+func (t *tail) fresh(attempt, seq uint64) bool {
+	return seq > t.o.After || !t.o.SkipLate && attempt < t.o.After>>countBits
 }
 
 // follow reads on whenever the log grows.
@@ -138,48 +162,63 @@ func (t *tail) follow(ctx context.Context, m mark) error {
 		if m, err = t.log.mark(); err != nil {
 			return err
 		}
-		if err := t.read(ctx, m, t.emit); err != nil {
+		if err := t.read(ctx, m, t.fresh, t.emit); err != nil {
 			return err
 		}
 	}
 }
 
-// read hands the lines between the offset and the mark to use, a frame at a time.
-func (t *tail) read(ctx context.Context, m mark, use func([]*gestorv1.LogLine) error) error {
-	src, err := t.source(m)
+// read hands the wanted lines between the offset and the mark to use, a frame at a time.
+func (t *tail) read(ctx context.Context, m mark, want func(attempt, seq uint64) bool, use func([]*gestorv1.LogLine) error) error {
+	return t.log.frames(ctx, m, &t.offset, func(b Batch) error {
+		attempt, err := attemptOf(b.Source)
+		if err != nil {
+			return err
+		}
+		if attempt >= t.top {
+			t.eof = b.EOF || t.eof && attempt == t.top
+			t.top = attempt
+		}
+		lines := slices.DeleteFunc(b.Lines, func(l *gestorv1.LogLine) bool { return !want(attempt, l.GetSeq()) })
+		if len(lines) == 0 {
+			return nil
+		}
+		return use(lines)
+	})
+}
+
+// frames hands the frames between the offset, which it moves, and the mark to use.
+func (l *log) frames(ctx context.Context, m mark, offset *int64, use func(Batch) error) error {
+	src, err := l.source(m, *offset)
 	if err != nil || src == nil {
 		return err
 	}
-	defer func() { _ = src.Close() }()
+	defer func() { _ = src.Close() }() // read only
 	r := bufio.NewReaderSize(src, 64<<10)
 	for ctx.Err() == nil {
-		f, n, err := readFrame(r)
+		b, n, err := readFrame(r)
 		if errors.Is(err, io.EOF) || errors.Is(err, errTorn) {
 			return nil
 		}
 		if err != nil {
 			return err
 		}
-		t.offset, t.eof = t.offset+n, f.eof
-		if lines := f.after(t.after); len(lines) > 0 {
-			t.after = lines[len(lines)-1].GetSeq()
-			if err := use(lines); err != nil {
-				return err
-			}
+		*offset += n
+		if err := use(b); err != nil {
+			return err
 		}
 	}
 	return ctx.Err()
 }
 
 // source opens what is between the offset and the mark; nil if there is nothing.
-func (t *tail) source(m mark) (io.ReadCloser, error) {
-	l := t.log
-	if m.size > 0 && t.offset >= m.size {
+func (l *log) source(m mark, offset int64) (io.ReadCloser, error) {
+	if offset >= m.size {
 		return nil, nil
 	}
 	f, err := l.root.Open(path(l.id))
 	if errors.Is(err, fs.ErrNotExist) {
-		return l.openCompressed(t.offset)
+		return l.openCompressed(offset)
 	}
 	if err != nil {
 		return nil, err
@@ -187,8 +226,11 @@ func (t *tail) source(m mark) (io.ReadCloser, error) {
 	return struct {
 		io.Reader
 		io.Closer
-	}{io.NewSectionReader(f, t.offset, m.size-t.offset), f}, nil
+	}{io.NewSectionReader(f, offset, m.size-offset), f}, nil
 }
+
+// decoderMemory bounds what reading a compressed log takes.
+const decoderMemory = 64 << 20
 
 // openCompressed opens the compressed form from an offset of the plain one; nil if there is none.
 func (l *log) openCompressed(offset int64) (io.ReadCloser, error) {
@@ -199,7 +241,7 @@ func (l *log) openCompressed(offset int64) (io.ReadCloser, error) {
 	if err != nil {
 		return nil, err
 	}
-	z, err := zstd.NewReader(f, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(64<<20))
+	z, err := zstd.NewReader(f, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(decoderMemory))
 	if err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
@@ -218,15 +260,6 @@ type compressed struct {
 func (c compressed) Close() error {
 	c.Decoder.Close()
 	return c.file.Close()
-}
-
-func (f frame) after(seq uint64) []*gestorv1.LogLine {
-	for i, line := range f.lines {
-		if line.GetSeq() > seq {
-			return f.lines[i:]
-		}
-	}
-	return nil
 }
 
 func (t *tail) emit(lines []*gestorv1.LogLine) error {
