@@ -1,0 +1,159 @@
+package servertest
+
+import (
+	"context"
+	"crypto/tls"
+	"net"
+	"net/http"
+	"time"
+
+	"connectrpc.com/connect"
+
+	"github.com/saas-gestor/gestor/proto/gen/gestor/v1/gestorv1connect"
+	"github.com/saas-gestor/gestor/proto/rpc"
+)
+
+// Client calls one server, without repeating anything by itself: tests must see every outcome.
+type Client struct {
+	HTTP *http.Client
+	URL  string
+
+	options []connect.ClientOption
+}
+
+// Access is how a client calls.
+type Access struct {
+	From        string           // the endpoint it calls from; "people" if empty
+	Consistency string           // of its reads, as in rpc.HeaderConsistency
+	Anonymous   bool             // without the admin's token
+	Certificate *tls.Certificate // of an agent
+}
+
+// Client is the admin's way to a server.
+func (c *Cluster) Client(s *Server) *Client { return c.Access(s, Access{}) }
+
+// Any is the admin's way to the first server that runs.
+func (c *Cluster) Any() *Client {
+	for _, s := range c.Servers {
+		if s.Running() {
+			return c.Client(s)
+		}
+	}
+	return c.Client(c.Servers[0])
+}
+
+// Access is a way to a server, over the network with the faults. It ends with the test.
+func (c *Cluster) Access(s *Server, a Access) *Client {
+	if a.From == "" {
+		a.From = "people"
+	}
+	end := c.Network.Endpoint(a.From)
+	config := c.trust()
+	if a.Certificate != nil {
+		config.Certificates = []tls.Certificate{*a.Certificate}
+	}
+	protocols := &http.Protocols{}
+	protocols.SetHTTP2(true)
+	t := &http.Transport{
+		DialContext:         func(ctx context.Context, _, address string) (net.Conn, error) { return end.Dial(ctx, address) },
+		TLSClientConfig:     config,
+		TLSHandshakeTimeout: 5 * time.Second,
+		Protocols:           protocols,
+		HTTP2:               &http.HTTP2Config{SendPingTimeout: time.Second, PingTimeout: time.Second},
+	}
+	c.t.Cleanup(t.CloseIdleConnections)
+	h := headers{consistency: a.Consistency}
+	if !a.Anonymous {
+		h.token = c.token
+	}
+	return &Client{
+		HTTP: &http.Client{Transport: t}, URL: "https://" + s.Public,
+		options: []connect.ClientOption{
+			connect.WithReadMaxBytes(rpc.MaxUnaryBytes), connect.WithSendMaxBytes(rpc.MaxUnaryBytes),
+			connect.WithInterceptors(rpc.ClientFaults(s.Name), h),
+		},
+	}
+}
+
+// trust is a TLS configuration that takes the cluster's servers and nobody else.
+func (c *Cluster) trust() *tls.Config {
+	pin := c.pin
+	return &tls.Config{
+		MinVersion:         tls.VersionTLS13,
+		NextProtos:         []string{"h2"},
+		InsecureSkipVerify: true, //nolint:gosec // the pin is checked in its place
+		VerifyConnection: func(s tls.ConnectionState) error {
+			_, err := rpc.PinnedRoot(s.PeerCertificates, pin)
+			return err
+		},
+	}
+}
+
+// Options are what generated constructors take.
+func (c *Client) Options() []connect.ClientOption { return c.options }
+
+// Servers is the service of that name.
+func (c *Client) Servers() gestorv1connect.ServerServiceClient {
+	return gestorv1connect.NewServerServiceClient(c.HTTP, c.URL, c.options...)
+}
+
+// Apps is the service of that name.
+func (c *Client) Apps() gestorv1connect.AppServiceClient {
+	return gestorv1connect.NewAppServiceClient(c.HTTP, c.URL, c.options...)
+}
+
+// Tasks is the service of that name.
+func (c *Client) Tasks() gestorv1connect.TaskServiceClient {
+	return gestorv1connect.NewTaskServiceClient(c.HTTP, c.URL, c.options...)
+}
+
+// Nodes is the service of that name.
+func (c *Client) Nodes() gestorv1connect.NodeServiceClient {
+	return gestorv1connect.NewNodeServiceClient(c.HTTP, c.URL, c.options...)
+}
+
+// Logs is the service of that name.
+func (c *Client) Logs() gestorv1connect.LogServiceClient {
+	return gestorv1connect.NewLogServiceClient(c.HTTP, c.URL, c.options...)
+}
+
+// Sessions is the service of that name.
+func (c *Client) Sessions() gestorv1connect.SessionServiceClient {
+	return gestorv1connect.NewSessionServiceClient(c.HTTP, c.URL, c.options...)
+}
+
+// headers says who calls and how fresh answers must be.
+type headers struct{ token, consistency string }
+
+var _ connect.Interceptor = headers{}
+
+func (h headers) add(to http.Header) {
+	if h.token != "" {
+		to.Set("Authorization", "Bearer "+h.token)
+	}
+	if h.consistency != "" {
+		to.Set(rpc.HeaderConsistency, h.consistency)
+	}
+}
+
+// WrapUnary implements connect.Interceptor.
+func (h headers) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
+	return func(ctx context.Context, req connect.AnyRequest) (connect.AnyResponse, error) {
+		h.add(req.Header())
+		return next(ctx, req)
+	}
+}
+
+// WrapStreamingClient implements connect.Interceptor.
+func (h headers) WrapStreamingClient(next connect.StreamingClientFunc) connect.StreamingClientFunc {
+	return func(ctx context.Context, spec connect.Spec) connect.StreamingClientConn {
+		conn := next(ctx, spec)
+		h.add(conn.RequestHeader())
+		return conn
+	}
+}
+
+// WrapStreamingHandler implements connect.Interceptor.
+func (h headers) WrapStreamingHandler(next connect.StreamingHandlerFunc) connect.StreamingHandlerFunc {
+	return next
+}
