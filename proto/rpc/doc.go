@@ -1,7 +1,8 @@
 // Package rpc is what server, agent and command line share of talking to each other: a Connect client over TLS 1.3
 // and HTTP/2 that trusts one root or one pin, the headers that carry versions and revisions, and the passage of
 // faults over the wire. An error that leaves the server with a kind arrives with that kind; an error without one
-// leaves as "internal error, reference …" and stays whole in the server's log. It knows no service by name.
+// leaves as "internal error, reference …" and stays whole in the server's log. A client that knows several
+// servers of an installation keeps to one and goes to another when that fails. It knows no service by name.
 package rpc
 
 // The headers both sides use.

@@ -22,7 +22,7 @@ func (i *clientFaults) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
 	return func(ctx context.Context, req connect.AnyRequest) (connect.AnyResponse, error) {
 		res, err := next(ctx, req)
 		if err != nil {
-			return nil, Decode(err, i.address)
+			return nil, Decode(err, i.called(ctx))
 		}
 		return res, nil
 	}
@@ -30,8 +30,16 @@ func (i *clientFaults) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
 
 func (i *clientFaults) WrapStreamingClient(next connect.StreamingClientFunc) connect.StreamingClientFunc {
 	return func(ctx context.Context, spec connect.Spec) connect.StreamingClientConn {
-		return &faultConn{StreamingClientConn: next(ctx, spec), address: i.address}
+		return &faultConn{StreamingClientConn: next(ctx, spec), address: i.called(ctx)}
 	}
+}
+
+// called is the address of this attempt.
+func (i *clientFaults) called(ctx context.Context) string {
+	if a, ok := attemptOf(ctx); ok {
+		return a.address
+	}
+	return i.address
 }
 
 func (i *clientFaults) WrapStreamingHandler(next connect.StreamingHandlerFunc) connect.StreamingHandlerFunc {
@@ -58,7 +66,7 @@ func (c *faultConn) decode(err error) error {
 	return Decode(err, c.address)
 }
 
-// clientHeaders adds the token, the version and the revision, and gives unary calls a deadline.
+// clientHeaders adds the token, the version, the revision and the consistency, and gives unary calls a deadline.
 type clientHeaders struct{ o Options }
 
 var _ connect.Interceptor = (*clientHeaders)(nil)
@@ -100,6 +108,9 @@ func (i *clientHeaders) add(h http.Header) {
 	}
 	if i.o.Version != "" {
 		h.Set(HeaderVersion, i.o.Version)
+	}
+	if i.o.Consistency != "" {
+		h.Set(HeaderConsistency, i.o.Consistency)
 	}
 	if seen := i.o.Revision.Get(); seen > 0 {
 		h.Set(HeaderMinRevision, strconv.FormatUint(seen, 10))
