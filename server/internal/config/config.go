@@ -14,6 +14,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/pelletier/go-toml/v2"
 	"github.com/spf13/pflag"
@@ -32,6 +33,7 @@ type Config struct {
 	Name        string   `toml:"name"`         // this server's name among the control servers, a DNS label; the host's name if empty
 	PeerListen  string   `toml:"peer_listen"`  // host:port for the other control servers; empty: a free port of the loopback interface, for a server that stays alone
 	PeerAddress string   `toml:"peer_address"` // where the other control servers reach it, host:port; guessed from public_urls and peer_listen if empty
+	Heartbeat   Duration `toml:"heartbeat"`    // how long control servers do not hear of their leader before they elect another; 300ms by default, more between sites
 	Join        []string `toml:"join"`         // https://… of servers to join at the first start; not read later
 	LogLevel    string   `toml:"log_level"`    // "debug", "info", "warn", "error"
 	LogFormat   string   `toml:"log_format"`   // "text" or "json"
@@ -42,6 +44,22 @@ type Config struct {
 func Default() Config {
 	return Config{DataDir: "/opt/saas-gestor/data", Listen: ":8443", PeerListen: ":8444", LogLevel: "info", LogFormat: "text", FirstUID: gestor.DefaultFirstUID}
 }
+
+// Duration is a time.Duration that is written as in Go, "300ms".
+type Duration time.Duration
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (d *Duration) UnmarshalText(text []byte) error {
+	v, err := time.ParseDuration(string(text))
+	*d = Duration(v)
+	return err
+}
+
+// What Heartbeat may be: below, a busy machine elects for nothing; above, nobody waits that long.
+const (
+	leastHeartbeat = 200 * time.Millisecond
+	mostHeartbeat  = 10 * time.Second
+)
 
 // setting is a value that may come from a flag or the environment.
 type setting struct {
@@ -165,6 +183,9 @@ func (c Config) Check() error {
 }
 
 func (c Config) checkPeers() error {
+	if d := time.Duration(c.Heartbeat); d != 0 && (d < leastHeartbeat || d > mostHeartbeat) {
+		return fmt.Errorf("heartbeat %s is not from %s to %s: leave it out, or write 500ms for servers at different sites", d, leastHeartbeat, mostHeartbeat)
+	}
 	if _, _, err := net.SplitHostPort(c.PeerListen); c.PeerListen != "" && err != nil {
 		return fmt.Errorf("peer_listen %q is not host:port: write :8444 or 192.0.2.7:8444", c.PeerListen)
 	}
