@@ -94,6 +94,12 @@ func decodeOp(m *raftv1.Command) (Op, error) {
 	if op, ok := decodeServerOp(m); ok {
 		return op, nil
 	}
+	if op, ok := decodeLogOp(m); ok {
+		return op, nil
+	}
+	if op, ok := decodeNext(m); ok {
+		return op, nil
+	}
 	return decodeWork(m)
 }
 

@@ -40,6 +40,7 @@ type Engine struct {
 	store   *state.Store
 	fsm     *fsm.FSM
 	applied *applied
+	levels  levels
 }
 
 // Open starts the engine. Ready tells when it can be used.
@@ -63,8 +64,10 @@ func Open(ctx context.Context, o Options) (*Engine, error) {
 		OnStall:   o.OnStall,
 	})
 	if err != nil {
+		e.fsm.Close()
 		return nil, errors.Join(fmt.Errorf("open engine: %w", err), store.Close())
 	}
+	e.OnTerm("level", e.keepLevel)
 	return e, nil
 }
 
@@ -136,4 +139,8 @@ func (e *Engine) Snapshot() error { return e.cluster.Snapshot() }
 func (e *Engine) StateHash(ctx context.Context) (string, error) { return e.store.Hash(ctx) }
 
 // Close stops everything. Run must have returned.
-func (e *Engine) Close() error { return errors.Join(e.cluster.Close(), e.store.Close()) }
+func (e *Engine) Close() error {
+	err := e.cluster.Close()
+	e.fsm.Close()
+	return errors.Join(err, e.store.Close())
+}

@@ -26,6 +26,8 @@ func (e *Engine) Forward(f Forwarder) { e.forward = f }
 const (
 	patience = 10 * time.Second      // how long a call waits for a leader, unless its caller has less time
 	lookOut  = 20 * time.Millisecond // between looks for one
+
+	retrySoon = time.Second // a hint for callers
 )
 
 // Propose replicates c, on whichever server leads, and waits until it is applied here. It waits out an election. A refusal by
@@ -38,6 +40,9 @@ func (e *Engine) Propose(ctx context.Context, c command.Command) (command.Receip
 	}
 	if c.RequestID == "" && c.Actor.Kind == "user" {
 		c.RequestID = "auto_" + rand.Text()
+	}
+	if err := e.checkLevel(ctx, c.Op); err != nil {
+		return command.Receipt{}, err
 	}
 	data, err := command.Marshal(c)
 	if err != nil {

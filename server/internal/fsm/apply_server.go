@@ -69,6 +69,9 @@ func (c *change) enrollServer(op command.EnrollServer) error {
 	if op.Server.ID == "" {
 		return fault.Invalid("server_id", "a server needs an id")
 	}
+	if err := c.checkNewcomer(op.Server); err != nil {
+		return err
+	}
 	if t.UsedBy != "" {
 		return c.enrollServerAgain(t, op)
 	}

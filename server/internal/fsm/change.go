@@ -25,6 +25,7 @@ type change struct {
 	tenant gestor.TenantID // whose audit log it goes to
 	object string          // the id it is done to
 	detail map[string]any  // what the audit log says of it; never a secret
+	marked bool            // it is a mark
 }
 
 // about notes for receipt and audit log what the change is done to.
@@ -110,6 +111,9 @@ func (c *change) apply(op command.Op) error {
 		return c.updateEnv(op)
 	}
 	if done, err := c.applyServerOp(op); done {
+		return err
+	}
+	if done, err := c.applyLogOp(op); done {
 		return err
 	}
 	return c.applyWork(op)

@@ -2,7 +2,7 @@
 // one transaction and each command in a savepoint of it, and makes and reads snapshots.
 //
 // It is a pure function of state and entry: no clock but a command's At, no randomness, and no files or network but
-// in snapshot.go. A command that the state of things forbids is refused: it changes nothing, and its result is the same
+// in snapshot.go and apply_mark.go. A command that the state of things forbids is refused: it changes nothing, and its result is the same
 // *fault.Error on every server. An entry that cannot be decoded, an op this server does not know, and a database that
 // fails stop the program by a panic, because going on would part this server's state from the others'.
 // DESIGN.md says what the commands mean.
@@ -26,10 +26,14 @@ import (
 type FSM struct {
 	store   *state.Store
 	version string
+	marks   *marks
 }
 
-// New is the state machine over store; version is the server's, for the headers of snapshots.
-func New(store *state.Store, version string) *FSM { return &FSM{store: store, version: version} }
+// New is the state machine over store; version is the server's, for the headers of snapshots. The caller closes it,
+// before the store.
+func New(store *state.Store, version string) *FSM {
+	return &FSM{store: store, version: version, marks: newMarks()}
+}
 
 // Entry is one committed Raft entry, a gestor.raft.v1.Batch.
 type Entry struct {
@@ -43,74 +47,99 @@ type Result struct {
 	Err     error // nil or a *fault.Error
 }
 
-// Apply applies entries in one transaction, which is committed when it returns. Results are by entry and by the
-// position of the command in it.
+// Apply applies entries in one transaction, which is committed when it returns; one that holds a mark ends a
+// transaction, so that the state is the same there on every server, however entries come together. Results are by
+// entry and by the position of the command in it.
 func (f *FSM) Apply(entries []Entry) [][]Result {
-	if len(entries) == 0 {
-		return nil
-	}
 	ctx := context.Background() // a committed entry has no caller who could call it off
-	x, err := f.store.Begin(ctx)
-	if err != nil {
-		panic(fmt.Sprintf("apply: %v", err))
-	}
-	results := make([][]Result, len(entries))
-	for i, e := range entries {
-		x.Revision = e.Index
-		results[i] = applyEntry(ctx, x, e)
-	}
-	if err := x.Commit(ctx, entries[len(entries)-1].Index); err != nil {
-		panic(fmt.Sprintf("apply up to entry %d: %v", entries[len(entries)-1].Index, err))
+	results := make([][]Result, 0, len(entries))
+	for len(results) < len(entries) {
+		results = append(results, f.applySome(ctx, entries[len(results):])...)
 	}
 	return results
 }
 
-func applyEntry(ctx context.Context, x *state.Txn, e Entry) []Result {
+// applySome applies entries up to the first that holds a mark.
+func (f *FSM) applySome(ctx context.Context, entries []Entry) [][]Result {
+	x, err := f.store.Begin(ctx)
+	if err != nil {
+		panic(fmt.Sprintf("apply: %v", err))
+	}
+	var results [][]Result
+	var last uint64
+	marked := false
+	for _, e := range entries {
+		x.Revision, last = e.Index, e.Index
+		var r []Result
+		r, marked = applyEntry(ctx, x, e)
+		results = append(results, r)
+		if marked {
+			break
+		}
+	}
+	err = x.Commit(ctx, last)
+	if err == nil && marked {
+		err = f.mark(ctx, last)
+	}
+	if err != nil {
+		panic(fmt.Sprintf("apply up to entry %d: %v", last, err))
+	}
+	return results
+}
+
+// applyEntry reports whether the entry holds a mark.
+func applyEntry(ctx context.Context, x *state.Txn, e Entry) (results []Result, marked bool) {
 	var batch raftv1.Batch
 	if err := proto.Unmarshal(e.Data, &batch); err != nil {
 		panic(fmt.Sprintf("apply entry %d: it is no batch of commands: %v", e.Index, err))
 	}
-	results := make([]Result, len(batch.GetCommands()))
+	results = make([]Result, len(batch.GetCommands()))
 	for i, m := range batch.GetCommands() {
 		c, err := command.Decode(m)
 		if err != nil {
 			panic(fmt.Sprintf("apply entry %d: %v; a newer server wrote it, upgrade this one", e.Index, err))
 		}
-		if results[i], err = applyCommand(ctx, x, e.Index, c); err != nil {
+		var mark bool
+		if results[i], mark, err = applyCommand(ctx, x, e.Index, c); err != nil {
 			panic(fmt.Sprintf("apply entry %d, %T: %v", e.Index, c.Op, err))
 		}
+		marked = marked || mark
 	}
-	return results
+	return results, marked
 }
 
-// applyCommand applies c unless its request was applied before. An error is a failure of the store.
-func applyCommand(ctx context.Context, x *state.Txn, index uint64, c command.Command) (Result, error) {
+// applyCommand applies c unless its request was applied before, and reports whether it is a mark. An error is a failure
+// of the store.
+func applyCommand(ctx context.Context, x *state.Txn, index uint64, c command.Command) (_ Result, marked bool, err error) {
 	if c.RequestID != "" {
 		r, found, err := x.RequestByID(ctx, c.Actor.TenantID, c.RequestID)
 		if err != nil {
-			return Result{}, err
+			return Result{}, false, err
 		}
 		if found {
-			return resultOf(r), nil
+			return resultOf(r), false, nil
 		}
 	}
 	ch := &change{Txn: x, ctx: ctx, index: index, at: c.At, actor: c.Actor, tenant: c.Actor.TenantID}
 	if err := x.Save(ctx); err != nil {
-		return Result{}, err
+		return Result{}, false, err
 	}
 	refusal, err := ch.run(c.Op)
 	if err != nil {
-		return Result{}, err
+		return Result{}, false, err
 	}
 	if err := ch.record(c, refusal); err != nil {
-		return Result{}, err
+		return Result{}, false, err
 	}
-	return result(command.Receipt{Revision: index, Object: ch.object}, refusal), nil
+	return result(command.Receipt{Revision: index, Object: ch.object}, refusal), ch.marked, nil
 }
 
 // run applies op, keeps what it did, or takes it back if it was refused.
 func (c *change) run(op command.Op) (*fault.Error, error) {
-	err := c.apply(op)
+	err := c.checkLevel(op)
+	if err == nil {
+		err = c.apply(op)
+	}
 	if err == nil {
 		return nil, c.Keep(c.ctx)
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/klauspost/compress/zstd"
 	"google.golang.org/protobuf/encoding/protodelim"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/saas-gestor/gestor/proto/fault"
 	raftv1 "github.com/saas-gestor/gestor/proto/gen/gestor/raft/v1"
@@ -29,33 +30,51 @@ type Snapshot struct {
 	header *raftv1.SnapshotHeader
 }
 
-// Snapshot holds the state of now. It is quick; WriteTo does the work, while Apply goes on. The caller calls Release.
+// Snapshot holds the state of now. It is quick, and may be called from anywhere; Write does the work, while Apply goes
+// on. The caller calls Release.
 func (f *FSM) Snapshot() (*Snapshot, error) {
 	ctx := context.Background() // as for Apply
-	index, err := f.store.Applied(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("snapshot: %w", err)
-	}
-	id, err := f.clusterID(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("snapshot: %w", err)
-	}
 	pin, err := f.store.Pin(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("snapshot: %w", err)
 	}
-	h := &raftv1.SnapshotHeader{Format: snapshotFormat, Index: index, ClusterId: string(id), Version: f.version}
+	h, err := f.header(ctx, pin)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("snapshot: %w", err), pin.Close())
+	}
 	return &Snapshot{store: f.store, pin: pin, header: h}, nil
 }
 
+// header is that of the pinned state, but for what is known only of its image.
+func (f *FSM) header(ctx context.Context, pin *state.Pin) (*raftv1.SnapshotHeader, error) {
+	index, err := pin.Applied(ctx)
+	if err != nil {
+		return nil, err
+	}
+	level, err := pin.Level(ctx)
+	if err != nil {
+		return nil, err
+	}
+	id, err := clusterID(ctx, pin.View(gestor.SystemScope()))
+	if err != nil {
+		return nil, err
+	}
+	return &raftv1.SnapshotHeader{
+		Format: snapshotFormat, Index: index, ClusterId: string(id), Version: f.version, Level: level, At: timestamppb.Now(),
+	}, nil
+}
+
 // clusterID is empty before the first start is done.
-func (f *FSM) clusterID(ctx context.Context) (gestor.ClusterID, error) {
-	c, err := f.store.View(gestor.SystemScope()).Cluster(ctx)
+func clusterID(ctx context.Context, v *state.View) (gestor.ClusterID, error) {
+	c, err := v.Cluster(ctx)
 	if errors.Is(err, fault.KindNotFound) {
 		return "", nil
 	}
 	return c.ID, err
 }
+
+// Header is what the snapshot says of itself.
+func (s *Snapshot) Header() *raftv1.SnapshotHeader { return s.header }
 
 // Release lets the state go.
 func (s *Snapshot) Release() error { return s.pin.Close() }
@@ -132,18 +151,34 @@ func (f *FSM) readImage(ctx context.Context, r io.Reader, path string) (*raftv1.
 	if err := protodelim.UnmarshalFrom(in, h); err != nil {
 		return nil, fmt.Errorf("its header cannot be read: %w", err)
 	}
-	if h.GetFormat() == 0 || h.GetFormat() > snapshotFormat {
-		return nil, fmt.Errorf("it has format %d, written by gestor %s; this server reads up to format %d: upgrade it",
-			h.GetFormat(), h.GetVersion(), snapshotFormat)
+	if err := checkHeader(h); err != nil {
+		return nil, err
 	}
-	id, err := f.clusterID(ctx)
+	id, err := clusterID(ctx, f.store.View(gestor.SystemScope()))
 	if err != nil {
 		return nil, err
 	}
 	if id != "" && string(id) != h.GetClusterId() {
-		return nil, fmt.Errorf("it is of cluster %s, this server belongs to %s", h.GetClusterId(), id)
+		return nil, fault.Conflict("it is of cluster %s, this server belongs to %s", h.GetClusterId(), id).
+			WithFix("keep the data of different installations apart")
 	}
 	return h, unpackImage(in, h, path)
+}
+
+// checkHeader refuses what this program cannot read.
+func checkHeader(h *raftv1.SnapshotHeader) error {
+	if h.GetFormat() == 0 || h.GetFormat() > snapshotFormat {
+		return newer(h, "format %d; this server reads up to format %d", h.GetFormat(), snapshotFormat)
+	}
+	if h.GetLevel() > state.NewestLevel() {
+		return newer(h, "level %d; this server understands up to level %d", h.GetLevel(), state.NewestLevel())
+	}
+	return nil
+}
+
+func newer(h *raftv1.SnapshotHeader, format string, args ...any) error {
+	return fault.Conflict("gestor-server %s wrote it with "+format, append([]any{h.GetVersion()}, args...)...).
+		WithFix("install that version of gestor-server, or a later one")
 }
 
 func unpackImage(in io.Reader, h *raftv1.SnapshotHeader, path string) error {

@@ -12,6 +12,7 @@ import (
 
 	"google.golang.org/protobuf/encoding/protodelim"
 
+	"github.com/saas-gestor/gestor/proto/fault"
 	raftv1 "github.com/saas-gestor/gestor/proto/gen/gestor/raft/v1"
 	"github.com/saas-gestor/gestor/server/internal/command"
 	"github.com/saas-gestor/gestor/server/internal/gestor"
@@ -44,11 +45,15 @@ func TestRestore_RefusesAnotherClusterAndANewerFormat(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	var newer bytes.Buffer
-	if _, err := protodelim.MarshalTo(&newer, &raftv1.SnapshotHeader{Format: 2, ClusterId: "clu_1", Version: "9.0"}); err != nil {
-		t.Fatal(err)
-	}
-	if err := w.fsm.Restore(&newer); err == nil || !strings.Contains(err.Error(), "9.0") {
-		t.Errorf("got %v", err)
+	for _, h := range []*raftv1.SnapshotHeader{{Format: 2}, {Format: 1, Level: 99}} {
+		newer.Reset()
+		h.ClusterId, h.Version = "clu_1", "9.0"
+		if _, err := protodelim.MarshalTo(&newer, h); err != nil {
+			t.Fatal(err)
+		}
+		if err := w.fsm.Restore(&newer); !errors.Is(err, fault.KindConflict) || !strings.Contains(err.Error(), "9.0") {
+			t.Errorf("got %v", err)
+		}
 	}
 }
 
@@ -190,6 +195,8 @@ func story(t testing.TB) []command.Command {
 		command.CreateServerToken{Token: newServerToken("tok_1")},
 		command.EnrollServer{TokenID: "tok_1", SecretHash: secret, Server: newServer("srv_2", "ctl1")},
 		command.DeleteServer{ID: "srv_1"},
+		command.RaiseLevel{Level: 1},
+		command.Mark{ID: "mark_1"},
 		command.Prune{Before: start},
 	)
 	var out []command.Command

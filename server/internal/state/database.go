@@ -16,9 +16,6 @@ import (
 //go:embed schema.sql
 var schema string
 
-// schemaVersion is the user_version of databases with schema.sql's form.
-const schemaVersion = 1
-
 // readers is how many reads run at once; more wait.
 const readers = 8
 
@@ -42,7 +39,7 @@ func create(ctx context.Context, path string) (*database, error) {
 	if err != nil {
 		return nil, err
 	}
-	script := fmt.Sprintf("BEGIN;\n%s\nPRAGMA user_version = %d;\nCOMMIT;", schema, schemaVersion)
+	script := fmt.Sprintf("BEGIN;\n%s\nPRAGMA user_version = %d;\nCOMMIT;", schema, firstLevel)
 	if _, err := d.conn.ExecContext(ctx, script); err != nil {
 		return nil, errors.Join(fmt.Errorf("create schema: %w", err), d.close())
 	}

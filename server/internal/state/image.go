@@ -2,18 +2,16 @@ package state
 
 import (
 	"context"
-	"crypto/sha256"
 	"database/sql"
 	"database/sql/driver"
-	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"net/url"
 	"os"
-	"strings"
 
 	"modernc.org/sqlite"
+
+	"github.com/saas-gestor/gestor/server/internal/gestor"
 )
 
 // Pin holds a moment of the state still, to copy it while writing goes on.
@@ -35,6 +33,21 @@ func (s *Store) Pin(ctx context.Context) (*Pin, error) {
 		}
 	}
 	return p, nil
+}
+
+// View reads the pinned state.
+func (p *Pin) View(scope gestor.Scope) *View { return &View{from: p, scope: scope} }
+
+// Applied is the last Raft index in the pinned state.
+func (p *Pin) Applied(ctx context.Context) (uint64, error) {
+	n, err := number(ctx, p, lastApplied)
+	return uint64(n), err
+}
+
+// Level is the level of the pinned state.
+func (p *Pin) Level(ctx context.Context) (uint32, error) {
+	n, err := number(ctx, p, levelQuery)
+	return uint32(n), err
 }
 
 func (p *Pin) run(ctx context.Context, query string) (err error) {
@@ -99,14 +112,11 @@ func CheckImage(ctx context.Context, path string) error {
 	if verdict != "ok" {
 		return fmt.Errorf("check image: it is damaged: %s", verdict)
 	}
-	var version int
-	if err := db.QueryRowContext(ctx, "PRAGMA user_version").Scan(&version); err != nil {
+	var level uint32
+	if err := db.QueryRowContext(ctx, levelQuery).Scan(&level); err != nil {
 		return fmt.Errorf("check image: %w", err)
 	}
-	if version != schemaVersion {
-		return fmt.Errorf("check image: its schema is version %d, this server has %d", version, schemaVersion)
-	}
-	return nil
+	return CheckLevel(level)
 }
 
 // Restore makes the database at path, which it takes over, the state, at once for every new read. All subscriptions
@@ -133,59 +143,6 @@ func (s *Store) Restore(ctx context.Context, path string) error {
 		err = errors.Join(old.close(), remove(old.path))
 	}
 	return err
-}
-
-const allTables = `
-SELECT name
-FROM sqlite_master
-WHERE type = 'table' AND name NOT LIKE 'sqlite_%'
-ORDER BY name`
-
-// Hash is the same for the same state, whatever way led there.
-func (s *Store) Hash(ctx context.Context) (string, error) {
-	names, err := s.texts(ctx, allTables)
-	if err != nil {
-		return "", err
-	}
-	sum := sha256.New()
-	for _, name := range names {
-		_, _ = io.WriteString(sum, "table "+name+"\n") // a hash takes all
-		rows, err := s.rows(ctx, name)
-		if err != nil {
-			return "", err
-		}
-		for _, row := range rows {
-			_, _ = io.WriteString(sum, row+"\n")
-		}
-	}
-	return hex.EncodeToString(sum.Sum(nil)), nil
-}
-
-// rows are a table's rows as text, in the order of all their columns.
-func (s *Store) rows(ctx context.Context, name string) ([]string, error) {
-	columns, err := s.texts(ctx, "SELECT name FROM pragma_table_info('"+name+"') ORDER BY cid")
-	if err != nil {
-		return nil, err
-	}
-	quoted := "quote(" + strings.Join(columns, ") || ',' || quote(") + ")"
-	return s.texts(ctx, "SELECT "+quoted+" FROM "+name+" ORDER BY "+strings.Join(columns, ", "))
-}
-
-func (s *Store) texts(ctx context.Context, query string) ([]string, error) {
-	rows, err := s.query(ctx, query)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	var out []string
-	for rows.Next() {
-		var text string
-		if err := rows.Scan(&text); err != nil {
-			return nil, err
-		}
-		out = append(out, text)
-	}
-	return out, rows.Err()
 }
 
 // Temp is the path of a new empty file beside the database, for an image on its way in or out.

@@ -1,7 +1,6 @@
 -- The state of the installation. Times are nanoseconds since 1970 UTC, 0 for none; *_json columns hold a domain value
 -- as encoding/json writes it; revision is the Raft index of the last change of the row. Every table with a tenant_id
--- is read through a scope. A change here is a new version: it raises schemaVersion in database.go and brings the
--- statements there that take a snapshot of the version before to it.
+-- is read through a scope. This is the schema of level 1, for good: a change is a migration of a new level in level.go.
 
 CREATE TABLE meta (
   id       INTEGER PRIMARY KEY CHECK (id = 1),
@@ -241,6 +240,7 @@ CREATE INDEX tasks_held ON tasks (node_id) WHERE state IN ('leased', 'running');
 CREATE INDEX tasks_deployment ON tasks (deployment_id) WHERE deployment_id <> '';
 CREATE INDEX tasks_app ON tasks (app_id, created_at, id);
 CREATE INDEX tasks_created ON tasks (created_at, id);
+CREATE INDEX tasks_revision ON tasks (revision);
 
 CREATE TABLE audit_logs (
   seq        INTEGER PRIMARY KEY,

@@ -169,7 +169,12 @@ func TestView_NeverReturnsAnotherTenantsRows(t *testing.T) {
 func TestPopulate_LeavesNoTenantTableEmpty(t *testing.T) {
 	s := newStore(t)
 	populate(t, s, "mine", 1)
-	names, err := s.texts(t.Context(), "SELECT m.name FROM sqlite_master m JOIN pragma_table_info(m.name) c ON c.name = 'tenant_id' WHERE m.type = 'table'")
+	pin, err := s.Pin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer pin.Close()
+	names, err := pin.texts(t.Context(), "SELECT m.name FROM sqlite_master m JOIN pragma_table_info(m.name) c ON c.name = 'tenant_id' WHERE m.type = 'table'")
 	if err != nil || len(names) < 11 {
 		t.Fatalf("got %v, %v", names, err)
 	}

@@ -1,0 +1,77 @@
+package state
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/saas-gestor/gestor/proto/fault"
+)
+
+// firstLevel is the level of the schema in schema.sql, with which every database begins.
+const firstLevel = 1
+
+// migration brings the schema from the level before to its own. It runs at one place in the log, on every server, so
+// it is as deterministic as a command: no clock, no randomness, no order but a stated one. A script never changes once
+// it was released.
+type migration struct {
+	level  uint32
+	script string // statements; empty if the level only brings commands
+}
+
+// migrations are all there are, by level.
+func migrations() []migration { return append([]migration{}, nextMigrations()...) }
+
+// NewestLevel is the newest level of a state that this program understands.
+func NewestLevel() uint32 {
+	newest := uint32(firstLevel)
+	for _, m := range migrations() {
+		newest = m.level
+	}
+	return newest
+}
+
+// levelQuery reads the level, which SQLite keeps in the file's head.
+const levelQuery = "PRAGMA user_version"
+
+// Level is the level of the committed state.
+func (s *Store) Level(ctx context.Context) (uint32, error) {
+	n, err := number(ctx, s, levelQuery)
+	return uint32(n), err
+}
+
+// Level is the level of the state within the transaction.
+func (x *Txn) Level(ctx context.Context) (uint32, error) {
+	n, err := x.number(ctx, levelQuery)
+	return uint32(n), err
+}
+
+// RaiseLevel runs the migrations up to a level. A level that the state has already is fine.
+func (x *Txn) RaiseLevel(ctx context.Context, to uint32) error {
+	now, err := x.Level(ctx)
+	if err != nil {
+		return err
+	}
+	if to > NewestLevel() {
+		return fmt.Errorf("raise the state to level %d: this server knows levels up to %d", to, NewestLevel())
+	}
+	for _, m := range migrations() {
+		if m.level <= now || m.level > to {
+			continue
+		}
+		script := fmt.Sprintf("%s;\nPRAGMA user_version = %d;", m.script, m.level)
+		if _, err := x.db.conn.ExecContext(ctx, script); err != nil {
+			return fmt.Errorf("raise the state to level %d: %w", m.level, err)
+		}
+		x.touch(^Table(0))
+	}
+	return nil
+}
+
+// CheckLevel says whether this program can go on with a state of a level.
+func CheckLevel(level uint32) error {
+	if level >= firstLevel && level <= NewestLevel() {
+		return nil
+	}
+	return fault.Conflict("the state has level %d, this program knows levels %d to %d", level, firstLevel, NewestLevel()).
+		WithFix("install the newer gestor-server that wrote it, or a later one")
+}
