@@ -26,7 +26,7 @@ import (
 //	func(o ...connect.HandlerOption) (string, http.Handler) { return gestorv1connect.NewAppServiceHandler(apps, o...) }
 type Mount func(options ...connect.HandlerOption) (string, http.Handler)
 
-// Deps are what the API is made of. All but Now, Times, Ready and Log is needed.
+// Deps are what the API is made of. What may be left out says so.
 type Deps struct {
 	Engine   Engine
 	Revision func() uint64     // the revision this server has applied; answers carry it
@@ -34,20 +34,48 @@ type Deps struct {
 	RootPEM  []byte            // the root that signs servers, served as /ca.pem
 	Version  string
 	Mounts   []Mount                         // every service
-	Ready    func(ctx context.Context) error // nil when this server can serve; the error is shown
-	Now      func() time.Time
-	Times    Times
-	Log      *slog.Logger // nil discards
+	Ready    func(ctx context.Context) error // nil when this server can serve; the error is shown; may be nil
+
+	Barrier func(ctx context.Context) error // returns once this server has all that was committed before; nil with one server only
+	Contact func() time.Time                // when this server last heard of a leader; may be nil
+	Limits  *Limits                         // nil for none
+	Served  func(Served)                    // is told of every request; may be nil
+	Refused func(reason string)             // is told of every refusal for lack of room; may be nil
+
+	Now   func() time.Time // time.Now if nil
+	Times Times
+	Log   *slog.Logger // nil discards
+}
+
+func (d Deps) withDefaults() Deps {
+	if d.Log == nil {
+		d.Log = slog.New(slog.DiscardHandler)
+	}
+	if d.Now == nil {
+		d.Now = time.Now
+	}
+	if d.Limits == nil {
+		d.Limits = NewLimits(LimitsOptions{})
+	}
+	if d.Served == nil {
+		d.Served = func(Served) {}
+	}
+	if d.Refused == nil {
+		d.Refused = func(string) {}
+	}
+	d.Times = d.Times.withDefaults()
+	return d
 }
 
 // Times are how long the API waits. A zero means the default.
 type Times struct {
 	Body     time.Duration // for the message of a call that is no stream; 30 s
-	Revision time.Duration // for this server to catch up with what its caller has seen; 5 s
+	Revision time.Duration // for this server to catch up with what its caller has seen, or with the leader; 5 s
+	Write    time.Duration // for one message of a stream to be taken by who watches; 30 s
 }
 
 func (t Times) withDefaults() Times {
-	return Times{Body: cmp.Or(t.Body, 30*time.Second), Revision: cmp.Or(t.Revision, 5*time.Second)}
+	return Times{Body: cmp.Or(t.Body, 30*time.Second), Revision: cmp.Or(t.Revision, 5*time.Second), Write: cmp.Or(t.Write, 30*time.Second)}
 }
 
 // unaryTimeout is how long a call that is no stream may take, from its message to its answer.
@@ -55,13 +83,7 @@ const unaryTimeout = 30 * time.Second
 
 // New builds the handler of everything this server serves.
 func New(d Deps) (http.Handler, error) {
-	if d.Log == nil {
-		d.Log = slog.New(slog.DiscardHandler)
-	}
-	if d.Now == nil {
-		d.Now = time.Now
-	}
-	d.Times = d.Times.withDefaults()
+	d = d.withDefaults()
 	policy, err := NewPolicy(Contract()...)
 	if err != nil {
 		return nil, err
@@ -77,7 +99,7 @@ func New(d Deps) (http.Handler, error) {
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { text(w, http.StatusOK, "ok\n") })
 	mux.HandleFunc("GET /readyz", ready(d.Ready))
 	mux.HandleFunc("GET /ca.pem", func(w http.ResponseWriter, _ *http.Request) { text(w, http.StatusOK, string(d.RootPEM)) })
-	return outer(d, http.NewCrossOriginProtection().Handler(mux)), nil
+	return outer(d, policy, http.NewCrossOriginProtection().Handler(mux)), nil
 }
 
 // guards are the options every service is mounted with. The gate runs first, before a message is read; then the
@@ -91,7 +113,9 @@ func guards(d Deps, policy Policy) ([]connect.HandlerOption, error) {
 	faults := rpc.ServerFaults(referenceOf, gate.report)
 	return []connect.HandlerOption{
 		connect.WithRequestGate(gate.enter),
-		connect.WithInterceptors(&outcomes{revision: d.Revision}, faults, &recovery{}, validation),
+		connect.WithInterceptors(
+			&outcomes{revision: d.Revision, contact: d.Contact, now: d.Now}, faults, &admission{deps: d}, &recovery{}, validation,
+		),
 		connect.WithCodec(strictJSON{"json"}),
 		connect.WithCodec(strictJSON{"json; charset=utf-8"}),
 		connect.WithConditionalHandlerOptions(policy.limits),
@@ -103,15 +127,18 @@ const mostPublicBytes = 64 << 10
 
 // limits bounds the messages of a method.
 func (p Policy) limits(spec connect.Spec) []connect.HandlerOption {
-	most := rpc.MaxUnaryBytes
+	return []connect.HandlerOption{connect.WithReadMaxBytes(p.mostBytes(spec))}
+}
+
+func (p Policy) mostBytes(spec connect.Spec) int {
 	switch {
 	case spec.StreamType != connect.StreamTypeUnary:
-		most = rpc.MaxStreamBytes
+		return rpc.MaxStreamBytes
 	case p[spec.Procedure].GetPermission() == gestorv1.Permission_PERMISSION_PUBLIC,
 		spec.Procedure == agentv1connect.EnrollmentServiceRenewProcedure:
-		most = mostPublicBytes
+		return mostPublicBytes
 	}
-	return []connect.HandlerOption{connect.WithReadMaxBytes(most)}
+	return rpc.MaxUnaryBytes
 }
 
 func ready(check func(context.Context) error) http.HandlerFunc {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
-	"strconv"
 	"time"
 
 	"connectrpc.com/connect"
@@ -27,62 +26,147 @@ type gate struct {
 }
 
 func (g *gate) enter(ctx context.Context, spec connect.Spec, _ connect.Peer, header http.Header) (context.Context, error) {
-	caller, err := g.admit(ctx, spec.Procedure, header)
-	if err == nil {
-		err = g.catchUp(ctx, caller, header)
-	}
+	caller, err := g.admit(ctx, spec, header)
 	if err != nil {
-		ce, whole := rpc.Encode(err, referenceOf(ctx))
+		ce, whole := rpc.Encode(nothingDone(err), referenceOf(ctx))
 		if !whole {
 			g.report(ctx, spec.Procedure, err)
 		}
 		note(ctx, ce.Code().String())
 		return nil, ce
 	}
-	identify(ctx, caller)
 	if spec.StreamType == connect.StreamTypeUnary {
 		requestOf(ctx).hurry(g.deps.Times.Body)
+		requestOf(ctx).charge(g.deps.Limits.bodies, partyOf(caller, requestOf(ctx).address))
 	}
 	return auth.WithCaller(ctx, caller), nil
 }
 
-// admit says who calls procedure, or why they may not.
-func (g *gate) admit(ctx context.Context, procedure string, header http.Header) (auth.Caller, error) {
-	access, ok := g.policy[procedure]
-	if !ok {
-		return auth.Caller{}, fault.Denied("%s has no policy", procedure)
+// nothingDone tells clients that a request refused here may be sent again, to any server.
+func nothingDone(err error) error {
+	f, ok := errors.AsType[*fault.Error](err)
+	if !ok || f.Kind != fault.KindUnavailable && f.Kind != fault.KindExhausted {
+		return err
 	}
-	if err := g.claimed(ctx, procedure); err != nil {
+	told := *f // the original may be shared
+	return told.WithNothingDone()
+}
+
+// admit says who makes a call, or why they may not.
+func (g *gate) admit(ctx context.Context, spec connect.Spec, header http.Header) (auth.Caller, error) {
+	access, ok := g.policy[spec.Procedure]
+	if !ok {
+		return auth.Caller{}, fault.Denied("%s has no policy", spec.Procedure)
+	}
+	want, err := wanted(header)
+	if err != nil {
 		return auth.Caller{}, err
 	}
-	caller, why := g.authenticate(ctx, header)
+	if err := g.modest(ctx, spec); err != nil {
+		return auth.Caller{}, err
+	}
+	if err := g.claimed(ctx, spec.Procedure, want); err != nil {
+		return auth.Caller{}, err
+	}
+	caller, why := g.identity(ctx, header, want)
 	public := access.GetPermission() == gestorv1.Permission_PERMISSION_PUBLIC
 	if why != nil && (!public || fault.KindOf(why) == fault.KindInternal) { // an old token must not keep people from signing in
 		return auth.Caller{}, why
 	}
-	if err := allowed(caller, procedure, access.GetPermission()); err != nil {
+	identify(ctx, caller)
+	if err := allowed(caller, spec.Procedure, access.GetPermission()); err != nil {
 		return auth.Caller{}, err
 	}
+	if wait, reason := g.deps.Limits.fromCaller(caller, spec); wait > 0 {
+		return auth.Caller{}, g.refuse(reason, tooOften(whose[caller.Kind], wait))
+	}
 	caller.Actor = actor(caller, requestOf(ctx), access.GetAudit())
-	return caller, nil
+	return caller, g.refresh(ctx, caller, spec, want)
+}
+
+var whose = map[auth.Kind]string{auth.User: "tenant", auth.Agent: "node"}
+
+// modest refuses, before anything is looked up, an address that asks too often and a message that is too large.
+func (g *gate) modest(ctx context.Context, spec connect.Spec) error {
+	r := requestOf(ctx)
+	if len(r.peer) == 0 {
+		if wait := g.deps.Limits.fromAddress(r.address, spec); wait > 0 {
+			return g.refuse(refusedAddress, tooOften("address", wait))
+		}
+	}
+	if spec.StreamType != connect.StreamTypeUnary {
+		return nil
+	}
+	r.mostBody = int64(g.policy.mostBytes(spec)) + envelope
+	if r.declared > r.mostBody {
+		return g.refuse(refusedSize, fault.Exhausted("the message has %d bytes, the most is %d", r.declared, g.policy.mostBytes(spec)))
+	}
+	return nil
+}
+
+// refuse counts a refusal for monitoring and returns it.
+func (g *gate) refuse(reason string, err error) error {
+	g.deps.Refused(reason)
+	return err
+}
+
+// identity proves who calls; somebody who may only not have arrived here yet is looked for again.
+func (g *gate) identity(ctx context.Context, header http.Header, want freshness) (auth.Caller, error) {
+	seen := g.deps.Revision()
+	caller, err := g.authenticate(ctx, header)
+	if !errors.Is(err, errUnknown) {
+		return caller, err
+	}
+	if err := g.doubt(ctx, want, seen, err); err != nil {
+		return auth.Caller{}, err
+	}
+	return g.authenticate(ctx, header)
 }
 
 // claimed refuses everything but setup and enrolment while the installation belongs to nobody.
-func (g *gate) claimed(ctx context.Context, procedure string) error {
+func (g *gate) claimed(ctx context.Context, procedure string, want freshness) error {
 	switch procedure {
 	case gestorv1connect.SetupServiceGetSetupProcedure, gestorv1connect.SetupServiceClaimProcedure,
 		agentv1connect.EnrollmentServiceEnrollProcedure, agentv1connect.EnrollmentServiceRenewProcedure:
-		return nil
+		return g.joined(ctx)
 	}
-	cluster, err := g.deps.Engine.View(gestor.SystemScope()).Cluster(ctx)
+	seen := g.deps.Revision()
+	refusal := g.belongs(ctx)
+	if !errors.Is(refusal, errUnknown) {
+		return refusal
+	}
+	if err := g.doubt(ctx, want, seen, refusal); err != nil {
+		return err
+	}
+	return g.belongs(ctx)
+}
+
+// belongs refuses while the installation belongs to nobody, as far as this server knows.
+func (g *gate) belongs(ctx context.Context) error {
+	cluster, err := g.cluster(ctx)
 	if err != nil {
 		return err
 	}
 	if !cluster.Claimed {
 		return fault.Conflict("nobody has claimed this installation yet").
-			WithFix("run the `gestor setup` command that the server printed")
+			WithFix("run the `gestor setup` command that the server printed").WithCause(errUnknown)
 	}
 	return nil
+}
+
+func (g *gate) joined(ctx context.Context) error {
+	_, err := g.cluster(ctx)
+	return err
+}
+
+// cluster is the installation; a server that is still joining one has none.
+func (g *gate) cluster(ctx context.Context) (gestor.Cluster, error) {
+	cluster, err := g.deps.Engine.View(gestor.SystemScope()).Cluster(ctx)
+	if errors.Is(err, fault.KindNotFound) {
+		return cluster, fault.Unavailable("this server is joining and has not got the cluster's state yet").
+			WithFix("try again in a moment, or ask another server").WithRetryAfter(time.Second)
+	}
+	return cluster, err
 }
 
 func allowed(c auth.Caller, procedure string, p gestorv1.Permission) error {
@@ -123,7 +207,7 @@ func (g *gate) agent(ctx context.Context, r *request) (auth.Caller, error) {
 	node, err := g.deps.Engine.View(gestor.SystemScope()).Node(ctx, gestor.NodeID(proven.Node))
 	if errors.Is(err, fault.KindNotFound) || err == nil && !pki.SameHash(node.SPKI, proven.SPKI) {
 		return auth.Caller{}, fault.Unauthenticated("this node was deleted, or enrolled again with another key").
-			WithFix("make a join token and enroll the host again")
+			WithFix("make a join token and enroll the host again").WithCause(errUnknown)
 	}
 	if err != nil {
 		return auth.Caller{}, err
@@ -139,7 +223,10 @@ func (g *gate) user(ctx context.Context, token string) (auth.Caller, error) {
 	}
 	view := g.deps.Engine.View(gestor.SystemScope())
 	session, err := view.SessionByTokenHash(ctx, hash)
-	if errors.Is(err, fault.KindNotFound) || err == nil && !g.deps.Now().Before(session.ExpiresAt) {
+	if errors.Is(err, fault.KindNotFound) {
+		return auth.Caller{}, ended.WithCause(errUnknown)
+	}
+	if err == nil && !g.deps.Now().Before(session.ExpiresAt) {
 		return auth.Caller{}, ended
 	}
 	if err != nil {
@@ -164,20 +251,6 @@ func (g *gate) user(ctx context.Context, token string) (auth.Caller, error) {
 
 // statusActive is the status of users and tenants who may work.
 const statusActive = "active"
-
-// catchUp waits until this server has applied what the caller has seen on another.
-func (g *gate) catchUp(ctx context.Context, c auth.Caller, header http.Header) error {
-	least, err := strconv.ParseUint(header.Get(rpc.HeaderMinRevision), 10, 64)
-	if err != nil || c.Kind == auth.Anonymous || least <= g.deps.Revision() {
-		return nil
-	}
-	waiting, cancel := context.WithTimeout(ctx, g.deps.Times.Revision)
-	defer cancel()
-	if err := g.deps.Engine.Wait(waiting, least); err != nil && ctx.Err() == nil {
-		return fault.Unavailable("this server is behind what you have seen elsewhere").WithCause(err).WithRetryAfter(time.Second)
-	}
-	return ctx.Err()
-}
 
 // report logs an error of which the client sees only the reference.
 func (g *gate) report(ctx context.Context, procedure string, err error) {

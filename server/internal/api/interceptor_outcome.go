@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"runtime/debug"
 	"strconv"
+	"time"
 
 	"connectrpc.com/connect"
 
@@ -13,7 +14,22 @@ import (
 )
 
 // outcomes stamps answers with the revision they come from, ends unary calls in time, and notes how calls ended.
-type outcomes struct{ revision func() uint64 }
+type outcomes struct {
+	revision func() uint64
+	contact  func() time.Time // when this server last heard of a leader
+	now      func() time.Time
+}
+
+// stamp says what state an answer comes from, and of one that need not be the newest, how old it may be.
+func (i *outcomes) stamp(ctx context.Context, h http.Header) {
+	h.Set(rpc.HeaderRevision, strconv.FormatUint(i.revision(), 10))
+	if !requestOf(ctx).local || i.contact == nil {
+		return
+	}
+	if last := i.contact(); !last.IsZero() {
+		h.Set(rpc.HeaderAge, strconv.FormatInt(max(0, i.now().Sub(last).Milliseconds()), 10))
+	}
+}
 
 func (i *outcomes) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
 	return func(ctx context.Context, req connect.AnyRequest) (connect.AnyResponse, error) {
@@ -24,7 +40,7 @@ func (i *outcomes) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
 			note(ctx, connect.CodeOf(err).String())
 			return nil, err
 		}
-		res.Header().Set(rpc.HeaderRevision, strconv.FormatUint(i.revision(), 10))
+		i.stamp(ctx, res.Header())
 		return res, nil
 	}
 }

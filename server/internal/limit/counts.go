@@ -14,24 +14,34 @@ type Counts struct {
 
 // Enter takes one more for a party, until leave is called. ok is false if it holds as many as it may; leave is nil then.
 func (c *Counts) Enter(key string) (leave func(), ok bool) {
+	if !c.Take(key, 1) {
+		return nil, false
+	}
+	return sync.OnceFunc(func() { c.Give(key, 1) }), true
+}
+
+// Take takes n more for a party, until as many are given back. It is false, and nothing is taken, if that would be more
+// than it may hold.
+func (c *Counts) Take(key string, n int) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.Most > 0 && c.held[key] >= c.Most || c.MostAll > 0 && c.all >= c.MostAll {
-		return nil, false
+	if c.Most > 0 && c.held[key]+n > c.Most || c.MostAll > 0 && c.all+n > c.MostAll {
+		return false
 	}
 	if c.held == nil {
 		c.held = map[string]int{}
 	}
-	c.held[key]++
-	c.all++
-	return sync.OnceFunc(func() { c.leave(key) }), true
+	c.held[key] += n
+	c.all += n
+	return true
 }
 
-func (c *Counts) leave(key string) {
+// Give gives back n of a party's.
+func (c *Counts) Give(key string, n int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.all--
-	if c.held[key]--; c.held[key] == 0 {
+	c.all -= n
+	if c.held[key] -= n; c.held[key] <= 0 {
 		delete(c.held, key)
 	}
 }
