@@ -36,7 +36,7 @@ func find[T any](all []T, what, name string, is func(T) bool) (T, error) {
 }
 
 func (h setup) GetSetup(context.Context, *gestorv1.GetSetupRequest) (*gestorv1.GetSetupResponse, error) {
-	return &gestorv1.GetSetupResponse{Claimed: !h.state.Unclaimed, ClusterId: "clu_1", Version: "9.9.9"}, nil
+	return &gestorv1.GetSetupResponse{Claimed: !h.state.Unclaimed, ClusterId: Cluster, Version: "9.9.9"}, nil
 }
 
 func (h setup) Claim(_ context.Context, r *gestorv1.ClaimRequest) (*gestorv1.ClaimResponse, error) {
@@ -218,7 +218,7 @@ func (h deployments) WatchDeployment(ctx context.Context, r *gestorv1.WatchDeplo
 		if err := out.Send(&gestorv1.WatchDeploymentResponse{Deployment: d, Revision: d.GetRevision()}); err != nil {
 			return err
 		}
-		if sent++; h.cut("WatchDeployment", sent) {
+		if sent++; h.cut(ctx, "WatchDeployment", sent) {
 			panic(http.ErrAbortHandler)
 		}
 		if err := h.hold(ctx, d); err != nil {
@@ -282,48 +282,56 @@ func (h tasks) RetryTask(_ context.Context, r *gestorv1.RetryTaskRequest) (*gest
 	return &gestorv1.RetryTaskResponse{Task: t}, err
 }
 
-func (h tasks) WatchTask(_ context.Context, r *gestorv1.WatchTaskRequest, out *connect.ServerStream[gestorv1.WatchTaskResponse]) error {
+func (h tasks) WatchTask(ctx context.Context, r *gestorv1.WatchTaskRequest, out *connect.ServerStream[gestorv1.WatchTaskResponse]) error {
 	states, err := h.states(r.GetId())
 	if err != nil {
 		return err
 	}
+	sent := 0
 	for _, t := range states {
-		if t.GetRevision() > r.GetAfterRevision() || r.GetAfterRevision() == 0 {
-			if err := out.Send(&gestorv1.WatchTaskResponse{Task: t, Revision: t.GetRevision()}); err != nil {
-				return err
-			}
+		if t.GetRevision() <= r.GetAfterRevision() {
+			continue
 		}
-	}
-	return nil
-}
-
-func (h logs) TailTaskLog(_ context.Context, r *gestorv1.TailTaskLogRequest, out *connect.ServerStream[gestorv1.TailTaskLogResponse]) error {
-	lines, ok := h.state.Logs[r.GetTaskId()]
-	if !ok {
-		return fault.NotFound("task %q has no log", r.GetTaskId())
-	}
-	first := int(r.GetAfterSeq())
-	if r.GetLast() > 0 {
-		first = max(first, len(lines)-int(r.GetLast()))
-	}
-	for i, text := range lines[first:] {
-		line := &gestorv1.LogLine{Seq: uint64(first+i) + 1, Text: text}
-		if err := out.Send(&gestorv1.TailTaskLogResponse{Lines: []*gestorv1.LogLine{line}}); err != nil {
+		if err := out.Send(&gestorv1.WatchTaskResponse{Task: t, Revision: t.GetRevision()}); err != nil {
 			return err
 		}
-		if h.cut("TailTaskLog", i+1) {
+		if sent++; h.cut(ctx, "WatchTask", sent) {
 			panic(http.ErrAbortHandler)
 		}
 	}
 	return nil
 }
 
-func (h logs) TailAppLog(_ context.Context, _ *gestorv1.TailAppLogRequest, out *connect.ServerStream[gestorv1.TailAppLogResponse]) error {
+// attempt is what the lines of a first attempt are numbered from.
+const attempt = 1 << 40
+
+func (h logs) TailTaskLog(ctx context.Context, r *gestorv1.TailTaskLogRequest, out *connect.ServerStream[gestorv1.TailTaskLogResponse]) error {
+	lines, ok := h.state.Logs[r.GetTaskId()]
+	if !ok {
+		return fault.NotFound("task %q has no log", r.GetTaskId())
+	}
+	first := int(r.GetAfterSeq() &^ attempt)
+	if r.GetLast() > 0 {
+		first = max(first, len(lines)-int(r.GetLast()))
+	}
+	for i, text := range lines[first:] {
+		line := &gestorv1.LogLine{Seq: attempt | uint64(first+i) + 1, Text: text}
+		if err := out.Send(&gestorv1.TailTaskLogResponse{Lines: []*gestorv1.LogLine{line}}); err != nil {
+			return err
+		}
+		if h.cut(ctx, "TailTaskLog", i+1) {
+			panic(http.ErrAbortHandler)
+		}
+	}
+	return nil
+}
+
+func (h logs) TailAppLog(ctx context.Context, _ *gestorv1.TailAppLogRequest, out *connect.ServerStream[gestorv1.TailAppLogResponse]) error {
 	for i, m := range h.state.AppLog {
 		if err := out.Send(m); err != nil {
 			return err
 		}
-		if h.cut("TailAppLog", i+1) {
+		if h.cut(ctx, "TailAppLog", i+1) {
 			panic(http.ErrAbortHandler)
 		}
 	}

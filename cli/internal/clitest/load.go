@@ -26,7 +26,14 @@ type file struct {
 	Logs        map[string][]string `json:"logs"`
 	Fail        map[string]failure  `json:"fail"`
 	Break       map[string]int      `json:"break"`
+	Kill        map[string]int      `json:"kill"`
+	Hang        map[string]int      `json:"hang"`
 	Hold        string              `json:"hold"`
+	Servers     [][]json.RawMessage `json:"servers"`
+	Tolerates   int32               `json:"tolerates"`
+	Notice      string              `json:"notice"`
+	Check       json.RawMessage     `json:"check"`
+	Backup      []string            `json:"backup"`
 }
 
 // failure is a fault that a method answers.
@@ -43,7 +50,10 @@ func Load(raw []byte) (State, error) {
 	if err := json.Unmarshal(raw, &f); err != nil {
 		return State{}, fmt.Errorf("read state: %w", err)
 	}
-	s := State{Unclaimed: f.Unclaimed, Logs: f.Logs, Break: f.Break, Hold: f.Hold, Fail: map[string]*fault.Error{}}
+	s := State{
+		Unclaimed: f.Unclaimed, Logs: f.Logs, Break: f.Break, Kill: f.Kill, Hang: f.Hang, Hold: f.Hold, Fail: map[string]*fault.Error{},
+		Tolerates: f.Tolerates, Notice: f.Notice, Backup: f.Backup,
+	}
 	for method, e := range f.Fail {
 		s.Fail[method] = &fault.Error{Kind: fault.Kind(e.Kind), Message: e.Message, Field: e.Field, Fix: e.Fix}
 	}
@@ -59,6 +69,12 @@ func Load(raw []byte) (State, error) {
 	}
 	for _, states := range f.Deployments {
 		s.Deployments = append(s.Deployments, list(l, states, following[*gestorv1.Deployment](&gestorv1.Deployment{})))
+	}
+	for _, answer := range f.Servers {
+		s.Servers = append(s.Servers, list(l, answer, func() *gestorv1.Server { return &gestorv1.Server{} }))
+	}
+	if len(f.Check) > 0 {
+		s.Check = list(l, []json.RawMessage{f.Check}, func() *gestorv1.CheckServersResponse { return &gestorv1.CheckServersResponse{} })[0]
 	}
 	return s, l.err
 }

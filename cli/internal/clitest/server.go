@@ -3,14 +3,16 @@ package clitest
 import (
 	"context"
 	"crypto/sha256"
+	"crypto/tls"
 	"encoding/hex"
 	"encoding/pem"
 	"net/http"
-	"net/http/httptest"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"connectrpc.com/connect"
 	"google.golang.org/protobuf/proto"
@@ -27,6 +29,7 @@ const (
 	Email    = "ana@example.com"
 	Password = "correct horse battery"
 	Secret   = "gsu_clitest"
+	Cluster  = "clu_1"
 )
 
 // State is what the server answers from.
@@ -43,14 +46,25 @@ type State struct {
 	AppLog      []*gestorv1.TailAppLogResponse
 	Fail        map[string]*fault.Error // by method: what it answers instead
 	Break       map[string]int          // by method: the stream is cut after so many messages, once
+	Kill        map[string]int          // by method: the server that streams dies after so many messages, once
+	Hang        map[string]int          // and here it falls silent
 	Hold        string                  // a deployment state after which its watch waits for a cancellation
+
+	Servers   [][]*gestorv1.Server // what ListServers answers, one after the other; the members if empty
+	Tolerates int32
+	Notice    string
+	Check     *gestorv1.CheckServersResponse
+	Backup    []string // pieces
 }
 
-// Server is a running server. Its fields are read-only.
+// Server is a running server, or several of one cluster that share all they know. Its fields are read-only.
 type Server struct {
-	URL string
+	URL string // of the first
 	Pin string // of its root
 	CA  string // PEM
+
+	leaf    tls.Certificate
+	members []*member
 
 	mu        sync.Mutex
 	state     State
@@ -61,24 +75,40 @@ type Server struct {
 }
 
 // New starts a server that ends with t.
-func New(t testing.TB, state State) *Server {
+func New(t testing.TB, state State) *Server { return NewCluster(t, state, 1) }
+
+// NewCluster starts n servers, ctl1 and so on, that end with t.
+func NewCluster(t testing.TB, state State, n int) *Server {
 	t.Helper()
 	root, leaf := authority(t)
-	s := &Server{state: state, last: map[string]proto.Message{}, held: make(chan struct{}), cancelled: make(chan struct{})}
+	s := &Server{state: state, leaf: leaf, last: map[string]proto.Message{}, held: make(chan struct{}), cancelled: make(chan struct{})}
 	sum := sha256.Sum256(root.RawSubjectPublicKeyInfo)
 	s.Pin = hex.EncodeToString(sum[:])
 	s.CA = string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: root.Raw}))
-	web := httptest.NewUnstartedServer(s.routes())
-	web.EnableHTTP2 = true
-	web.TLS = serverTLS(leaf)
-	web.StartTLS()
-	t.Cleanup(func() {
-		web.CloseClientConnections()
-		web.Close()
-	})
-	s.URL = web.URL
+	for i := range n {
+		s.members = append(s.members, newMember(t, s, "ctl"+strconv.Itoa(i+1)))
+	}
+	s.URL = s.members[0].web.URL
 	return s
 }
+
+// URLs are the addresses of all servers.
+func (s *Server) URLs() []string {
+	var all []string
+	for _, m := range s.members {
+		all = append(all, m.web.URL)
+	}
+	return all
+}
+
+// Kill ends the server with the number, the first is 1.
+func (s *Server) Kill(number int) { s.members[number-1].wire.kill() }
+
+// Hang makes it fall silent: it takes connections and answers nothing.
+func (s *Server) Hang(number int) { s.members[number-1].wire.hang() }
+
+// Leaderless makes it answer that nobody leads.
+func (s *Server) Leaderless(number int) { s.members[number-1].leaderless.Store(true) }
 
 func (s *Server) routes() http.Handler {
 	faults := rpc.ServerFaults(func(context.Context) string { return "req_test" }, func(context.Context, string, error) {})
@@ -97,6 +127,7 @@ func (s *Server) routes() http.Handler {
 		},
 		func() (string, http.Handler) { return gestorv1connect.NewTaskServiceHandler(tasks{s}, opts) },
 		func() (string, http.Handler) { return gestorv1connect.NewLogServiceHandler(logs{s}, opts) },
+		func() (string, http.Handler) { return gestorv1connect.NewServerServiceHandler(servers{s}, opts) },
 	} {
 		mux.Handle(mount())
 	}
@@ -126,7 +157,7 @@ type guard struct{ s *Server }
 func (g *guard) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
 	return func(ctx context.Context, req connect.AnyRequest) (connect.AnyResponse, error) {
 		message, _ := req.Any().(proto.Message)
-		if err := g.s.enter(req.Spec().Procedure, req.Header(), message); err != nil {
+		if err := g.s.enter(ctx, req.Spec().Procedure, req.Header(), message); err != nil {
 			return nil, err
 		}
 		return next(ctx, req)
@@ -135,7 +166,7 @@ func (g *guard) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
 
 func (g *guard) WrapStreamingHandler(next connect.StreamingHandlerFunc) connect.StreamingHandlerFunc {
 	return func(ctx context.Context, conn connect.StreamingHandlerConn) error {
-		if err := g.s.enter(conn.Spec().Procedure, conn.RequestHeader(), nil); err != nil {
+		if err := g.s.enter(ctx, conn.Spec().Procedure, conn.RequestHeader(), nil); err != nil {
 			return err
 		}
 		return next(ctx, conn)
@@ -146,13 +177,16 @@ func (g *guard) WrapStreamingClient(next connect.StreamingClientFunc) connect.St
 	return next
 }
 
-func (s *Server) enter(procedure string, h http.Header, req proto.Message) error {
+func (s *Server) enter(ctx context.Context, procedure string, h http.Header, req proto.Message) error {
 	method := procedure[strings.LastIndex(procedure, "/")+1:]
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.calls = append(s.calls, method)
 	if req != nil {
 		s.last[method] = req
+	}
+	if memberOf(ctx).leaderless.Load() {
+		return fault.Unavailable("no control server leads: a majority of them is missing").WithRetryAfter(time.Second)
 	}
 	if f := s.state.Fail[method]; f != nil {
 		return f
@@ -164,12 +198,25 @@ func (s *Server) enter(procedure string, h http.Header, req proto.Message) error
 	return nil
 }
 
-// cut reports whether the stream of a method is to be cut now, which happens once.
-func (s *Server) cut(method string, sent int) bool {
+// cut reports whether the stream of a method is to be cut now, which happens once, and plays the end of its server.
+func (s *Server) cut(ctx context.Context, method string, sent int) bool {
+	switch m := memberOf(ctx); {
+	case s.due(s.state.Kill, method, sent):
+		m.wire.kill()
+		return true
+	case s.due(s.state.Hang, method, sent):
+		m.wire.hang()
+		<-ctx.Done()
+		return true
+	}
+	return s.due(s.state.Break, method, sent)
+}
+
+func (s *Server) due(script map[string]int, method string, sent int) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if n, ok := s.state.Break[method]; ok && sent >= n {
-		delete(s.state.Break, method)
+	if n, ok := script[method]; ok && sent >= n {
+		delete(script, method)
 		return true
 	}
 	return false

@@ -11,6 +11,8 @@ import (
 	"net"
 	"testing"
 	"time"
+
+	"github.com/saas-gestor/gestor/proto/rpc"
 )
 
 // authority makes a root and a server certificate for the loopback address under it.
@@ -26,7 +28,7 @@ func authority(t testing.TB) (*x509.Certificate, tls.Certificate) {
 	leaf := sign(t, &x509.Certificate{
 		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "clitest"},
 		NotBefore: template.NotBefore, NotAfter: template.NotAfter,
-		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, DNSNames: []string{rpc.ServerName(Cluster)}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 	}, root, leafKey, rootKey)
 	return root, tls.Certificate{Certificate: [][]byte{leaf.Raw, root.Raw}, PrivateKey: leafKey, Leaf: leaf}
 }
