@@ -11,6 +11,7 @@ require (
 
 require (
 	buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go v1.36.12-20260825204119-511051f7f437.1 // indirect
+	github.com/hanwen/go-fuse/v2 v2.12.1 // indirect
 	google.golang.org/protobuf v1.36.12 // indirect
 )
 
