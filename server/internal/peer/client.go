@@ -2,6 +2,7 @@ package peer
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/http"
 	"time"
@@ -96,7 +97,11 @@ func (p *Port) newClient(m cluster.Member) *Client {
 	protocols.SetHTTP2(true)
 	t := &http.Transport{
 		DialTLSContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return p.dial(ctx, m.Address, m.ID, protocolHTTP)
+			conn, err := p.dial(ctx, m.Address, m.ID, protocolHTTP)
+			if err != nil {
+				return nil, errors.Join(err, ErrNotConnected)
+			}
+			return conn, nil
 		},
 		Protocols:       protocols,
 		IdleConnTimeout: 90 * time.Second,

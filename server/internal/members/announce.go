@@ -1,0 +1,83 @@
+package members
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/saas-gestor/gestor/proto/fault"
+	peerv1 "github.com/saas-gestor/gestor/proto/gen/gestor/peer/v1"
+	"github.com/saas-gestor/gestor/server/internal/gestor"
+	"github.com/saas-gestor/gestor/server/internal/peer"
+)
+
+const (
+	announceEvery = 15 * time.Second       // although nothing has changed
+	announceAgain = time.Second            // after it did not work
+	announceLook  = 200 * time.Millisecond // whether the leader or this server's own word has changed
+	announceLimit = 5 * time.Second
+)
+
+// RunAnnounce tells every leader who this server is, and again whenever that changes. It returns nil when ctx ends.
+func (s *Service) RunAnnounce(ctx context.Context) error {
+	tick := time.NewTicker(announceLook)
+	defer tick.Stop()
+	var last announcement
+	for {
+		if leader := s.o.Engine.Leader(); leader != "" && last.due(time.Now(), leader, s.o.Self()) {
+			last = s.announce(ctx, leader)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+	}
+}
+
+// announcement is what was told to whom.
+type announcement struct {
+	leader string
+	self   gestor.Server
+	next   time.Time
+}
+
+func (a announcement) due(now time.Time, leader string, self gestor.Server) bool {
+	return a.leader != leader || !self.Same(a.self) || !now.Before(a.next)
+}
+
+func (s *Service) announce(ctx context.Context, leader string) announcement {
+	self := s.o.Self()
+	err := s.tell(ctx, leader, self)
+	told := announcement{leader: leader, self: self, next: time.Now().Add(announceEvery)}
+	if err == nil || ctx.Err() != nil {
+		return told
+	}
+	if leader != s.o.Engine.ID() && errors.Is(err, fault.KindNotFound) {
+		s.outOnce.Do(func() { close(s.out) })
+	}
+	told.next = time.Now().Add(announceAgain)
+	if !errors.Is(err, fault.KindUnavailable) && !errors.Is(err, fault.KindTimeout) {
+		told.next = time.Now().Add(announceEvery) // what is refused stays refused
+		s.o.Log.Warn("the leader does not take this server's word", "leader", leader, "err", err)
+	}
+	return told
+}
+
+func (s *Service) tell(ctx context.Context, leader string, self gestor.Server) error {
+	ctx, cancel := context.WithTimeout(ctx, announceLimit)
+	defer cancel()
+	req := &peerv1.AnnounceRequest{Server: &peerv1.ServerInfo{
+		Id: string(self.ID), Name: self.Name, PeerAddress: self.PeerAddress, Addresses: self.Addresses, Version: self.Version, Level: self.Level,
+	}}
+	if leader == s.o.Engine.ID() {
+		_, err := s.Announce(peer.WithCaller(ctx, leader), req)
+		return err
+	}
+	c, err := clientOf(s.o.Port, leader)
+	if err != nil {
+		return unreached(err)
+	}
+	_, err = c.Announce(ctx, req)
+	return err
+}
