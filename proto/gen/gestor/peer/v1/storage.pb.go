@@ -29,12 +29,14 @@ type AppendLogRequest struct {
 	LogId string `protobuf:"bytes,1,opt,name=log_id,json=logId,proto3" json:"log_id,omitempty"`
 	// The attempt's source, "<node>/<attempt>".
 	Source string `protobuf:"bytes,2,opt,name=source,proto3" json:"source,omitempty"`
-	// The number of the line before the first of these; the receiver must have it.
+	// The attempt's own count at the line before the first of these, 0 if they are the first. The receiver must have it.
 	After uint64 `protobuf:"varint,3,opt,name=after,proto3" json:"after,omitempty"`
 	// In order.
 	Lines []*v1.LogLine `protobuf:"bytes,4,rep,name=lines,proto3" json:"lines,omitempty"`
 	// Whether the attempt has no more lines.
-	Eof           bool `protobuf:"varint,5,opt,name=eof,proto3" json:"eof,omitempty"`
+	Eof bool `protobuf:"varint,5,opt,name=eof,proto3" json:"eof,omitempty"`
+	// Whether the attempt's further lines are dropped, because the log is full.
+	Full          bool `protobuf:"varint,6,opt,name=full,proto3" json:"full,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -104,10 +106,17 @@ func (x *AppendLogRequest) GetEof() bool {
 	return false
 }
 
+func (x *AppendLogRequest) GetFull() bool {
+	if x != nil {
+		return x.Full
+	}
+	return false
+}
+
 // AppendLogResponse acknowledges lines.
 type AppendLogResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The last line that is stored there.
+	// The attempt's count at the last line that is stored there.
 	Acked         uint64 `protobuf:"varint,1,opt,name=acked,proto3" json:"acked,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -153,7 +162,7 @@ func (x *AppendLogResponse) GetAcked() uint64 {
 // GetLogStateRequest names logs.
 type GetLogStateRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Tasks; all logs if empty.
+	// Tasks; at most 1,000.
 	LogIds        []string `protobuf:"bytes,1,rep,name=log_ids,json=logIds,proto3" json:"log_ids,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -247,7 +256,7 @@ type LogState struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The task.
 	LogId string `protobuf:"bytes,1,opt,name=log_id,json=logId,proto3" json:"log_id,omitempty"`
-	// The last line of each source.
+	// Each source's count at its last line.
 	Acked map[string]uint64 `protobuf:"bytes,2,rep,name=acked,proto3" json:"acked,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
 	// The sources that have ended.
 	Ended         []string `protobuf:"bytes,3,rep,name=ended,proto3" json:"ended,omitempty"`
@@ -311,7 +320,7 @@ type ReadLogRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The task.
 	LogId string `protobuf:"bytes,1,opt,name=log_id,json=logId,proto3" json:"log_id,omitempty"`
-	// The last line the caller has of each source; sources that are absent are sent from their beginning.
+	// Each source's count at the last line the caller has; sources that are absent are sent from their beginning.
 	After         map[string]uint64 `protobuf:"bytes,2,rep,name=after,proto3" json:"after,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -366,12 +375,14 @@ type ReadLogResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The source.
 	Source string `protobuf:"bytes,1,opt,name=source,proto3" json:"source,omitempty"`
-	// The number of the line before the first of these.
+	// The source's count before the first of these.
 	After uint64 `protobuf:"varint,2,opt,name=after,proto3" json:"after,omitempty"`
 	// In order.
 	Lines []*v1.LogLine `protobuf:"bytes,3,rep,name=lines,proto3" json:"lines,omitempty"`
 	// Whether the source has no more lines.
-	Eof           bool `protobuf:"varint,4,opt,name=eof,proto3" json:"eof,omitempty"`
+	Eof bool `protobuf:"varint,4,opt,name=eof,proto3" json:"eof,omitempty"`
+	// Whether the source's further lines are dropped, because the log is full.
+	Full          bool `protobuf:"varint,5,opt,name=full,proto3" json:"full,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -430,6 +441,13 @@ func (x *ReadLogResponse) GetLines() []*v1.LogLine {
 func (x *ReadLogResponse) GetEof() bool {
 	if x != nil {
 		return x.Eof
+	}
+	return false
+}
+
+func (x *ReadLogResponse) GetFull() bool {
+	if x != nil {
+		return x.Full
 	}
 	return false
 }
@@ -741,13 +759,14 @@ var File_gestor_peer_v1_storage_proto protoreflect.FileDescriptor
 
 const file_gestor_peer_v1_storage_proto_rawDesc = "" +
 	"\n" +
-	"\x1cgestor/peer/v1/storage.proto\x12\x0egestor.peer.v1\x1a\x13gestor/v1/log.proto\"\x93\x01\n" +
+	"\x1cgestor/peer/v1/storage.proto\x12\x0egestor.peer.v1\x1a\x13gestor/v1/log.proto\"\xa7\x01\n" +
 	"\x10AppendLogRequest\x12\x15\n" +
 	"\x06log_id\x18\x01 \x01(\tR\x05logId\x12\x16\n" +
 	"\x06source\x18\x02 \x01(\tR\x06source\x12\x14\n" +
 	"\x05after\x18\x03 \x01(\x04R\x05after\x12(\n" +
 	"\x05lines\x18\x04 \x03(\v2\x12.gestor.v1.LogLineR\x05lines\x12\x10\n" +
-	"\x03eof\x18\x05 \x01(\bR\x03eof\")\n" +
+	"\x03eof\x18\x05 \x01(\bR\x03eof\x12\x12\n" +
+	"\x04full\x18\x06 \x01(\bR\x04full\")\n" +
 	"\x11AppendLogResponse\x12\x14\n" +
 	"\x05acked\x18\x01 \x01(\x04R\x05acked\"-\n" +
 	"\x12GetLogStateRequest\x12\x17\n" +
@@ -768,12 +787,13 @@ const file_gestor_peer_v1_storage_proto_rawDesc = "" +
 	"\n" +
 	"AfterEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01\"{\n" +
+	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01\"\x8f\x01\n" +
 	"\x0fReadLogResponse\x12\x16\n" +
 	"\x06source\x18\x01 \x01(\tR\x06source\x12\x14\n" +
 	"\x05after\x18\x02 \x01(\x04R\x05after\x12(\n" +
 	"\x05lines\x18\x03 \x03(\v2\x12.gestor.v1.LogLineR\x05lines\x12\x10\n" +
-	"\x03eof\x18\x04 \x01(\bR\x03eof\"P\n" +
+	"\x03eof\x18\x04 \x01(\bR\x03eof\x12\x12\n" +
+	"\x04full\x18\x05 \x01(\bR\x04full\"P\n" +
 	"\x0ePutBlobRequest\x12\x16\n" +
 	"\x06digest\x18\x01 \x01(\tR\x06digest\x12\x12\n" +
 	"\x04size\x18\x02 \x01(\x03R\x04size\x12\x12\n" +
