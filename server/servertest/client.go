@@ -47,30 +47,35 @@ func (c *Cluster) Access(s *Server, a Access) *Client {
 	if a.From == "" {
 		a.From = "people"
 	}
-	end := c.Network.Endpoint(a.From)
 	config := c.trust()
 	if a.Certificate != nil {
 		config.Certificates = []tls.Certificate{*a.Certificate}
 	}
+	h := headers{consistency: a.Consistency}
+	if !a.Anonymous {
+		h.token = c.token
+	}
+	client := newClient(c.Network.Endpoint(a.From), s.Public, config, h)
+	c.t.Cleanup(client.HTTP.CloseIdleConnections)
+	return client
+}
+
+// newClient calls an address from an endpoint.
+func newClient(from *Endpoint, address string, config *tls.Config, h headers) *Client {
 	protocols := &http.Protocols{}
 	protocols.SetHTTP2(true)
 	t := &http.Transport{
-		DialContext:         func(ctx context.Context, _, address string) (net.Conn, error) { return end.Dial(ctx, address) },
+		DialContext:         func(ctx context.Context, _, to string) (net.Conn, error) { return from.Dial(ctx, to) },
 		TLSClientConfig:     config,
 		TLSHandshakeTimeout: 5 * time.Second,
 		Protocols:           protocols,
 		HTTP2:               &http.HTTP2Config{SendPingTimeout: time.Second, PingTimeout: time.Second},
 	}
-	c.t.Cleanup(t.CloseIdleConnections)
-	h := headers{consistency: a.Consistency}
-	if !a.Anonymous {
-		h.token = c.token
-	}
 	return &Client{
-		HTTP: &http.Client{Transport: t}, URL: "https://" + s.Public,
+		HTTP: &http.Client{Transport: t}, URL: "https://" + address,
 		options: []connect.ClientOption{
 			connect.WithReadMaxBytes(rpc.MaxUnaryBytes), connect.WithSendMaxBytes(rpc.MaxUnaryBytes),
-			connect.WithInterceptors(rpc.ClientFaults(s.Name), h),
+			connect.WithInterceptors(rpc.ClientFaults(address), h),
 		},
 	}
 }
