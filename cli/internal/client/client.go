@@ -10,15 +10,20 @@ import (
 	"github.com/saas-gestor/gestor/proto/rpc"
 )
 
-// Options is how to talk to a server.
+// Options is how to talk to an installation.
 type Options struct {
-	URL     string // https://host or https://host:port
-	Token   string // bearer; empty before signing in
-	Roots   string // PEM; the system's roots if empty
-	Version string // of this program
+	URL         string   // https://host or https://host:port
+	Servers     []Server // more of its servers, or all; asked before URL
+	Token       string   // bearer; empty before signing in
+	Roots       string   // PEM; the system's roots if empty
+	Cluster     string   // the installation's id; if it is known, certificates under Roots may be for any address
+	Version     string   // of this program
+	Consistency string   // of reads, see rpc.Options
+	Moved       func(rpc.Move)
 }
 
-// Client talks to one server over one connection, which is made with the first call.
+// Client talks to one server of an installation, over one connection that is made with the first call, and to another when
+// that one fails.
 type Client struct {
 	*rpc.Client
 }
@@ -33,12 +38,21 @@ func New(o Options) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Client{rpc.New(rpc.Options{
-		Address: address(base),
-		Roots:   roots,
-		Token:   func() string { return o.Token },
-		Version: o.Version,
-	})}, nil
+	r := rpc.Options{
+		Roots:       roots,
+		Token:       func() string { return o.Token },
+		Version:     o.Version,
+		Consistency: o.Consistency,
+		Moved:       o.Moved,
+	}
+	for _, s := range o.Servers {
+		r.Addresses = append(r.Addresses, s.Address)
+	}
+	r.Addresses = append(r.Addresses, Address(base))
+	if roots != nil && o.Cluster != "" {
+		r.ServerName = rpc.ServerName(o.Cluster)
+	}
+	return &Client{rpc.New(r)}, nil
 }
 
 func pool(roots string) (*x509.CertPool, error) {
@@ -52,8 +66,8 @@ func pool(roots string) (*x509.CertPool, error) {
 	return p, nil
 }
 
-// address is the host and port of a base address.
-func address(base string) string {
+// Address is the host and port of an address as CheckURL returns it.
+func Address(base string) string {
 	host := strings.TrimPrefix(base, "https://")
 	if _, _, err := net.SplitHostPort(host); err == nil {
 		return host
@@ -104,4 +118,9 @@ func (c *Client) Tasks() gestorv1connect.TaskServiceClient {
 // Logs is the service that reads logs.
 func (c *Client) Logs() gestorv1connect.LogServiceClient {
 	return gestorv1connect.NewLogServiceClient(c.HTTP, c.URL, c.Options()...)
+}
+
+// Servers is the service of the control servers.
+func (c *Client) Servers() gestorv1connect.ServerServiceClient {
+	return gestorv1connect.NewServerServiceClient(c.HTTP, c.URL, c.Options()...)
 }

@@ -9,19 +9,29 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"time"
 
 	"github.com/pelletier/go-toml/v2"
 
 	"github.com/saas-gestor/gestor/proto/fault"
 )
 
-// Context is a server, and who one is there.
+// Context is an installation, and who one is there.
 type Context struct {
-	URL    string `toml:"url"`
-	Token  string `toml:"token,omitempty"`           // bearer; empty when signed out
-	Email  string `toml:"email,omitempty"`           // for people
-	Tenant string `toml:"tenant,omitempty"`          // for people
-	Roots  string `toml:"roots,omitempty,multiline"` // PEM; the system's roots if empty
+	URL     string    `toml:"url"`                       // of the server one signed in to
+	Token   string    `toml:"token,omitempty"`           // bearer; empty when signed out
+	Email   string    `toml:"email,omitempty"`           // for people
+	Tenant  string    `toml:"tenant,omitempty"`          // for people
+	Roots   string    `toml:"roots,omitempty,multiline"` // PEM; the system's roots if empty
+	Cluster string    `toml:"cluster,omitempty"`         // its id, by which certificates under Roots are recognised
+	Asked   time.Time `toml:"asked,omitempty"`           // when Servers was last asked for
+	Servers []Server  `toml:"servers,omitempty"`         // all its servers, the one that answered last first
+}
+
+// Server is a server of an installation.
+type Server struct {
+	Name    string `toml:"name,omitempty"`
+	Address string `toml:"address"` // host:port
 }
 
 // Contexts is the contexts file.

@@ -3,7 +3,9 @@ package client_test
 import (
 	"os"
 	"path/filepath"
+	"reflect"
 	"testing"
+	"time"
 
 	"github.com/saas-gestor/gestor/cli/internal/client"
 	"github.com/saas-gestor/gestor/proto/fault"
@@ -15,7 +17,10 @@ func TestContexts_SurviveTheFile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := client.Context{URL: "https://h:8443", Token: "gss_x", Email: "a@b.c", Tenant: "T \"q\"", Roots: "-----BEGIN\nabc\n-----END\n"}
+	want := client.Context{
+		URL: "https://h:8443", Token: "gss_x", Email: "a@b.c", Tenant: "T \"q\"", Roots: "-----BEGIN\nabc\n-----END\n",
+		Cluster: "clu_1", Asked: time.Date(2026, 11, 23, 20, 0, 0, 0, time.UTC), Servers: []client.Server{{Name: "ctl1", Address: "h:8443"}, {Address: "[::1]:8443"}},
+	}
 	if err := c.Put("prod.example.com", want); err != nil {
 		t.Fatal(err)
 	}
@@ -26,7 +31,7 @@ func TestContexts_SurviveTheFile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if name, got, err := again.Get(""); err != nil || name != "prod.example.com" || got != want {
+	if name, got, err := again.Get(""); err != nil || name != "prod.example.com" || !reflect.DeepEqual(got, want) {
 		t.Errorf("got %s %+v, %v", name, got, err)
 	}
 	left, err := os.ReadDir(filepath.Dir(path))
@@ -74,7 +79,7 @@ func TestCheckURL_TakesOnlyAnHTTPSHost(t *testing.T) {
 	for in, want := range map[string]string{
 		"https://h:8443": "https://h:8443", "https://h/": "https://h", "h:8443": "https://h:8443", "https://[::1]:8443": "https://[::1]:8443",
 	} {
-		if got, err := client.CheckURL(in); err != nil || got != want {
+		if got, err := client.CheckURL(in); err != nil || !reflect.DeepEqual(got, want) {
 			t.Errorf("CheckURL(%q) = %q, %v", in, got, err)
 		}
 	}

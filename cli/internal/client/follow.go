@@ -3,14 +3,17 @@ package client
 import (
 	"context"
 	"errors"
+	"math/rand/v2"
 	"time"
 
 	"connectrpc.com/connect"
 
 	"github.com/saas-gestor/gestor/proto/fault"
+	"github.com/saas-gestor/gestor/proto/rpc"
 )
 
-// Follow reads a stream to its end and takes it up again when the connection breaks. It gives up after two minutes
+// Follow reads a stream to its end and takes it up again when the connection breaks, on another server if the client knows
+// one: that is what Open does. It gives up after two minutes
 // without a message, or when the server says something final.
 type Follow[T any] struct {
 	// Open begins the stream after what Each has already seen.
@@ -19,11 +22,13 @@ type Follow[T any] struct {
 	Each func(*T) error
 	// Whole, if set, tells whether a stream that ended in good order has said all. If not, the server left early.
 	Whole func() bool
-	// Broken, if set, is told once per outage, and Back when it is over.
+	// Broken, if set, is told once per outage that lasts longer than Grace, and Back when it is over.
 	Broken func(error)
 	Back   func()
+	Grace  time.Duration
 
 	outage time.Time
+	told   bool
 }
 
 // ErrStop is what Each returns when it has seen enough.
@@ -33,7 +38,11 @@ const (
 	outageLimit  = 2 * time.Minute
 	firstBackoff = 50 * time.Millisecond
 	lastBackoff  = 2 * time.Second
+	longestWait  = 10 * time.Second // whatever a server asks for
 )
+
+// jitter keeps those whom one server lost from coming back as one.
+func jitter(d time.Duration) time.Duration { return d/2 + rand.N(d) } //nolint:gosec // jitter
 
 // Run follows until the stream ends.
 func (f *Follow[T]) Run(ctx context.Context) error {
@@ -52,37 +61,38 @@ func (f *Follow[T]) Run(ctx context.Context) error {
 		if ctx.Err() != nil || !f.mayResume(err) {
 			return err
 		}
-		if pause(ctx, wait) != nil {
+		if pause(ctx, max(jitter(wait), min(retryAfter(err), longestWait))) != nil {
 			return err
 		}
 		wait = min(2*wait, lastBackoff)
 	}
 }
 
-// mayResume decides whether the outage may go on, and announces its beginning.
+// mayResume decides whether the outage may go on, and announces one that lasts.
 func (f *Follow[T]) mayResume(err error) bool {
-	if !isOutage(err) {
+	if !resumable(err) {
 		return false
 	}
 	if f.outage.IsZero() {
 		f.outage = time.Now()
-		if f.Broken != nil {
-			f.Broken(err)
-		}
+	}
+	if f.Broken != nil && !f.told && time.Since(f.outage) >= f.Grace {
+		f.told = true
+		f.Broken(err)
 	}
 	return time.Since(f.outage) < outageLimit
 }
 
-// isOutage tells a server that is away from one that says no. What Connect's own side complains of, a message cut off
-// in the middle say, did not come from a server's mouth and counts as the connection's fault.
-func isOutage(err error) bool {
-	switch fault.KindOf(err) {
-	case fault.KindUnavailable, fault.KindTimeout, fault.KindCancelled:
-		return true
-	default:
-		_, ok := errors.AsType[*connect.Error](err)
-		return ok && !connect.IsWireError(err)
+// resumable tells an outage, or a server that dropped a slow reader, from one that says no.
+func resumable(err error) bool {
+	return rpc.Outage(err) || fault.KindOf(err) == fault.KindExhausted && retryAfter(err) > 0
+}
+
+func retryAfter(err error) time.Duration {
+	if f, ok := errors.AsType[*fault.Error](err); ok {
+		return f.RetryAfter
 	}
+	return 0
 }
 
 // once reads one connection's worth and reports whether anything came.
@@ -109,8 +119,9 @@ func (f *Follow[T]) restored() {
 	if f.outage.IsZero() {
 		return
 	}
-	f.outage = time.Time{}
-	if f.Back != nil {
+	told := f.told
+	f.outage, f.told = time.Time{}, false
+	if told && f.Back != nil {
 		f.Back()
 	}
 }

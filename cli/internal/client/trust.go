@@ -117,7 +117,7 @@ func fetch(ctx context.Context, base string, conf *tls.Config) ([]byte, error) {
 	}}
 	res, err := hc.Do(req)
 	if err != nil {
-		return nil, rpc.Decode(err, address(base))
+		return nil, rpc.Decode(err, Address(base))
 	}
 	defer func() { _ = res.Body.Close() }()
 	if res.StatusCode != http.StatusOK {

@@ -88,6 +88,7 @@ func (r *run) followTask(ctx context.Context, conn *client.Client, id string, ea
 		Whole:  func() bool { return ended },
 		Broken: func(error) { r.out.Notef("connection lost, reconnecting") },
 		Back:   func() { r.out.Notef("reconnected") },
+		Grace:  grace(conn),
 	}
 	return f.Run(ctx)
 }

@@ -63,14 +63,18 @@ func (r *run) login(ctx context.Context, raw string, o loginOptions) error {
 	if err != nil {
 		return cause(ctx, err)
 	}
-	return r.signedIn(contexts, name, target, res.GetToken(), res.GetSession())
+	return r.signedIn(ctx, contexts, name, target, res.GetToken(), res.GetSession())
 }
 
 // loginTarget is the stored context, or a new one for an address.
 func (r *run) loginTarget(ctx context.Context, all *client.Contexts, raw string, o loginOptions) (string, client.Context, error) {
+	if raw == "" && len(r.asked) > 0 {
+		raw = r.asked[0]
+	}
 	if raw == "" {
 		name, known, err := all.Get(r.wantedContext())
 		if err == nil && o.pin != "" {
+			known.Cluster, known.Servers = "", nil // it may be another installation now
 			known.Roots, err = r.roots(ctx, known.URL, o.trust)
 		}
 		known.Token = ""
@@ -157,7 +161,7 @@ func (r *run) whoami(ctx context.Context) error {
 	}
 	r.out.Fields(
 		[2]any{"user", s.GetEmail()}, [2]any{"role", roleName(s.GetRole())}, [2]any{"tenant", s.GetTenantName()},
-		[2]any{"server", conn.URL}, [2]any{"context", r.name}, [2]any{"expires", r.out.Ago(s.GetExpiresAt())},
+		[2]any{"server", "https://" + conn.Address()}, [2]any{"context", r.name}, [2]any{"expires", r.out.Ago(s.GetExpiresAt())},
 		[2]any{"may", strings.Join(may, " ")},
 	)
 	return nil

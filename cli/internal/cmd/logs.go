@@ -104,6 +104,7 @@ func (r *run) tailTask(ctx context.Context, conn *client.Client, id string, o ta
 	})
 	f.Broken = func(error) { r.out.Notef("connection lost, reconnecting") }
 	f.Back = func() { r.out.Notef("reconnected") }
+	f.Grace = grace(conn)
 	return f.Run(ctx)
 }
 
@@ -146,6 +147,7 @@ func (r *run) tailApp(ctx context.Context, conn *client.Client, app string, o lo
 		},
 		Broken: func(error) { r.out.Notef("connection lost, reconnecting") },
 		Back:   func() { r.out.Notef("reconnected") },
+		Grace:  grace(conn),
 	}
 	return f.Run(ctx)
 }

@@ -213,6 +213,7 @@ func (r *run) watchNodes(ctx context.Context, conn *client.Client) error {
 		},
 		Broken: func(error) { r.out.Notef("connection lost, reconnecting") },
 		Back:   func() { r.out.Notef("reconnected") },
+		Grace:  grace(conn),
 	}
 	return f.Run(ctx)
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -13,6 +14,7 @@ import (
 	"github.com/saas-gestor/gestor/cli/internal/client"
 	"github.com/saas-gestor/gestor/cli/internal/output"
 	"github.com/saas-gestor/gestor/proto/fault"
+	"github.com/saas-gestor/gestor/proto/rpc"
 )
 
 // run is one run of gestor: its world, its flags and the connection it has made.
@@ -22,8 +24,10 @@ type run struct {
 	answers *bufio.Reader
 	conn    *client.Client
 	name    string // of the context in use
+	servers        // those of the context, and what is to be kept of them
 
 	contextName string
+	read        string // how fresh reads must be
 	json        bool
 	noColor     bool
 	timeout     time.Duration
@@ -41,6 +45,7 @@ func Main(ctx context.Context, env Env, args []string) int {
 	root := r.root() //nolint:contextcheck // commands get theirs from cobra, of ExecuteContext below
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
+	r.remember(ctx)
 	if err != nil && !r.started {
 		err = asUsage(root, args, err)
 	}
@@ -75,10 +80,15 @@ Run gestor deploy in a repository: it finds the app, or proposes one, and brings
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error { return usage(c, "%v", err) })
 	flags := root.PersistentFlags()
 	flags.StringVar(&r.contextName, "context", "", "the server to talk to, by its name in gestor context list")
+	flags.StringSliceVar(&r.asked, "server", nil, "talk to these servers of it, host:port; may be repeated (default: those it is known to have)")
+	flags.StringVar(&r.read, "read", rpc.ConsistencyLeader, `leader: reads see all that was written before; local: what the asked server
+has, which may be old, and also without a majority`)
 	flags.BoolVar(&r.json, "json", false, "print JSON: one object, or one object a line for streams")
 	flags.BoolVar(&r.noColor, "no-color", false, "print without colours (also: NO_COLOR)")
 	flags.DurationVar(&r.timeout, "timeout", 0, "give up after this long, 30s say; the work on the servers goes on")
 	_ = root.RegisterFlagCompletionFunc("context", r.completeContexts)
+	_ = root.RegisterFlagCompletionFunc("server", r.completeAddresses)
+	_ = root.RegisterFlagCompletionFunc("read", cobra.FixedCompletions([]string{rpc.ConsistencyLeader, rpc.ConsistencyLocal}, cobra.ShellCompDirectiveNoFileComp))
 	root.CompletionOptions.HiddenDefaultCmd = true
 	r.add(root)
 	return root
@@ -133,6 +143,9 @@ func (r *run) prepare(c *cobra.Command, _ []string) error {
 	r.started = true
 	r.out.JSON = r.json
 	r.out.Colours = r.env.OutTerminal && !r.json && r.wantsColours()
+	if r.read != rpc.ConsistencyLeader && r.read != rpc.ConsistencyLocal {
+		return usage(c, "--read must be leader or local, not %q", r.read)
+	}
 	if r.timeout < 0 {
 		return usage(c, "--timeout must be positive")
 	}
@@ -179,37 +192,45 @@ func (r *run) wantedContext() string {
 	return r.env.Getenv("GESTOR_CONTEXT")
 }
 
-// target finds the server to talk to: --context, GESTOR_CONTEXT, GESTOR_URL, the current context, in this order.
-func (r *run) target() (string, client.Context, error) {
-	name := r.wantedContext()
+// target finds the installation to talk to: --context, GESTOR_CONTEXT, GESTOR_URL, the current context, in this order.
+// --server says where in it. stored is the name of a context in the file whose servers are in use.
+func (r *run) target() (name, stored string, c client.Context, err error) {
+	name = r.wantedContext()
 	if name == "" && r.env.Getenv("GESTOR_URL") != "" {
-		return r.environment(client.Context{URL: r.env.Getenv("GESTOR_URL")})
+		if c, err = at(client.Context{}, strings.Split(r.env.Getenv("GESTOR_URL"), ",")); err != nil {
+			return "", "", c, err
+		}
+		return r.environment(c)
 	}
 	all, err := r.contexts()
 	if err != nil {
-		return "", client.Context{}, err
+		return "", "", c, err
 	}
-	name, known, err := all.Get(name)
-	if err != nil || r.contextName != "" {
-		return name, known, err
+	if name == "" && all.Current == "" && len(r.asked) > 0 {
+		return r.environment(client.Context{})
 	}
-	_, known, err = r.environment(known)
-	return name, known, err
+	if name, c, err = all.Get(name); err != nil {
+		return name, "", c, err
+	}
+	if r.contextName == "" {
+		_, _, c, err = r.environment(c)
+	}
+	return name, name, c, err
 }
 
 // environment lets GESTOR_TOKEN and GESTOR_CA_FILE have their say.
-func (r *run) environment(c client.Context) (string, client.Context, error) {
+func (r *run) environment(c client.Context) (name, stored string, known client.Context, err error) {
 	if token := r.env.Getenv("GESTOR_TOKEN"); token != "" {
 		c.Token = token
 	}
 	if path := r.env.Getenv("GESTOR_CA_FILE"); path != "" {
 		roots, err := os.ReadFile(r.path(path))
 		if err != nil {
-			return "", c, fault.Invalid("GESTOR_CA_FILE", "%v", err)
+			return "", "", c, fault.Invalid("GESTOR_CA_FILE", "%v", err)
 		}
 		c.Roots = string(roots)
 	}
-	return "environment", c, nil
+	return "environment", "", c, nil
 }
 
 // client returns the connection of this run.
@@ -217,15 +238,32 @@ func (r *run) client() (*client.Client, error) {
 	if r.conn != nil {
 		return r.conn, nil
 	}
-	name, target, err := r.target()
+	name, stored, target, err := r.target()
 	if err != nil {
 		return nil, err
 	}
+	if len(r.asked) > 0 {
+		stored = ""
+		if target, err = at(target, r.asked); err != nil {
+			return nil, err
+		}
+	}
 	conn, err := r.dial(target)
-	r.conn, r.name = conn, name
+	r.conn, r.name, r.stored, r.known = conn, name, stored, target
 	return conn, err
 }
 
 func (r *run) dial(c client.Context) (*client.Client, error) {
-	return client.New(client.Options{URL: c.URL, Token: c.Token, Roots: c.Roots, Version: r.env.Version})
+	return client.New(client.Options{
+		URL: c.URL, Servers: c.Servers, Token: c.Token, Roots: c.Roots, Cluster: c.Cluster, Version: r.env.Version,
+		Consistency: r.consistency(), Moved: r.moved,
+	})
+}
+
+// consistency is left to the servers' default unless it was asked for.
+func (r *run) consistency() string {
+	if r.read == rpc.ConsistencyLocal {
+		return r.read
+	}
+	return ""
 }

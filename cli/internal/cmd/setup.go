@@ -1,6 +1,7 @@
 package cmd
 
 import (
+	"context"
 	"net/url"
 
 	"github.com/spf13/cobra"
@@ -72,7 +73,7 @@ func (r *run) setup(c *cobra.Command, raw string, o setupOptions) error {
 	if err != nil {
 		return cause(ctx, err)
 	}
-	return r.signedIn(contexts, o.name, target, res.GetToken(), res.GetSession())
+	return r.signedIn(ctx, contexts, o.name, target, res.GetToken(), res.GetSession())
 }
 
 // claim collects what a claim needs, asking for what the flags leave open.
@@ -120,13 +121,18 @@ func (r *run) newPassword(fromStdin bool) (string, error) {
 }
 
 // signedIn stores a new session as the current context.
-func (r *run) signedIn(all *client.Contexts, name string, c client.Context, token string, s *gestorv1.Session) error {
+func (r *run) signedIn(ctx context.Context, all *client.Contexts, name string, c client.Context, token string, s *gestorv1.Session) error {
 	c.Token, c.Email, c.Tenant = token, s.GetEmail(), s.GetTenantName()
 	if name == "" {
 		name = contextNameFor(all, c.URL)
 	}
 	all.Current = name
-	if err := all.Put(name, c); err != nil {
+	conn, err := r.dial(c)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	if err := all.Put(name, r.learn(ctx, conn, c)); err != nil {
 		return err
 	}
 	if r.out.JSON {

@@ -36,7 +36,7 @@ func (r *run) versionCmd() *cobra.Command {
 
 // serverVersion asks the server, if one is known.
 func (r *run) serverVersion(ctx context.Context, v map[string]string) error {
-	if _, _, err := r.target(); err != nil && r.contextName == "" {
+	if _, _, _, err := r.target(); err != nil && r.contextName == "" {
 		return nil // no server is known, which is fine for a version
 	}
 	conn, err := r.client()
@@ -46,7 +46,7 @@ func (r *run) serverVersion(ctx context.Context, v map[string]string) error {
 	v["url"] = conn.URL
 	res, err := conn.Setup().GetSetup(ctx, &gestorv1.GetSetupRequest{})
 	if err == nil {
-		v["server"] = res.GetVersion()
+		v["server"], v["url"] = res.GetVersion(), "https://"+conn.Address()
 	}
 	return err
 }

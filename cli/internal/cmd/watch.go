@@ -90,8 +90,12 @@ func (r *run) showStarted(app string, d *gestorv1.Deployment) error {
 // run is the loop: one event at a time until the deployment has settled or ctx ends.
 func (w *watcher) run(ctx context.Context, d *gestorv1.Deployment) error {
 	streams, stop := context.WithCancel(ctx)
-	defer w.streams.Wait()
-	defer stop()
+	w.r.notify = func(text string) { _ = w.send(streams, w.notice(text)) }
+	defer func() {
+		stop()
+		w.streams.Wait()
+		w.r.notify = nil
+	}()
 	err := w.took(streams, &gestorv1.WatchDeploymentResponse{Deployment: d, Revision: d.GetRevision()})
 	if err == nil {
 		w.start(streams, func() error { return w.watch(streams, d) })
@@ -137,6 +141,7 @@ func (w *watcher) watch(ctx context.Context, d *gestorv1.Deployment) error {
 		Whole:  func() bool { return ended },
 		Broken: func(error) { _ = w.send(ctx, w.notice("connection lost, the deployment goes on; reconnecting")) },
 		Back:   func() { _ = w.send(ctx, w.notice("reconnected")) },
+		Grace:  grace(w.conn),
 	}
 	return f.Run(ctx)
 }
