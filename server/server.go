@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/saas-gestor/gestor/proto/fault"
+	"github.com/saas-gestor/gestor/server/internal/admit"
 	"github.com/saas-gestor/gestor/server/internal/cluster"
 	"github.com/saas-gestor/gestor/server/internal/config"
 	"github.com/saas-gestor/gestor/server/internal/engine"
@@ -218,7 +219,7 @@ func named(part string, err error) error {
 }
 
 func (s *Server) serve() error {
-	if err := s.http.ServeTLS(limitConnections(s.listen), "", ""); !errors.Is(err, http.ErrServerClosed) {
+	if err := s.http.Serve(admit.New(s.listen, s.admission())); !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}
 	return nil

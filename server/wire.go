@@ -89,6 +89,7 @@ func wire(s *Server) (_ *parts, err error) {
 	p.handler, err = api.New(api.Deps{
 		Engine: s.engine, Revision: s.engine.Revision, Agents: verifier, RootPEM: s.id.serverRoot.PEM(),
 		Version: s.options.Version, Mounts: s.mounts(p), Ready: s.engine.Ready, Log: s.log.With("component", "api"),
+		Barrier: s.engine.Barrier, Contact: s.engine.LastContact, Limits: s.limits(),
 	})
 	return p, err
 }

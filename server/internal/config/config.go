@@ -37,12 +37,16 @@ type Config struct {
 	Join        []string `toml:"join"`         // https://… of servers to join at the first start; not read later
 	LogLevel    string   `toml:"log_level"`    // "debug", "info", "warn", "error"
 	LogFormat   string   `toml:"log_format"`   // "text" or "json"
+	LogDir      string   `toml:"log_dir"`      // where app.log, access.log, error.log and audit/ are written; empty: to standard error only
 	FirstUID    uint32   `toml:"first_uid"`    // of the first app's system user on all nodes; 0 means 70000; decided at the first start for good
+
+	MetricsListen string `toml:"metrics_listen"` // host:port where metrics and health are served without TLS and without a sign-in; empty: nowhere
+	Limits        Limits `toml:"limits"`
 }
 
 // Default is a server on one machine, reached under its host name.
 func Default() Config {
-	return Config{DataDir: "/opt/saas-gestor/data", Listen: ":8443", PeerListen: ":8444", LogLevel: "info", LogFormat: "text", FirstUID: gestor.DefaultFirstUID}
+	return Config{DataDir: "/opt/saas-gestor/data", Listen: ":8443", PeerListen: ":8444", LogLevel: "info", LogFormat: "text", FirstUID: gestor.DefaultFirstUID, Limits: DefaultLimits()}
 }
 
 // Duration is a time.Duration that is written as in Go, "300ms".
@@ -78,6 +82,8 @@ func settings() []setting {
 		{"join", "GESTOR_JOIN", "control server to join at the first start, https://…, with the token in GESTOR_JOIN_TOKEN; several with commas", func(c *Config, v string) { c.Join = list(v) }},
 		{"log-level", "GESTOR_LOG_LEVEL", "debug, info, warn or error", func(c *Config, v string) { c.LogLevel = v }},
 		{"log-format", "GESTOR_LOG_FORMAT", "text or json", func(c *Config, v string) { c.LogFormat = v }},
+		{"log-dir", "GESTOR_LOG_DIR", "directory for log files beside standard error", func(c *Config, v string) { c.LogDir = v }},
+		{"metrics-listen", "GESTOR_METRICS_LISTEN", "private address for metrics and health without TLS, host:port", func(c *Config, v string) { c.MetricsListen = v }},
 	}
 }
 
@@ -165,7 +171,7 @@ func (c Config) Check() error {
 	if c.FirstUID != 0 && c.FirstUID < 1000 || c.FirstUID > 1<<30 {
 		return fmt.Errorf("first_uid %d is not from 1000 to %d: leave it out, or choose a range that nothing else uses on any node", c.FirstUID, 1<<30)
 	}
-	if err := c.checkPeers(); err != nil {
+	if err := errors.Join(c.checkPeers(), c.checkOperations()); err != nil {
 		return err
 	}
 	for _, raw := range c.PublicURLs {
