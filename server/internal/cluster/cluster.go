@@ -153,10 +153,14 @@ func (o Options) raftConfig() *raft.Config {
 
 func startRaft(o Options, st *store, fsm raft.FSM) (*raft.Raft, error) {
 	config := o.raftConfig()
-	snapshots, err := raft.NewFileSnapshotStoreWithLogger(filepath.Join(o.Dir, "snapshots"), retainSnapshots, config.Logger)
+	snapshots, err := openSnapshots(o)
 	if err != nil {
 		return nil, err
 	}
+	if _, err := newRestorer(o, st, snapshots).restore(); err != nil {
+		return nil, err
+	}
+	config.NoSnapshotRestoreOnStart = true // just done
 	known, err := raft.HasExistingState(st.logs, st.stable, snapshots)
 	if err != nil {
 		return nil, err
@@ -169,6 +173,10 @@ func startRaft(o Options, st *store, fsm raft.FSM) (*raft.Raft, error) {
 		}
 	}
 	return raft.NewRaft(config, fsm, st.logs, st.stable, snapshots, o.Transport)
+}
+
+func openSnapshots(o Options) (*raft.FileSnapshotStore, error) {
+	return raft.NewFileSnapshotStoreWithLogger(filepath.Join(o.Dir, "snapshots"), retainSnapshots, NewLogger(o.Log))
 }
 
 // Close stops Raft and waits for everything it started. Proposals under way fail.

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"syscall"
 
 	"github.com/hashicorp/raft"
 	wal "github.com/hashicorp/raft-wal"
@@ -26,7 +27,10 @@ func openStore(o Options) (*store, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
-	w, err := wal.Open(dir, wal.WithLogger(NewLogger(o.Log)))
+	if err := scrubLog(dir); err != nil {
+		return nil, err
+	}
+	w, err := openWAL(dir, o.Log)
 	if err != nil {
 		return nil, err
 	}
@@ -38,6 +42,21 @@ func openStore(o Options) (*store, error) {
 		wal:    w,
 		verify: v,
 	}, nil
+}
+
+// openWAL opens the log. The database of its segments panics when it is damaged.
+func openWAL(dir string, log *slog.Logger) (w *wal.WAL, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = damaged("the log's table of contents in %s: %v", dir, p)
+		}
+	}()
+	w, err = wal.Open(dir, wal.WithLogger(NewLogger(log)))
+	var disk syscall.Errno // the disk is full, or we may not read it: nothing is damaged
+	if err == nil || errors.As(err, &disk) && !errors.Is(err, os.ErrNotExist) {
+		return w, err
+	}
+	return nil, damaged("the log in %s: %v", dir, err)
 }
 
 func (s *store) Close() error {
