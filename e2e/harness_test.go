@@ -67,10 +67,17 @@ type world struct {
 // start runs a server and agents for the test; a failed test prints the ends of their logs.
 func start(t *testing.T, agents int) *world {
 	t.Helper()
+	return startWith(t, stack.Options{Agents: agents})
+}
+
+// startWith runs what the options say. The logs of a failed test are kept.
+func startWith(t *testing.T, o stack.Options) *world {
+	t.Helper()
 	dir, err := os.MkdirTemp("/var/lib", "gestor-e2e-") //nolint:usetesting // steps have a /tmp of their own, and must see the repositories
 	must(t, err)
 	must(t, os.Chmod(dir, 0o755))
-	s, err := stack.Open(t.Context(), stack.Options{Dir: dir, Bin: bin, Agents: agents})
+	o.Dir, o.Bin = dir, bin
+	s, err := stack.Open(t.Context(), o)
 	if err != nil {
 		printLogs(t, dir)
 		t.Fatal(err)
@@ -79,9 +86,14 @@ func start(t *testing.T, agents int) *world {
 		if t.Failed() {
 			printLogs(t, dir)
 		}
-		s.Close()
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
 		if err := s.RemoveUsers(context.Background()); err != nil { // the test's own context has ended
 			t.Error(err)
+		}
+		if t.Failed() {
+			keepLogs(t, dir)
 		}
 		if err := os.RemoveAll(dir); err != nil {
 			t.Error(err)
@@ -90,11 +102,35 @@ func start(t *testing.T, agents int) *world {
 	return &world{Stack: s, t: t}
 }
 
+// keepLogs copies the logs of a failed test to where they outlive it.
+func keepLogs(t *testing.T, dir string) {
+	t.Helper()
+	to, err := os.MkdirTemp("", "gestor-failed-") //nolint:usetesting // it must outlive the test
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	for _, path := range logFiles(dir) {
+		raw, err := os.ReadFile(path)
+		if err == nil {
+			err = os.WriteFile(filepath.Join(to, strings.ReplaceAll(strings.TrimPrefix(path, dir+"/"), "/", "-")), raw, 0o600)
+		}
+		if err != nil {
+			t.Error(err)
+		}
+	}
+	t.Logf("the whole logs are in %s", to)
+}
+
+func logFiles(dir string) []string {
+	logs, _ := filepath.Glob(filepath.Join(dir, "*", "*.log")) // the pattern is right, as is the next
+	more, _ := filepath.Glob(filepath.Join(dir, "*.log"))
+	return append(logs, more...)
+}
+
 func printLogs(t *testing.T, dir string) {
 	t.Helper()
-	logs, _ := filepath.Glob(filepath.Join(dir, "*", "*.log"))
-	more, _ := filepath.Glob(filepath.Join(dir, "*.log"))
-	for _, path := range append(logs, more...) {
+	for _, path := range logFiles(dir) {
 		raw, _ := os.ReadFile(path)
 		t.Logf("%s:\n%s", path, raw[max(0, len(raw)-6000):])
 	}

@@ -12,6 +12,7 @@ readonly wanted=(
 	ssh:openssh-client
 	sshd:openssh-server
 	ip:iproute2
+	nsenter:util-linux
 	ps:procps
 	shellcheck:shellcheck
 	curl:curl
@@ -49,12 +50,19 @@ install() {
 	as_root DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -y --no-install-recommends "$@"
 }
 
+# fuse is what the tests make slow and stuck disks with. A machine whose kernel has none can do everything else.
+fuse() {
+	[ -e /dev/fuse ] || as_root modprobe fuse ||
+		echo "setup: this kernel has no FUSE; the tests with slow disks will fail here" >&2
+}
+
 main() {
 	command -v go >/dev/null 2>&1 || {
 		echo "setup: Go 1.26 or newer is needed, see https://go.dev/dl/" >&2
 		exit 1
 	}
 	mapfile -t packages < <(missing)
+	fuse
 	[ "${#packages[@]}" -gt 0 ] || exit 0
 	command -v apt-get >/dev/null 2>&1 || {
 		echo "setup: this is neither Debian nor Ubuntu; install: ${packages[*]}" >&2

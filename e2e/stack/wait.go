@@ -9,9 +9,12 @@ import (
 	"time"
 )
 
+// startTimeout is how long what has been started may take to be there.
+const startTimeout = 30 * time.Second
+
 // WaitConnected waits until every agent is connected.
 func (s *Stack) WaitConnected(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	return Poll(ctx, "all agents to be connected", func(ctx context.Context) (bool, error) {
 		for _, a := range s.Agents {
@@ -39,7 +42,7 @@ func (s *Stack) connected(ctx context.Context, a *Agent) (bool, error) {
 
 // WaitListening waits until something listens on address, or p has ended.
 func (s *Stack) WaitListening(ctx context.Context, address string, p *Process) error {
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	return Poll(ctx, p.Name+" to listen on "+address, func(ctx context.Context) (bool, error) {
 		select {

@@ -42,7 +42,7 @@ func newBench(ctx context.Context, bin, scripts string, rounds int) (*bench, err
 }
 
 func (b *bench) close() {
-	b.stack.Close()
+	_ = b.stack.Close() // the programs have ended then, and that is all there is to close
 	_ = b.stack.RemoveUsers(context.Background()) // also after an interrupt
 	_ = os.RemoveAll(b.dir)
 }

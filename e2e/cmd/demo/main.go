@@ -64,7 +64,7 @@ func (d *demo) run(bin string, once bool) error {
 	if err != nil {
 		return err
 	}
-	defer s.Close()
+	defer func() { _ = s.Close() }() // the programs have ended then, and that is all there is to close
 	d.stack = s
 	fmt.Printf("Server %s and agent node-1 are connected (%s).\n", s.URL, since(started))
 

@@ -1,0 +1,309 @@
+package stack
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/saas-gestor/gestor/e2e/stack/lab"
+)
+
+// Ports of a server that has a host of its own.
+const (
+	publicPort = 8443
+	PeerPort   = 8444
+)
+
+// diskSize is large enough for a server not to find its disk short of space: it keeps 1 GiB free.
+const diskSize = 3 << 30
+
+// Server is a control server and where it keeps things.
+type Server struct {
+	*Process
+	Host    string // its name, and that of its host in the network
+	Address string // host:port for people and agents
+	DataDir string
+	Disk    *lab.Disk // what DataDir is on, if the stack was asked for disks
+
+	program string
+	network *lab.Network // nil for one that shares this machine's address
+	config  string
+}
+
+// URL is where people and agents reach it.
+func (s *Server) URL() string { return "https://" + s.Address }
+
+// Use makes another build of gestor-server run at the next start.
+func (s *Server) Use(program string) {
+	s.program = program
+	s.path, s.args = program, []string{"run", "--config", s.config}
+	if s.network != nil {
+		s.path, s.args = s.network.Command(s.Host, s.path, s.args...)
+	}
+}
+
+// here is the only server, at an address of this machine.
+func (s *Stack) here(ports settled) (*Server, error) {
+	server := &Server{
+		Host: "server", Address: fmt.Sprintf("127.0.0.1:%d", ports.Port), DataDir: filepath.Join(s.Dir, "server"),
+		config: filepath.Join(s.Dir, "server.toml"),
+	}
+	server.Process = &Process{Name: "gestor-server", Log: filepath.Join(s.Dir, "server.log")}
+	server.Use(filepath.Join(s.Bin, "gestor-server"))
+	return server, s.configure(server, ports, nil)
+}
+
+// configure writes the server's settings.
+func (s *Stack) configure(server *Server, ports settled, more map[string]any) error {
+	settings := fmt.Sprintf("data_dir = %q\nlisten = %q\npublic_urls = [%q]\nfirst_uid = %d\n",
+		server.DataDir, server.Address, server.URL(), ports.FirstUID)
+	for key, value := range more {
+		raw, err := json.Marshal(value) // strings and lists of them are written alike in TOML
+		if err != nil {
+			return err
+		}
+		settings += key + " = " + string(raw) + "\n"
+	}
+	return os.WriteFile(server.config, []byte(settings), 0o600)
+}
+
+// NewHost makes a host and all a server needs to start there, but does not start it. With join it joins the servers
+// that are there, for which Join gives it a token.
+func (s *Stack) NewHost(ctx context.Context, join bool) (*Server, error) {
+	s.hosts++
+	host := fmt.Sprintf("server-%d", s.hosts)
+	address, err := s.Network.Add(ctx, host)
+	if err != nil {
+		return nil, fmt.Errorf("make the host %s: %w", host, err)
+	}
+	dir := filepath.Join(s.Dir, host)
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, err
+	}
+	server := &Server{
+		Host: host, Address: fmt.Sprintf("%s:%d", address, publicPort), DataDir: filepath.Join(dir, "data"),
+		network: s.Network, config: filepath.Join(dir, "server.toml"),
+	}
+	if s.disks {
+		if server.Disk, err = lab.OpenDisk(dir, diskSize); err != nil {
+			return nil, err
+		}
+		s.opened = append(s.opened, server.Disk)
+		server.DataDir = filepath.Join(server.Disk.Dir, "data")
+	}
+	server.Process = &Process{Name: host, Log: filepath.Join(dir, "server.log")}
+	server.Use(filepath.Join(s.Bin, "gestor-server"))
+	peer := fmt.Sprintf("%s:%d", address, PeerPort)
+	more := map[string]any{"name": host, "peer_listen": peer, "peer_address": peer}
+	if join {
+		more["join"] = s.urls()
+	}
+	return server, s.configure(server, s.ports, more)
+}
+
+// urls are where the servers are reached.
+func (s *Stack) urls() []string {
+	var all []string
+	for _, server := range s.Servers {
+		all = append(all, server.URL())
+	}
+	return all
+}
+
+// AddServer makes a server on a new host, lets it join, and returns once it answers. It may not have a vote yet, see
+// WaitVoters.
+func (s *Stack) AddServer(ctx context.Context, more ...string) (*Server, error) {
+	server, err := s.NewHost(ctx, true)
+	if err != nil {
+		return nil, err
+	}
+	token, err := s.ServerToken(ctx, append([]string{"--name", server.Host}, more...)...)
+	if err != nil {
+		return nil, err
+	}
+	s.Servers = append(s.Servers, server)
+	return server, s.Join(ctx, server, token)
+}
+
+// ServerToken makes a one-use token for a server to join with.
+func (s *Stack) ServerToken(ctx context.Context, more ...string) (string, error) {
+	out, err := s.CLI(ctx, append([]string{"servers", "add", "--json"}, more...)...)
+	if err != nil {
+		return "", err
+	}
+	var answer struct {
+		Token string `json:"token"`
+	}
+	if err := json.Unmarshal([]byte(out), &answer); err != nil {
+		return "", fmt.Errorf("read what `gestor servers add` printed: %w: %s", err, out)
+	}
+	return answer.Token, nil
+}
+
+// Join starts a new server with a token and waits until it answers.
+func (s *Stack) Join(ctx context.Context, server *Server, token string) error {
+	server.env = []string{"GESTOR_JOIN_TOKEN=" + token}
+	if err := server.Start(); err != nil {
+		return err
+	}
+	server.env = nil // a server that has joined needs it no more
+	return s.WaitListening(ctx, server.Address, server.Process)
+}
+
+// Forget takes a server out of the stack's care: it is ended and its host is no more one of the servers'.
+func (s *Stack) Forget(server *Server) {
+	server.Kill()
+	kept := s.Servers[:0:0]
+	for _, other := range s.Servers {
+		if other != server {
+			kept = append(kept, other)
+		}
+	}
+	s.Servers = kept
+	s.Server = kept[0].Process
+}
+
+// RollingRestart stops and starts one server after the other; between, when it is down, with does what it likes to it.
+func (s *Stack) RollingRestart(ctx context.Context, with func(*Server) error) error {
+	for _, server := range s.Servers {
+		if err := s.Restart(ctx, server, with); err != nil {
+			return fmt.Errorf("restart %s: %w", server.Host, err)
+		}
+	}
+	return nil
+}
+
+// Restart stops and starts a server and returns once it has caught up.
+func (s *Stack) Restart(ctx context.Context, server *Server, with func(*Server) error) error {
+	server.Stop()
+	if with != nil {
+		if err := with(server); err != nil {
+			return err
+		}
+	}
+	if err := server.Start(); err != nil {
+		return err
+	}
+	return s.WaitServers(ctx)
+}
+
+// ServerInfo is what the servers say of one of them.
+type ServerInfo struct {
+	ID        string `json:"id"`
+	Name      string `json:"name"`
+	Role      string `json:"role"`
+	Leader    bool   `json:"leader"`
+	Reachable bool   `json:"reachable"`
+	Version   string `json:"version"`
+	Level     int    `json:"level"`
+	Revision  uint64 `json:"revision,string"`
+	Behind    uint64 `json:"behind,string"`
+	Agents    int    `json:"agents"`
+	Notice    string `json:"notice"`
+}
+
+// ListServers asks for the servers.
+func (s *Stack) ListServers(ctx context.Context) ([]ServerInfo, error) {
+	out, err := s.CLI(ctx, "servers", "list", "--json")
+	if err != nil {
+		return nil, err
+	}
+	var answer struct {
+		Servers []ServerInfo `json:"servers"`
+	}
+	if err := json.Unmarshal([]byte(out), &answer); err != nil {
+		return nil, fmt.Errorf("read what `gestor servers list` printed: %w: %s", err, out)
+	}
+	return answer.Servers, nil
+}
+
+// Leader is the server that leads, waited for.
+func (s *Stack) Leader(ctx context.Context) (*Server, error) {
+	var leader *Server
+	err := s.waitList(ctx, "a leader", func(all []ServerInfo) bool {
+		for _, info := range all {
+			if server := s.byName(info.Name); info.Leader && server != nil {
+				leader = server
+			}
+		}
+		return leader != nil
+	})
+	return leader, err
+}
+
+// Follower is a server that does not lead.
+func (s *Stack) Follower(ctx context.Context) (*Server, error) {
+	leader, err := s.Leader(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, server := range s.Servers {
+		if server != leader && server.Running() {
+			return server, nil
+		}
+	}
+	return nil, errors.New("no server follows")
+}
+
+func (s *Stack) byName(name string) *Server {
+	for _, server := range s.Servers {
+		if server.Host == name {
+			return server
+		}
+	}
+	return nil
+}
+
+// WaitVoters waits until so many servers have a vote and all have caught up.
+func (s *Stack) WaitVoters(ctx context.Context, n int) error {
+	return s.waitList(ctx, fmt.Sprintf("%d voters", n), func(all []ServerInfo) bool {
+		voters := 0
+		for _, info := range all {
+			if info.Role == "SERVER_ROLE_VOTER" && caughtUp(info) {
+				voters++
+			}
+		}
+		return voters == n
+	})
+}
+
+// WaitServers waits until all servers answer and have caught up.
+func (s *Stack) WaitServers(ctx context.Context) error {
+	return s.waitList(ctx, "all servers to have caught up", func(all []ServerInfo) bool {
+		led := false
+		for _, info := range all {
+			if !caughtUp(info) {
+				return false
+			}
+			led = led || info.Leader
+		}
+		return led && len(all) >= len(s.Servers)
+	})
+}
+
+// caughtUp allows for what is written while the question is asked.
+func caughtUp(info ServerInfo) bool { return info.Reachable && info.Behind < 100 }
+
+func (s *Stack) waitList(ctx context.Context, what string, good func([]ServerInfo) bool) error {
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	var seen string
+	err := Poll(ctx, what, func(ctx context.Context) (bool, error) {
+		all, err := s.ListServers(ctx)
+		if err != nil {
+			if ctx.Err() == nil {
+				seen = err.Error() // the servers may be on their way
+			}
+			return false, nil
+		}
+		seen = fmt.Sprintf("%+v", all)
+		return good(all), nil
+	})
+	if err != nil {
+		return fmt.Errorf("%w; last seen: %s", err, seen)
+	}
+	return nil
+}
