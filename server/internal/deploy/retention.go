@@ -82,7 +82,7 @@ func (r *Retention) Tidy(ctx context.Context) error {
 func (r *Retention) collect(ctx context.Context) error {
 	// The time is taken before the state is read: what is stored after that is young.
 	before := time.Now().Add(-r.o.Young)
-	needed, err := r.needed(ctx)
+	needed, err := NeededArtifacts(ctx, r.o.Engine.View(gestor.SystemScope()))
 	if err != nil {
 		return err
 	}
@@ -96,9 +96,8 @@ func (r *Retention) collect(ctx context.Context) error {
 // recentBuilds is how many of an app's latest builds keep their artifacts, so that they can still be deployed.
 const recentBuilds = 5
 
-// needed are the digests of artifacts that may still be deployed.
-func (r *Retention) needed(ctx context.Context) (map[string]bool, error) {
-	view := r.o.Engine.View(gestor.SystemScope())
+// NeededArtifacts are the digests of artifacts that may still be deployed.
+func NeededArtifacts(ctx context.Context, view *state.View) (map[string]bool, error) {
 	needed := map[string]bool{}
 	var token string
 	for {
@@ -144,7 +143,9 @@ func neededBy(ctx context.Context, view *state.View, app gestor.App, needed map[
 		}
 	}
 	for _, b := range builds {
-		needed[b.Artifact.Digest] = true
+		if b.Artifact.Digest != "" {
+			needed[b.Artifact.Digest] = true
+		}
 	}
 	return nil
 }

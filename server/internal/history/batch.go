@@ -118,3 +118,6 @@ func (s State) Lacks(other State) bool {
 
 // String names a batch in errors.
 func (b Batch) String() string { return fmt.Sprintf("%s %d–%d", b.Source, b.After, b.Acked) }
+
+// End is how far a source is with the batch.
+func (b Batch) End() Position { return Position{Acked: b.Acked, Ended: b.EOF} }

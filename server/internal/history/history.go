@@ -149,7 +149,7 @@ func (s *Store) State(id string) (State, error) {
 	if !validID.MatchString(id) {
 		return nil, fault.Invalid("log_id", "must be a task's id")
 	}
-	if x, err := s.compressedIndex(id); !errors.Is(err, fs.ErrNotExist) {
+	if x, rests, err := s.atRest(id); rests || err != nil {
 		return x.Sources, explain(err, id)
 	}
 	l, err := s.open(id)
@@ -163,17 +163,21 @@ func (s *Store) State(id string) (State, error) {
 	return state, explain(err, id)
 }
 
-// compressedIndex is the index of a log that lies compressed and nobody uses; fs.ErrNotExist for others.
-func (s *Store) compressedIndex(id string) (index, error) {
+// atRest is the index of a log that nobody uses and that lies compressed, or is not here at all.
+func (s *Store) atRest(id string) (x index, rests bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if _, live := s.logs[id]; live || s.closed {
-		return index{}, fs.ErrNotExist
+		return index{}, false, nil
 	}
 	if _, err := s.root.Stat(path(id)); err == nil {
-		return index{}, fs.ErrNotExist // it is not compressed, or its plain form is newer
+		return index{}, false, nil // it is plain, or its plain form is the newer one
 	}
-	return readCompressedIndex(s.root, id)
+	x, err = readCompressedIndex(s.root, id)
+	if errors.Is(err, fs.ErrNotExist) {
+		return newIndex(), true, nil
+	}
+	return x, true, err
 }
 
 // open returns the log of that id, which is made at its first line.
