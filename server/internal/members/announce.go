@@ -24,7 +24,7 @@ func (s *Service) RunAnnounce(ctx context.Context) error {
 	defer tick.Stop()
 	var last announcement
 	for {
-		if leader := s.o.Engine.Leader(); leader != "" && last.due(time.Now(), leader, s.o.Self()) {
+		if leader := s.whoLeads(ctx, &last); leader != "" && last.due(time.Now(), leader, s.o.Self()) {
 			last = s.announce(ctx, leader)
 		}
 		select {
@@ -39,17 +39,46 @@ func (s *Service) RunAnnounce(ctx context.Context) error {
 type announcement struct {
 	leader string
 	self   gestor.Server
-	next   time.Time
+	next   time.Time // when to tell it again
+	asked  time.Time // when a leader was last known or asked for
 }
 
 func (a announcement) due(now time.Time, leader string, self gestor.Server) bool {
 	return a.leader != leader || !self.Same(a.self) || !now.Before(a.next)
 }
 
+// whoLeads is the leader as this server knows it, or, where none has spoken to it for a while, as the others do: a server that
+// came back at another address is spoken to only once it has announced that.
+func (s *Service) whoLeads(ctx context.Context, last *announcement) string {
+	if leader := s.o.Engine.Leader(); leader != "" {
+		last.asked = time.Now()
+		return leader
+	}
+	if time.Since(last.asked) < announceAgain {
+		return ""
+	}
+	last.asked = time.Now()
+	for id, status := range s.Statuses(ctx, s.others()) {
+		if status.GetLeader() == string(id) {
+			return string(id)
+		}
+	}
+	return ""
+}
+
+// others are the ids of the other members.
+func (s *Service) others() []gestor.ServerID {
+	var out []gestor.ServerID
+	for _, m := range s.o.Port.Others() {
+		out = append(out, gestor.ServerID(m.ID))
+	}
+	return out
+}
+
 func (s *Service) announce(ctx context.Context, leader string) announcement {
 	self := s.o.Self()
 	err := s.tell(ctx, leader, self)
-	told := announcement{leader: leader, self: self, next: time.Now().Add(announceEvery)}
+	told := announcement{leader: leader, self: self, next: time.Now().Add(announceEvery), asked: time.Now()}
 	if err == nil || ctx.Err() != nil {
 		return told
 	}

@@ -26,9 +26,7 @@ func (s *Service) RunTerm(ctx context.Context) error {
 			return nil
 		case <-changes.C:
 		case <-tick.C:
-			if err := s.look(ctx, &standbys); err != nil {
-				return err
-			}
+			s.look(ctx, &standbys)
 		}
 	}
 }
@@ -43,16 +41,7 @@ type standbys struct {
 type progress struct{ revision, last uint64 }
 
 // look asks the standbys how far they are. One has caught up that has now what the leader had one look ago.
-func (s *Service) look(ctx context.Context, b *standbys) error {
-	known, err := s.o.Engine.View(gestor.SystemScope()).Servers(ctx)
-	if err != nil {
-		return err
-	}
-	if s.o.Raise != nil && len(known) > 0 {
-		if err := s.o.Raise(ctx, known); err != nil {
-			return fmt.Errorf("raise the level: %w", err)
-		}
-	}
+func (s *Service) look(ctx context.Context, b *standbys) {
 	var ids []gestor.ServerID
 	for _, m := range s.o.Engine.Members() {
 		if !m.Voter {
@@ -64,7 +53,6 @@ func (s *Service) look(ctx context.Context, b *standbys) error {
 		b.ready[id] = b.before.last > 0 && status.GetRevision() >= b.before.revision && status.GetLastIndex() >= b.before.last
 	}
 	b.before = progress{revision: s.o.Engine.Revision(), last: s.o.Engine.LastIndex()}
-	return nil
 }
 
 // reconcile makes one change after the other until none is left to make.

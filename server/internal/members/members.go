@@ -8,7 +8,6 @@
 package members
 
 import (
-	"context"
 	"errors"
 	"log/slog"
 	"sync"
@@ -22,24 +21,18 @@ import (
 	"github.com/saas-gestor/gestor/server/internal/peer"
 )
 
-// Marks knows the hashes of this server's state at marks in the log. Mark waits until the revision is applied.
-type Marks interface {
-	Mark(ctx context.Context, revision uint64) (hash string, tables map[string]string, err error)
-}
-
 // Options are what a Service is made of. Engine, Port and Self are needed.
 type Options struct {
 	Engine *engine.Engine
 	Port   *peer.Port
 	Self   func() gestor.Server // who this server is now; Replaces, CreatedAt and Revision do not count
 
-	Agents    func() int                                               // sessions held here; nil means none
-	DiskFree  func() uint64                                            // bytes; nil means not known
-	StartedAt time.Time                                                // of the process
-	Marks     Marks                                                    // nil answers that it has none
-	Raise     func(ctx context.Context, servers []gestor.Server) error // brings the state to the level all servers understand; nil leaves it
+	Agents    func() int    // sessions held here; nil means none
+	DiskFree  func() uint64 // bytes; nil means not known
+	StartedAt time.Time     // of the process
 
 	Interval time.Duration // of the leader's look at its standbys; 1 s by default
+	Silence  time.Duration // of leaders, after which this server asks whether it was removed; 5 s by default
 	Log      *slog.Logger  // nil discards
 }
 
@@ -58,6 +51,9 @@ var _ peerv1connect.ReplicationServiceHandler = (*Service)(nil)
 func New(o Options) *Service {
 	if o.Interval == 0 {
 		o.Interval = time.Second
+	}
+	if o.Silence == 0 {
+		o.Silence = 5 * time.Second
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)

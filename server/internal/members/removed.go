@@ -2,23 +2,21 @@ package members
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/saas-gestor/gestor/proto/fault"
+	"github.com/saas-gestor/gestor/server/internal/cluster"
 	"github.com/saas-gestor/gestor/server/internal/gestor"
 )
 
-const (
-	knockEvery   = time.Second     // while no leader is heard of
-	silenceLimit = 5 * time.Second // of leaders, before the others are asked whether this server belongs to them
-	refusals     = 3               // rounds in a row in which it does not
-)
+const refusals = 3 // rounds in a row in which the others do not take this server in, before it believes them
 
 // RunRemoved waits until this server was taken out of the cluster, and returns an error that says so; nil when ctx ends. It knows
 // from the leader, or, where it missed that, from the others: no leader speaks to it, some server refuses it, and none
 // takes it in.
 func (s *Service) RunRemoved(ctx context.Context) error {
-	tick := time.NewTicker(knockEvery)
+	tick := time.NewTicker(s.o.Silence / 5)
 	defer tick.Stop()
 	started, refused := time.Now(), 0
 	for {
@@ -29,11 +27,7 @@ func (s *Service) RunRemoved(ctx context.Context) error {
 			return removed(s.self())
 		case <-tick.C:
 		}
-		heard := s.o.Engine.LastContact()
-		if heard.Before(started) {
-			heard = started
-		}
-		if time.Since(heard) < silenceLimit || !s.refused(ctx) {
+		if time.Since(latest(started, s.o.Engine.LastContact())) < s.patience() || !s.refused(ctx) {
 			refused = 0
 			continue
 		}
@@ -43,6 +37,23 @@ func (s *Service) RunRemoved(ctx context.Context) error {
 	}
 }
 
+// patience is how long no leader may be heard of before the others are asked. It is shorter for one that sees itself that it
+// is no member any more; that alone proves nothing.
+func (s *Service) patience() time.Duration {
+	members := s.o.Engine.Members()
+	if len(members) > 0 && !slices.ContainsFunc(members, func(m cluster.Member) bool { return m.ID == s.o.Engine.ID() }) {
+		return s.o.Silence / 5
+	}
+	return s.o.Silence
+}
+
+func latest(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
 func removed(id gestor.ServerID) error {
 	return fault.Conflict("this server, %s, was removed from the cluster", id).
 		WithFix("nothing it holds is needed any more; to use the host again, empty its data directory and join with a new token: gestor servers add")
@@ -50,11 +61,7 @@ func removed(id gestor.ServerID) error {
 
 // refused reports whether the others take this server for a stranger: at least one of them, and nobody does not.
 func (s *Service) refused(ctx context.Context) bool {
-	var ids []gestor.ServerID
-	for _, m := range s.o.Port.Others() {
-		ids = append(ids, gestor.ServerID(m.ID))
-	}
-	answers := each(ids, func(id gestor.ServerID) (bool, bool) {
+	answers := each(s.others(), func(id gestor.ServerID) (bool, bool) {
 		refused, err := s.o.Port.Refuses(ctx, string(id))
 		return refused, err == nil
 	})

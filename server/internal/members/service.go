@@ -50,10 +50,7 @@ func (s *Service) GetStatus(context.Context, *peerv1.GetStatusRequest) (*peerv1.
 
 // GetMark returns the hash of this server's state at a mark.
 func (s *Service) GetMark(ctx context.Context, req *peerv1.GetMarkRequest) (*peerv1.GetMarkResponse, error) {
-	if s.o.Marks == nil {
-		return nil, fault.Unavailable("this server keeps no hashes of its state")
-	}
-	hash, tables, err := s.o.Marks.Mark(ctx, req.GetRevision())
+	hash, tables, err := s.o.Engine.Mark(ctx, req.GetRevision())
 	if err != nil {
 		return nil, err
 	}
