@@ -53,8 +53,7 @@ const detectTimeout = 5 * time.Minute
 // CreateDetect makes a task that looks into a repository, for any node of the actor's tenant.
 func (d *Dispatcher) CreateDetect(ctx context.Context, c Call, source *agentv1.Source) (gestor.TaskID, error) {
 	id := gestor.NewID[gestor.TaskID]("tsk")
-	nodes, err := d.candidates(ctx, c.Actor.TenantID)
-	if err != nil {
+	if err := d.someNode(ctx, c.Actor.TenantID); err != nil {
 		return "", err
 	}
 	spec, err := proto.Marshal(&agentv1.TaskSpec{
@@ -65,7 +64,7 @@ func (d *Dispatcher) CreateDetect(ctx context.Context, c Call, source *agentv1.S
 		return "", err
 	}
 	r, err := d.propose(ctx, c, command.CreateTask{Task: gestor.Task{
-		ID: id, TenantID: c.Actor.TenantID, Kind: gestor.TaskDetect, Candidates: nodes, Spec: spec,
+		ID: id, TenantID: c.Actor.TenantID, Kind: gestor.TaskDetect, Spec: spec,
 		Resource: "task/" + string(id), MaxAttempts: 2, Priority: gestor.PriorityBuild, Timeout: detectTimeout, OnLost: gestor.LostRetry,
 	}})
 	if r.Object != "" {
@@ -74,17 +73,14 @@ func (d *Dispatcher) CreateDetect(ctx context.Context, c Call, source *agentv1.S
 	return id, err
 }
 
-func (d *Dispatcher) candidates(ctx context.Context, tenant gestor.TenantID) ([]gestor.NodeID, error) {
-	all, err := d.engine.View(gestor.TenantScope(tenant)).AllNodes(ctx)
+// someNode refuses work that no node could do.
+func (d *Dispatcher) someNode(ctx context.Context, tenant gestor.TenantID) error {
+	n, err := d.engine.View(gestor.TenantScope(tenant)).CountNodes(ctx)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	if len(all) == 0 {
-		return nil, fault.Conflict("there is no node to look from").WithFix("add a node first: gestor nodes join-command <name>")
+	if n == 0 {
+		return fault.Conflict("there is no node to look from").WithFix("add a node first: gestor nodes join-command <name>")
 	}
-	ids := make([]gestor.NodeID, 0, len(all))
-	for _, n := range all {
-		ids = append(ids, n.ID)
-	}
-	return ids, nil
+	return nil
 }

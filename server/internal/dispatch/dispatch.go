@@ -77,23 +77,30 @@ func New(o Options) *Dispatcher {
 	}
 }
 
-// Renew records that a node works on tasks. It is called with every heartbeat and stays in memory.
-func (d *Dispatcher) Renew(_ gestor.NodeID, held []nodes.Held) {
-	now := time.Now()
+// Renew records that a node was heard at a time and works on tasks. It is called with every report of a heartbeat and
+// stays in memory.
+func (d *Dispatcher) Renew(_ gestor.NodeID, held []nodes.Held, heard time.Time) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for _, h := range held {
-		if _, ok := d.renewed[h]; ok { // only leases this server knows, so that the map is bounded by them
-			d.renewed[h] = now
+		if last, ok := d.renewed[h]; ok && heard.After(last) { // only leases this server knows, so that the map is bounded by them
+			d.renewed[h] = heard
 		}
 	}
+}
+
+// Excuse lets all leases count from now: this server could hear nobody for a while.
+func (d *Dispatcher) Excuse() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	clear(d.renewed)
 }
 
 // RunTerm leases, loses and explains until ctx ends with this server's leadership.
 func (d *Dispatcher) RunTerm(ctx context.Context) error {
 	sub := d.engine.Watch(state.Tasks, state.Nodes)
 	defer sub.Close()
-	t := &term{Dispatcher: d, began: time.Now(), explained: map[gestor.TaskID]explanation{}}
+	t := &term{Dispatcher: d, memory: newMemory(d.engine), began: time.Now(), explained: map[gestor.TaskID]explanation{}}
 	d.mu.Lock()
 	clear(d.renewed)
 	d.mu.Unlock()
@@ -118,6 +125,7 @@ func (d *Dispatcher) RunTerm(ctx context.Context) error {
 // term is one leadership.
 type term struct {
 	*Dispatcher
+	memory    *memory
 	began     time.Time
 	explained map[gestor.TaskID]explanation
 }
@@ -127,10 +135,10 @@ const idle = time.Minute
 
 // step looks at everything once and does what is due. It returns when to look again without a change.
 func (t *term) step(ctx context.Context, now time.Time) (time.Time, error) {
-	snap, err := t.snapshot(ctx)
-	if err != nil {
+	if err := t.memory.refresh(ctx); err != nil {
 		return time.Time{}, err
 	}
+	snap := t.memory.snapshot(t.limits)
 	due, ops := t.overdue(snap.Held, now)
 	plan := scheduler.New(snap, now)
 	for _, l := range plan.Leases {
@@ -159,7 +167,7 @@ func (d *Dispatcher) proposeAll(ctx context.Context, ops []command.Op) error {
 	g.SetLimit(128)
 	for _, op := range ops {
 		g.Go(func() error {
-			_, err := d.engine.Propose(ctx, command.Command{At: time.Now(), Actor: gestor.SystemActor("dispatch"), Op: op})
+			err := d.commit(ctx, op)
 			if errors.Is(err, fault.KindConflict) || errors.Is(err, fault.KindNotFound) || errors.Is(err, fault.KindInvalid) {
 				d.log.Debug("proposal was refused", "err", err)
 				return nil
@@ -168,4 +176,15 @@ func (d *Dispatcher) proposeAll(ctx context.Context, ops []command.Op) error {
 		})
 	}
 	return g.Wait()
+}
+
+// commit proposes here and nowhere else: what a leader decided that has lost its leadership without having noticed, after a
+// pause perhaps in which it renewed no lease, must not be committed by the next.
+func (d *Dispatcher) commit(ctx context.Context, op command.Op) error {
+	data, err := command.Marshal(command.Command{At: time.Now(), Actor: gestor.SystemActor("dispatch"), Op: op})
+	if err != nil {
+		return err
+	}
+	_, err = d.engine.ProposeHere(ctx, data)
+	return err
 }

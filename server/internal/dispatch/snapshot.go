@@ -1,7 +1,6 @@
 package dispatch
 
 import (
-	"context"
 	"fmt"
 	"time"
 
@@ -12,36 +11,6 @@ import (
 	"github.com/saas-gestor/gestor/server/internal/gestor"
 	"github.com/saas-gestor/gestor/server/internal/scheduler"
 )
-
-// snapshot reads what the scheduler decides on.
-func (d *Dispatcher) snapshot(ctx context.Context) (scheduler.Snapshot, error) {
-	view := d.engine.View(gestor.SystemScope())
-	queued, err := view.QueuedTasks(ctx)
-	if err != nil {
-		return scheduler.Snapshot{}, err
-	}
-	held, err := view.HeldTasks(ctx, "")
-	if err != nil {
-		return scheduler.Snapshot{}, err
-	}
-	s := scheduler.Snapshot{Queued: queued, Held: held, Limits: d.limits, Labels: map[gestor.TaskID]string{}}
-	if len(queued) == 0 {
-		return s, nil // nothing to place: the nodes do not matter
-	}
-	all, err := view.AllNodes(ctx)
-	if err != nil {
-		return scheduler.Snapshot{}, err
-	}
-	for _, n := range all {
-		s.Nodes = append(s.Nodes, node(n))
-	}
-	for _, t := range held {
-		if label := buildLabel(t); label != "" {
-			s.Labels[t.ID] = label
-		}
-	}
-	return s, nil
-}
 
 func node(n gestor.Node) scheduler.Node {
 	var facts gestorv1.NodeFacts

@@ -59,7 +59,7 @@ type Task struct {
 	Kind         string
 	State        TaskState
 	NodeID       NodeID   // the node it is for or was given to
-	Candidates   []NodeID // where it may go while NodeID is empty, best first
+	Candidates   []NodeID // where it may go while NodeID is empty, best first; none means any node of the tenant
 	AppID        AppID
 	DeploymentID DeploymentID
 	BuildID      BuildID

@@ -13,7 +13,8 @@ type board struct {
 	limits  Limits
 	labels  map[gestor.TaskID]string
 	nodes   map[gestor.NodeID]Node
-	held    map[place]gestor.Task // by node and resource
+	all     map[gestor.TenantID][]gestor.NodeID // by id; made when a task first asks for any node
+	held    map[place]gestor.Task               // by node and resource
 	builds  map[gestor.NodeID]int
 	others  map[gestor.NodeID]int
 	byApp   map[gestor.AppID][]gestor.Task // builds
@@ -29,15 +30,13 @@ func newBoard(s Snapshot) *board {
 	b := &board{
 		limits:  s.Limits,
 		labels:  s.Labels,
-		nodes:   make(map[gestor.NodeID]Node, len(s.Nodes)),
+		nodes:   s.Nodes,
+		all:     map[gestor.TenantID][]gestor.NodeID{},
 		held:    make(map[place]gestor.Task, len(s.Held)),
 		builds:  map[gestor.NodeID]int{},
 		others:  map[gestor.NodeID]int{},
 		byApp:   map[gestor.AppID][]gestor.Task{},
 		tenants: map[gestor.TenantID]int{},
-	}
-	for _, n := range s.Nodes {
-		b.nodes[n.ID] = n
 	}
 	for _, t := range s.Held {
 		b.hold(t, t.NodeID)

@@ -3,6 +3,7 @@ package scheduler
 import (
 	"cmp"
 	"fmt"
+	"hash/fnv"
 	"slices"
 	"strings"
 	"time"
@@ -50,10 +51,16 @@ func (b *board) place(t gestor.Task) (Lease, string) {
 		return Lease{}, why
 	}
 	nodes := candidates(t)
-	if len(nodes) == 0 {
+	if len(nodes) == 0 && t.AppID != "" {
 		return Lease{}, "no node may do this; add a node to the app"
 	}
-	var free []Node
+	if len(nodes) == 0 {
+		if nodes = b.anyOf(t); len(nodes) == 0 {
+			return Lease{}, "there is no node to do this; add one: gestor nodes join-command <name>"
+		}
+	}
+	var best Node
+	var found bool
 	var obstacles []string
 	for _, id := range nodes {
 		n, ok := b.nodes[id]
@@ -65,16 +72,52 @@ func (b *board) place(t gestor.Task) (Lease, string) {
 			obstacles = append(obstacles, why)
 			continue
 		}
-		free = append(free, n)
+		if !found || b.load(t, n) < b.load(t, best) {
+			best, found = n, true
+		}
+		if b.load(t, best) == 0 {
+			break // none can be better, and the list is in order of preference
+		}
 	}
-	if len(free) == 0 {
+	if !found {
 		return Lease{}, summary(obstacles)
 	}
-	best := slices.MinFunc(free, func(x, y Node) int { return cmp.Compare(b.builds[x.ID], b.builds[y.ID]) })
 	return Lease{Task: t.ID, Node: best.ID, Reason: reason(len(nodes), best)}, ""
 }
 
-// candidates are the nodes t may go to, best first. The list goes before the node, because a task that was taken
+// load is what counts against a node for t: builds for all, and other tasks where any node would do.
+func (b *board) load(t gestor.Task, n Node) int {
+	if len(candidates(t)) > 0 {
+		return b.builds[n.ID]
+	}
+	return b.builds[n.ID] + b.others[n.ID]
+}
+
+// anyOf are all nodes of the task's tenant, beginning at a place that depends on the task, so that tasks spread.
+func (b *board) anyOf(t gestor.Task) []gestor.NodeID {
+	all, ok := b.all[t.TenantID]
+	if !ok {
+		for id, n := range b.nodes {
+			if n.TenantID == t.TenantID {
+				all = append(all, id)
+			}
+		}
+		slices.Sort(all)
+		all = append(all, all...) // twice, so that every place has a whole round behind it
+		b.all[t.TenantID] = all
+	}
+	if len(all) == 0 {
+		return nil
+	}
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(t.ID)) // a hash takes all
+	half := len(all) / 2
+	start := int(h.Sum32() % uint32(half))
+	return all[start : start+half]
+}
+
+// candidates are the nodes t may go to, best first; none means any node of its tenant, for
+// a task that is of no app. The list goes before the node, because a task that was taken
 // from a node may still name it.
 func candidates(t gestor.Task) []gestor.NodeID {
 	if len(t.Candidates) > 0 {

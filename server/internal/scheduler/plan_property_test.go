@@ -2,6 +2,7 @@ package scheduler_test
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"testing"
 	"time"
@@ -21,16 +22,18 @@ func drawSnapshot(t *rapid.T) scheduler.Snapshot {
 		NodeTasks:   rapid.IntRange(1, 4).Draw(t, "node tasks"),
 		TenantTasks: rapid.IntRange(1, 12).Draw(t, "tenant tasks"),
 	}}
+	var nodes []scheduler.Node
 	for i := range rapid.IntRange(1, 4).Draw(t, "nodes") {
-		s.Nodes = append(s.Nodes, scheduler.Node{
+		nodes = append(nodes, scheduler.Node{
 			ID: gestor.NodeID(fmt.Sprintf("nod_%d", i)), TenantID: "ten_1", Name: fmt.Sprintf("web-%d", i),
 			Status:   rapid.SampledFrom([]gestor.NodeStatus{gestor.NodeConnected, gestor.NodeConnected, gestor.NodeSuspect, gestor.NodeLost, gestor.NodeEnrolled}).Draw(t, "status"),
 			Draining: rapid.IntRange(0, 4).Draw(t, "draining") == 0,
 			CPUs:     rapid.IntRange(1, 6).Draw(t, "cpus"),
 		})
 	}
+	s.Nodes = byID(nodes...)
 	for i := range rapid.IntRange(0, 25).Draw(t, "tasks") {
-		s.Queued = append(s.Queued, drawTask(t, i, s.Nodes))
+		s.Queued = append(s.Queued, drawTask(t, i, nodes))
 	}
 	return s
 }
@@ -93,10 +96,7 @@ func TestNew_KeepsEveryLimitAndExplainsTheRest(t *testing.T) {
 }
 
 func checkHeld(t *rapid.T, s scheduler.Snapshot) {
-	nodes := map[gestor.NodeID]scheduler.Node{}
-	for _, n := range s.Nodes {
-		nodes[n.ID] = n
-	}
+	nodes := s.Nodes
 	resources, builds, others, apps := map[string]bool{}, map[gestor.NodeID]int{}, map[gestor.NodeID]int{}, map[gestor.AppID]int{}
 	for _, task := range s.Held {
 		n := nodes[task.NodeID]
@@ -160,12 +160,12 @@ func TestNew_LeavesNothingThatCouldRun(t *testing.T) {
 }
 
 // reachable says by itself whether some node may take the task when nothing else runs.
-func reachable(task gestor.Task, nodes []scheduler.Node) bool {
+func reachable(task gestor.Task, nodes map[gestor.NodeID]scheduler.Node) bool {
 	if task.NotBefore.After(noon) {
 		return false
 	}
 	stays := slices.Contains([]string{"switch", "watch", "retire", "remove"}, task.Kind)
-	return slices.ContainsFunc(nodes, func(n scheduler.Node) bool {
+	return slices.ContainsFunc(slices.Collect(maps.Values(nodes)), func(n scheduler.Node) bool {
 		may := task.NodeID == n.ID || slices.Contains(task.Candidates, n.ID)
 		return may && n.Status == gestor.NodeConnected && (!n.Draining || stays)
 	})

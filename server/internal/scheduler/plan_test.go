@@ -1,6 +1,8 @@
 package scheduler_test
 
 import (
+	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -58,7 +60,7 @@ func TestNew_Explains(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			plan := scheduler.New(scheduler.Snapshot{
-				Queued: []gestor.Task{c.task}, Held: c.held, Nodes: []scheduler.Node{c.node},
+				Queued: []gestor.Task{c.task}, Held: c.held, Nodes: byID(c.node),
 				Labels: map[gestor.TaskID]string{"tsk_0": "build 12 of shop"},
 			}, noon)
 			if len(plan.Leases) != 0 || plan.Waiting["tsk_1"] != c.want {
@@ -68,13 +70,40 @@ func TestNew_Explains(t *testing.T) {
 	}
 }
 
+// byID is nodes as a snapshot has them.
+func byID(nodes ...scheduler.Node) map[gestor.NodeID]scheduler.Node {
+	out := map[gestor.NodeID]scheduler.Node{}
+	for _, n := range nodes {
+		out[n.ID] = n
+	}
+	return out
+}
+
+func TestNew_GivesTasksOfNoAppToAnyNodeThatIsFreeAndSpreadsThem(t *testing.T) {
+	s := scheduler.Snapshot{Nodes: byID(node("web-1"), node("web-2"), node("web-3"))}
+	for i := range 9 {
+		s.Queued = append(s.Queued, gestor.Task{ID: gestor.TaskID(fmt.Sprint("tsk_", i)), TenantID: "ten_1", Kind: gestor.TaskDetect})
+	}
+	got := map[gestor.NodeID]int{}
+	for _, l := range scheduler.New(s, noon).Leases {
+		got[l.Node]++
+	}
+	if got["web-1"] != 3 || got["web-2"] != 3 || got["web-3"] != 3 {
+		t.Fatalf("got %v", got)
+	}
+	s.Nodes = nil
+	if why := scheduler.New(s, noon).Waiting["tsk_0"]; !strings.Contains(why, "no node") {
+		t.Fatalf("without nodes it says %q", why)
+	}
+}
+
 func TestNew_PrefersTheNodeWithTheFewestBuildsThenTheFirstListed(t *testing.T) {
 	big1, big2, big3 := node("web-1"), node("web-2"), node("web-3")
 	big1.CPUs, big2.CPUs, big3.CPUs = 8, 8, 8
 	plan := scheduler.New(scheduler.Snapshot{
 		Queued: []gestor.Task{build("tsk_1", "a", "web-1", "web-3", "web-2"), build("tsk_2", "b", "web-1", "web-2", "web-3")},
 		Held:   []gestor.Task{held(build("tsk_0", "c"), "web-1")},
-		Nodes:  []scheduler.Node{big1, big2, big3},
+		Nodes:  byID(big1, big2, big3),
 	}, noon)
 	if len(plan.Leases) != 2 || plan.Leases[0].Node != "web-3" || plan.Leases[1].Node != "web-2" {
 		t.Fatalf("leases = %v", plan.Leases)
@@ -84,7 +113,7 @@ func TestNew_PrefersTheNodeWithTheFewestBuildsThenTheFirstListed(t *testing.T) {
 func TestNew_BuildAndSwitchOfOneAppDoNotExcludeEachOther(t *testing.T) {
 	plan := scheduler.New(scheduler.Snapshot{
 		Queued: []gestor.Task{build("tsk_1", "shop", "web-1"), onNode("switch", "tsk_2", "web-1")},
-		Nodes:  []scheduler.Node{node("web-1")},
+		Nodes:  byID(node("web-1")),
 	}, noon)
 	if len(plan.Leases) != 2 {
 		t.Fatalf("leases = %v, waiting = %v", plan.Leases, plan.Waiting)
@@ -95,7 +124,7 @@ func TestNew_DrainingNodeFinishesWhatItHas(t *testing.T) {
 	n := node("web-1")
 	n.Draining = true
 	for kind, want := range map[string]int{"switch": 1, "watch": 1, "retire": 1, "remove": 1, "prepare": 0} {
-		plan := scheduler.New(scheduler.Snapshot{Queued: []gestor.Task{onNode(kind, "tsk_1", "web-1")}, Nodes: []scheduler.Node{n}}, noon)
+		plan := scheduler.New(scheduler.Snapshot{Queued: []gestor.Task{onNode(kind, "tsk_1", "web-1")}, Nodes: byID(n)}, noon)
 		if len(plan.Leases) != want {
 			t.Errorf("%s: %d leases, want %d", kind, len(plan.Leases), want)
 		}
@@ -105,7 +134,7 @@ func TestNew_DrainingNodeFinishesWhatItHas(t *testing.T) {
 func TestNew_HigherPriorityTakesTheResourceFirst(t *testing.T) {
 	old, urgent := onNode("retire", "tsk_1", "web-1"), onNode("switch", "tsk_2", "web-1")
 	old.CreatedAt, urgent.Priority = noon.Add(-time.Hour), gestor.PriorityRevert
-	plan := scheduler.New(scheduler.Snapshot{Queued: []gestor.Task{old, urgent}, Nodes: []scheduler.Node{node("web-1")}}, noon)
+	plan := scheduler.New(scheduler.Snapshot{Queued: []gestor.Task{old, urgent}, Nodes: byID(node("web-1"))}, noon)
 	if len(plan.Leases) != 1 || plan.Leases[0].Task != "tsk_2" {
 		t.Fatalf("leases = %v", plan.Leases)
 	}
@@ -114,7 +143,7 @@ func TestNew_HigherPriorityTakesTheResourceFirst(t *testing.T) {
 func TestNew_TellsWhenTheNextTaskMayGo(t *testing.T) {
 	a, b := build("tsk_1", "a", "web-1"), build("tsk_2", "b", "web-1")
 	a.NotBefore, b.NotBefore = noon.Add(time.Minute), noon.Add(time.Second)
-	plan := scheduler.New(scheduler.Snapshot{Queued: []gestor.Task{a, b}, Nodes: []scheduler.Node{node("web-1")}}, noon)
+	plan := scheduler.New(scheduler.Snapshot{Queued: []gestor.Task{a, b}, Nodes: byID(node("web-1"))}, noon)
 	if !plan.Next.Equal(noon.Add(time.Second)) {
 		t.Fatalf("next = %v", plan.Next)
 	}

@@ -10,7 +10,7 @@ import (
 type Snapshot struct {
 	Queued []gestor.Task
 	Held   []gestor.Task // leased or running
-	Nodes  []Node
+	Nodes  map[gestor.NodeID]Node
 	Labels map[gestor.TaskID]string // how reasons name a task, "build 12 of shop"; optional
 	Limits Limits
 }

@@ -48,6 +48,13 @@ func (v *View) AllNodes(ctx context.Context) ([]gestor.Node, error) {
 	return many(ctx, v, nodes, " ORDER BY name, id")
 }
 
+// CountNodes is how many nodes there are.
+func (v *View) CountNodes(ctx context.Context) (int, error) {
+	where, args := v.where()
+	n, err := number(ctx, v.from, "SELECT count(*) FROM nodes "+where, args...)
+	return int(n), err
+}
+
 // NodesChangedSince are the nodes that changed after a revision, in the order of their changes. Nodes that are gone
 // are not among them.
 func (v *View) NodesChangedSince(ctx context.Context, revision uint64) ([]gestor.Node, error) {
