@@ -102,7 +102,7 @@ func (r *run) add(root *cobra.Command) {
 	)
 	group(root, "work", r.deployCmd(), r.rollbackCmd(), r.logsCmd(), r.buildCmd())
 	group(root, "things", r.appsCmd(), r.nodesCmd(), r.deploymentsCmd(), r.releasesCmd(), r.buildsCmd(), r.tasksCmd())
-	group(root, "access", r.setupCmd(), r.loginCmd(), r.logoutCmd(), r.whoamiCmd(), r.contextCmd())
+	group(root, "access", r.setupCmd(), r.loginCmd(), r.logoutCmd(), r.whoamiCmd(), r.contextCmd(), r.serversCmd())
 	root.AddCommand(r.versionCmd(), r.completionCmd(), exitCodesTopic(), environmentTopic())
 }
 

@@ -21,6 +21,8 @@ import (
 // TestScripts runs the scripts in testdata. Beside testscript's own commands they have:
 //
 //	server [state.json]   starts a server and signs in to it through the environment
+//	cluster N [state.json] starts several servers of one cluster; $URL1 and so on are theirs
+//	kill N, hang N, leaderless N   does that to one of them
 //	gestor args… [< file] runs the real command tree in this process; "exit N gestor …" wants an exit code
 //	calls                 prints the methods the server was asked, in order
 //	request Method        prints the latest request of a method
@@ -39,6 +41,8 @@ func TestScripts(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"server": s.server, "gestor": s.gestor, "exit": s.exit, "calls": s.calls, "request": s.request, "mode": s.mode,
+			"cluster": s.cluster, "kill": s.member((*clitest.Server).Kill), "hang": s.member((*clitest.Server).Hang),
+			"leaderless": s.member((*clitest.Server).Leaderless),
 		},
 	})
 }
@@ -58,20 +62,37 @@ func (s *scripts) of(ts *testscript.TestScript) *clitest.Server {
 	return srv
 }
 
-func (s *scripts) server(ts *testscript.TestScript, _ bool, args []string) {
+func (s *scripts) server(ts *testscript.TestScript, neg bool, args []string) {
+	s.cluster(ts, neg, append([]string{"1"}, args...))
+}
+
+// member is a command that does something to one server.
+func (s *scripts) member(do func(*clitest.Server, int)) func(*testscript.TestScript, bool, []string) {
+	return func(ts *testscript.TestScript, _ bool, args []string) {
+		number, err := strconv.Atoi(args[0])
+		ts.Check(err)
+		do(s.of(ts), number)
+	}
+}
+
+func (s *scripts) cluster(ts *testscript.TestScript, _ bool, args []string) {
+	size, err := strconv.Atoi(args[0])
+	ts.Check(err)
 	state := clitest.State{}
-	if len(args) > 0 {
-		var err error
-		state, err = clitest.Load([]byte(ts.ReadFile(args[0])))
+	if len(args) > 1 {
+		state, err = clitest.Load([]byte(ts.ReadFile(args[1])))
 		ts.Check(err)
 	}
-	srv := clitest.New(s.t, state)
+	srv := clitest.NewCluster(s.t, state, size)
 	s.servers.Store(ts.Name(), srv)
+	for i, url := range srv.URLs() {
+		ts.Setenv("URL"+strconv.Itoa(i+1), url)
+	}
 	ca := ts.MkAbs("ca.pem")
 	ts.Check(os.WriteFile(ca, []byte(srv.CA), 0o600))
 	ts.Setenv("URL", srv.URL)
 	ts.Setenv("PIN", srv.Pin)
-	ts.Setenv("GESTOR_URL", srv.URL)
+	ts.Setenv("GESTOR_URL", strings.Join(srv.URLs(), ","))
 	ts.Setenv("GESTOR_TOKEN", clitest.Token)
 	ts.Setenv("GESTOR_CA_FILE", ca)
 }
