@@ -18,6 +18,7 @@ import (
 	"github.com/saas-gestor/gestor/server/internal/deploy"
 	"github.com/saas-gestor/gestor/server/internal/dispatch"
 	"github.com/saas-gestor/gestor/server/internal/history"
+	"github.com/saas-gestor/gestor/server/internal/members"
 	"github.com/saas-gestor/gestor/server/internal/nodes"
 	"github.com/saas-gestor/gestor/server/internal/pki"
 )
@@ -33,6 +34,7 @@ type parts struct {
 	dispatch *dispatch.Dispatcher
 	deploy   *deploy.Service
 	nodes    *nodes.Service
+	members  *members.Service
 }
 
 type part struct {
@@ -83,6 +85,7 @@ func wire(s *Server) (_ *parts, err error) {
 	s.engine.OnTerm("nodes", p.nodes.RunTerm)
 	s.engine.OnTerm("retention", retention.RunTerm)
 	p.run = []part{{"engine", s.engine.Run}, {"nodes", p.nodes.Run}, {"retention", retention.Run}}
+	s.wirePeers(p)
 
 	verifier := pki.AgentVerifier{Roots: s.id.agentRoot.Pool(), Cluster: string(s.id.cluster.ID), Now: time.Now}
 	p.tls = pki.ServerConfig(s.leaf, verifier)

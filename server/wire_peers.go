@@ -1,0 +1,50 @@
+package server
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"connectrpc.com/connect"
+
+	"github.com/saas-gestor/gestor/proto/gen/gestor/peer/v1/peerv1connect"
+	"github.com/saas-gestor/gestor/server/internal/command"
+	"github.com/saas-gestor/gestor/server/internal/gestor"
+	"github.com/saas-gestor/gestor/server/internal/members"
+	"github.com/saas-gestor/gestor/server/internal/peer"
+)
+
+// wirePeers puts together what servers are to each other.
+func (s *Server) wirePeers(p *parts) {
+	p.members = members.New(members.Options{
+		Engine: s.engine, Port: s.port, Self: s.self, Agents: p.nodes.Agents, StartedAt: time.Now(), Log: s.log.With("component", "members"),
+	})
+	s.engine.Forward(members.Forwarder(s.port))
+	s.engine.OnTerm("members", p.members.RunTerm)
+	p.run = append(p.run,
+		part{"announce", p.members.RunAnnounce},
+		part{"membership", p.members.RunRemoved},
+		part{"peers", func(ctx context.Context) error { return s.port.Run(ctx, s.peerMounts(p)...) }},
+	)
+}
+
+// self is who this server is.
+func (s *Server) self() gestor.Server {
+	return gestor.Server{
+		ID: gestor.ServerID(s.id.server), Name: s.id.name, PeerAddress: s.port.Address(), Addresses: s.addresses(),
+		Version: s.options.Version, Level: command.Level,
+	}
+}
+
+// peerMounts are the services on the peer port.
+func (s *Server) peerMounts(p *parts) []peer.Mount {
+	return []peer.Mount{
+		servePeers(peerv1connect.NewReplicationServiceHandler)(p.members),
+	}
+}
+
+func servePeers[H any](constructor func(H, ...connect.HandlerOption) (string, http.Handler)) func(H) peer.Mount {
+	return func(service H) peer.Mount {
+		return func(o ...connect.HandlerOption) (string, http.Handler) { return constructor(service, o...) }
+	}
+}
