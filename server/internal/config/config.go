@@ -42,11 +42,13 @@ type Config struct {
 
 	MetricsListen string `toml:"metrics_listen"` // host:port where metrics and health are served without TLS and without a sign-in; empty: nowhere
 	Limits        Limits `toml:"limits"`
+	Backup        Backup `toml:"backup"`
+	DiskReserve   Size   `toml:"disk_reserve"` // free bytes below which changes are refused and another server leads; 0: 1 GiB, or 5 % of a larger disk
 }
 
 // Default is a server on one machine, reached under its host name.
 func Default() Config {
-	return Config{DataDir: "/opt/saas-gestor/data", Listen: ":8443", PeerListen: ":8444", LogLevel: "info", LogFormat: "text", FirstUID: gestor.DefaultFirstUID, Limits: DefaultLimits()}
+	return Config{DataDir: "/opt/saas-gestor/data", Listen: ":8443", PeerListen: ":8444", LogLevel: "info", LogFormat: "text", FirstUID: gestor.DefaultFirstUID, Limits: DefaultLimits(), Backup: DefaultBackup()}
 }
 
 // Duration is a time.Duration that is written as in Go, "300ms".
@@ -171,7 +173,7 @@ func (c Config) Check() error {
 	if c.FirstUID != 0 && c.FirstUID < 1000 || c.FirstUID > 1<<30 {
 		return fmt.Errorf("first_uid %d is not from 1000 to %d: leave it out, or choose a range that nothing else uses on any node", c.FirstUID, 1<<30)
 	}
-	if err := errors.Join(c.checkPeers(), c.checkOperations()); err != nil {
+	if err := errors.Join(c.checkPeers(), c.checkOperations(), c.Backup.check()); err != nil {
 		return err
 	}
 	for _, raw := range c.PublicURLs {
