@@ -22,7 +22,7 @@ import (
 //
 //	server [state.json]   starts a server and signs in to it through the environment
 //	cluster N [state.json] starts several servers of one cluster; $URL1 and so on are theirs
-//	kill N, hang N, leaderless N   does that to one of them
+//	crash N, hang N, leaderless N   does that to one of them
 //	gestor args… [< file] runs the real command tree in this process; "exit N gestor …" wants an exit code
 //	calls                 prints the methods the server was asked, in order
 //	request Method        prints the latest request of a method
@@ -41,7 +41,7 @@ func TestScripts(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"server": s.server, "gestor": s.gestor, "exit": s.exit, "calls": s.calls, "request": s.request, "mode": s.mode,
-			"cluster": s.cluster, "kill": s.member((*clitest.Server).Kill), "hang": s.member((*clitest.Server).Hang),
+			"cluster": s.cluster, "crash": s.member((*clitest.Server).Kill), "hang": s.member((*clitest.Server).Hang),
 			"leaderless": s.member((*clitest.Server).Leaderless),
 		},
 	})
