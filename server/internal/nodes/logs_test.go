@@ -111,7 +111,7 @@ func TestPushLogs_LateLinesOfAnEarlierAttemptDisplaceNoneOfTheNext(t *testing.T)
 	if err := stream.CloseRequest(); err != nil {
 		t.Fatal(err)
 	}
-	if got := s.logOf("tsk_1"); got != "a1b1a2a3b2" {
+	if got := s.logOf("tsk_1"); got != "a1a2a3b1b2" {
 		t.Errorf("log = %q", got)
 	}
 }
