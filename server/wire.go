@@ -19,6 +19,7 @@ import (
 	"github.com/saas-gestor/gestor/server/internal/dispatch"
 	"github.com/saas-gestor/gestor/server/internal/history"
 	"github.com/saas-gestor/gestor/server/internal/members"
+	"github.com/saas-gestor/gestor/server/internal/mirror"
 	"github.com/saas-gestor/gestor/server/internal/nodes"
 	"github.com/saas-gestor/gestor/server/internal/pki"
 )
@@ -34,6 +35,7 @@ type parts struct {
 	dispatch *dispatch.Dispatcher
 	deploy   *deploy.Service
 	nodes    *nodes.Service
+	mirror   *mirror.Mirror
 	members  *members.Service
 }
 
@@ -72,10 +74,14 @@ func wire(s *Server) (_ *parts, err error) {
 	if p.blobs, err = blob.Open(blob.Options{Dir: filepath.Join(dir, "blobs")}); err != nil {
 		return nil, err
 	}
+	p.mirror = mirror.New(mirror.Options{
+		Peers: s.port, History: p.history, Blobs: p.blobs, Catalogue: mirror.StateCatalogue{Engine: s.engine, Needed: deploy.NeededArtifacts}, Log: s.log,
+	})
 	p.dispatch = dispatch.New(dispatch.Options{Engine: s.engine, Log: s.log})
 	p.deploy = deploy.New(deploy.Options{Engine: s.engine, Log: s.log})
 	p.nodes = nodes.New(nodes.Options{
-		Engine: s.engine, History: p.history, Blobs: p.blobs, Secrets: nodes.NewVault(s.engine, s.ring), Leases: p.dispatch,
+		Engine: s.engine, History: p.mirror, Blobs: p.mirror, Secrets: nodes.NewVault(s.engine, s.ring), Leases: p.dispatch,
+		Peers: nodes.OverPort(s.port), Servers: s.agentAddresses,
 		Caller: auth.NodeFrom, ClusterID: s.id.cluster.ID, Version: s.options.Version, Log: s.log,
 	})
 	retention := deploy.NewRetention(deploy.RetentionOptions{Engine: s.engine, History: p.history, Blobs: p.blobs, Log: s.log})
@@ -84,7 +90,7 @@ func wire(s *Server) (_ *parts, err error) {
 	s.engine.OnTerm("deploy", p.deploy.RunTerm)
 	s.engine.OnTerm("nodes", p.nodes.RunTerm)
 	s.engine.OnTerm("retention", retention.RunTerm)
-	p.run = []part{{"engine", s.engine.Run}, {"nodes", p.nodes.Run}, {"retention", retention.Run}}
+	p.run = []part{{"engine", s.engine.Run}, {"nodes", p.nodes.Run}, {"mirror", p.mirror.Run}, {"retention", retention.Run}}
 	s.wirePeers(p)
 
 	verifier := pki.AgentVerifier{Roots: s.id.agentRoot.Pool(), Cluster: string(s.id.cluster.ID), Now: time.Now}
@@ -118,7 +124,7 @@ func (s *Server) mounts(p *parts) []api.Mount {
 	deployments := api.NewDeploymentService(api.DeploymentDeps{Engine: s.engine, Deployer: p.deploy})
 	releases := api.NewReleaseService(api.ReleaseDeps{Engine: s.engine})
 	tasks := api.NewTaskService(api.TaskDeps{Engine: s.engine})
-	logs := api.NewLogService(api.LogDeps{Engine: s.engine, Tasks: p.history, Apps: p.nodes})
+	logs := api.NewLogService(api.LogDeps{Engine: s.engine, Tasks: p.mirror, Apps: p.nodes})
 	hosts := api.NewNodeService(api.NodeDeps{Engine: s.engine, Loads: p.nodes, Pin: s.id.serverRoot.Pin(), PublicURL: s.publicURLs()[0]})
 	return []api.Mount{
 		serve(gestorv1connect.NewSetupServiceHandler)(setup),

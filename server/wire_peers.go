@@ -36,10 +36,27 @@ func (s *Server) self() gestor.Server {
 	}
 }
 
+// agentAddresses are where people and agents reach the servers, host:port, this one's own first.
+func (s *Server) agentAddresses(ctx context.Context) ([]string, error) {
+	servers, err := s.engine.View(gestor.SystemScope()).Servers(ctx)
+	if err != nil {
+		return nil, err
+	}
+	out := s.addresses()
+	for _, other := range servers {
+		if string(other.ID) != s.id.server {
+			out = append(out, other.Addresses...)
+		}
+	}
+	return out, nil
+}
+
 // peerMounts are the services on the peer port.
 func (s *Server) peerMounts(p *parts) []peer.Mount {
 	return []peer.Mount{
 		servePeers(peerv1connect.NewReplicationServiceHandler)(p.members),
+		servePeers(peerv1connect.NewPresenceServiceHandler)(p.nodes.Presence()),
+		servePeers(peerv1connect.NewStorageServiceHandler)(p.mirror.Service()),
 	}
 }
 
