@@ -27,8 +27,9 @@ type EnrollmentDeps struct {
 	AgentRoot  *pki.Root // signs agents
 	ServerRoot *pki.Root // told to agents
 	Cluster    gestor.ClusterID
-	Servers    []string       // where agents reach the servers, host:port
-	Guesses    *auth.Throttle // by network
+	Servers    []string                                      // where agents reach the servers, host:port
+	Handover   func() (*agentv1.EnrollServerResponse, error) // what a new control server is given, but for its name
+	Guesses    *auth.Throttle                                // by network
 	Now        func() time.Time
 	Log        *slog.Logger
 }
@@ -109,11 +110,6 @@ func packFacts(f *gestorv1.NodeFacts) ([]byte, error) {
 		return nil, fault.Invalid("facts", "they have %d bytes, the most is %d", len(facts), mostFacts)
 	}
 	return facts, nil
-}
-
-// EnrollServer makes a host a control server.
-func (s *EnrollmentService) EnrollServer(context.Context, *agentv1.EnrollServerRequest) (*agentv1.EnrollServerResponse, error) {
-	return nil, fault.Unavailable("this server takes no others yet")
 }
 
 // Renew signs the key of a known node again. The request's id is made of the signing request, so that an agent whose

@@ -19,6 +19,9 @@ var matrix = map[gestorv1.Permission][]gestor.Role{
 	gestorv1.Permission_PERMISSION_NODE_READ:        {gestor.RoleAdmin, gestor.RoleDevOps, gestor.RoleDeveloper, gestor.RoleViewer},
 	gestorv1.Permission_PERMISSION_NODE_MANAGE:      {gestor.RoleAdmin, gestor.RoleDevOps},
 	gestorv1.Permission_PERMISSION_AUDIT_READ:       {gestor.RoleAdmin, gestor.RoleDevOps},
+	gestorv1.Permission_PERMISSION_SERVER_READ:      {gestor.RoleAdmin, gestor.RoleDevOps},
+	gestorv1.Permission_PERMISSION_SERVER_MANAGE:    {gestor.RoleAdmin},
+	gestorv1.Permission_PERMISSION_SERVER_DEBUG:     {gestor.RoleAdmin},
 }
 
 // Holds reports whether a role holds a permission.

@@ -176,6 +176,9 @@ func (c *change) updateServer(known, s gestor.Server) error {
 func (c *change) deleteServer(op command.DeleteServer) error {
 	s, err := c.Server(c.ctx, op.ID)
 	c.about(string(op.ID), map[string]any{"server": s.Name})
+	if op.ID == "" {
+		return fault.NotFound("there is no server without an id")
+	}
 	if none, err := absent(err); none || err != nil {
 		return err
 	}

@@ -142,6 +142,7 @@ func TestPutServer_WritesOnlyWhatIsNewOfServersThatAreKnown(t *testing.T) {
 func TestDeleteServer_IsIdempotentAndKeepsTheLast(t *testing.T) {
 	w := serverWorld(t)
 	w.refuses(fault.KindConflict, command.DeleteServer{ID: "srv_1"})
+	w.refuses(fault.KindNotFound, command.DeleteServer{})
 	w.must(enroll("srv_2", "ctl2"))
 	w.must(command.DeleteServer{ID: "srv_1"})
 	w.must(command.DeleteServer{ID: "srv_1"})

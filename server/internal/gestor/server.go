@@ -73,7 +73,11 @@ func ServerNameOf(host string) string {
 	return name
 }
 
-const maxServerID = 100
+const (
+	maxServerID        = 100
+	maxServerVersion   = 100
+	maxServerAddresses = 10
+)
 
 // CheckServerID checks an id that a server chose for itself.
 func CheckServerID(field string, id ServerID) error {
@@ -91,6 +95,15 @@ func (s Server) Validate(field string) error {
 	}
 	if err := CheckServerAddress(field+"peer_address", s.PeerAddress); err != nil {
 		return err
+	}
+	if err := checkLength(field+"version", s.Version, maxServerVersion); err != nil {
+		return err
+	}
+	if err := checkText(field+"version", s.Version, ""); err != nil {
+		return err
+	}
+	if len(s.Addresses) > maxServerAddresses {
+		return fault.Invalid(field+"addresses", "a server has at most %d", maxServerAddresses)
 	}
 	for i, a := range s.Addresses {
 		if err := CheckServerAddress(field+"addresses["+strconv.Itoa(i)+"]", a); err != nil {

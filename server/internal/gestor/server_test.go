@@ -2,6 +2,7 @@ package gestor_test
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 
@@ -56,6 +57,15 @@ func TestServerValidate_NamesTheAddressThatIsWrong(t *testing.T) {
 		t.Errorf("got %v", refused)
 	}
 	s.Addresses = s.Addresses[:1]
+	s.Version = "v1\x1b[31m"
+	if refused, ok := errors.AsType[*fault.Error](s.Validate("")); !ok || refused.Field != "version" {
+		t.Errorf("got %v", refused)
+	}
+	s.Version, s.Addresses = "v1", slices.Repeat(s.Addresses, 11)
+	if refused, ok := errors.AsType[*fault.Error](s.Validate("")); !ok || refused.Field != "addresses" {
+		t.Errorf("got %v", refused)
+	}
+	s.Addresses = s.Addresses[:10]
 	if err := s.Validate(""); err != nil {
 		t.Error(err)
 	}
