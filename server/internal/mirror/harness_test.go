@@ -29,11 +29,12 @@ type fabric struct {
 	mu      sync.Mutex
 	at      map[string]string // address to server
 	cut     map[string]bool   // servers nobody reaches and who reach nobody
+	lag     map[string]time.Duration
 	changed chan struct{}
 }
 
 func newFabric() *fabric {
-	return &fabric{at: map[string]string{}, cut: map[string]bool{}, changed: make(chan struct{})}
+	return &fabric{at: map[string]string{}, cut: map[string]bool{}, lag: map[string]time.Duration{}, changed: make(chan struct{})}
 }
 
 func (f *fabric) set(server string, cut bool) {
@@ -48,16 +49,33 @@ func (f *fabric) set(server string, cut bool) {
 func (f *fabric) pass(a, b string, closed <-chan struct{}) bool {
 	for {
 		f.mu.Lock()
-		cut, changed := f.cut[a] || f.cut[b], f.changed
+		cut, lag, changed := f.cut[a] || f.cut[b], max(f.lag[a], f.lag[b]), f.changed
 		f.mu.Unlock()
 		if !cut {
-			return true
+			return lag == 0 || wait(lag, closed)
 		}
 		select {
 		case <-closed:
 			return false
 		case <-changed:
 		}
+	}
+}
+
+func (f *fabric) slow(server string, lag time.Duration) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.lag[server] = lag
+}
+
+func wait(d time.Duration, closed <-chan struct{}) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-closed:
+		return false
+	case <-timer.C:
+		return true
 	}
 }
 

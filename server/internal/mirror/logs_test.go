@@ -84,6 +84,22 @@ func TestAppend_IsNotSlowedByOneServerThatIsCutOffAndBringsItUpLater(t *testing.
 	eventually(t, "the server to have all lines", func() bool { return c.all[2].local("tsk_one") == count(1, 500) })
 }
 
+func TestAppend_IsNotSlowedByOneServerThatIsSlow(t *testing.T) {
+	c := newServers(t, 3, 3)
+	c.all[0].push("tsk_one", source, 1, 1, false)
+	const lag = 150 * time.Millisecond
+	c.fabric.slow("srv_2", lag)
+	began := time.Now()
+	const total = 300
+	for i := 2; i <= total; i++ {
+		c.all[0].push("tsk_one", source, i, i, i == total)
+	}
+	if took := time.Since(began); took > total*lag/10 {
+		t.Errorf("%d lines took %s", total, took)
+	}
+	eventually(t, "the slow server to have all lines", func() bool { return c.all[1].local("tsk_one") == count(1, total) })
+}
+
 func TestAppend_AServerThatWasDownGetsWhatItMissed(t *testing.T) {
 	c := newServers(t, 3, 3)
 	c.wanted.addLog("tsk_one")

@@ -148,7 +148,11 @@ func (m *Mirror) adopt(ctx context.Context, r roster) {
 	for _, o := range r.others {
 		here[o.ID] = true
 		if m.links[o.ID] == nil {
-			m.links[o.ID] = newLink(ctx, m, o.ID)
+			l := newLink(ctx, m, o.ID)
+			m.links[o.ID] = l
+			for k := range m.marks { // what came before the link
+				l.behind(k)
+			}
 		}
 	}
 	for id, l := range m.links {
