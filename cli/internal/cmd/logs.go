@@ -128,22 +128,27 @@ func taskTail(conn *client.Client, id string, o tailOptions, each func(*gestorv1
 	}
 }
 
-// resumeLast is how far back an app's log is read again after an outage, in lines of each node.
-const resumeLast = 1000
-
+// tailApp prints what an app prints. Lines are printed once, as far as that can be told.
 func (r *run) tailApp(ctx context.Context, conn *client.Client, app string, o logsOptions) error {
-	seen := map[string]*gestorv1.LogLine{}
+	nodes := map[string]*shown{}
 	f := &client.Follow[gestorv1.TailAppLogResponse]{
 		Open: func(ctx context.Context) (*connect.ServerStreamForClient[gestorv1.TailAppLogResponse], error) {
-			req := &gestorv1.TailAppLogRequest{App: app, Node: o.node, Last: o.last, Follow: o.follow}
-			if len(seen) > 0 {
-				req.Last = resumeLast
+			req := &gestorv1.TailAppLogRequest{App: app, Node: o.node, Last: o.last, Follow: o.follow, LastOf: map[string]int32{}}
+			for name, n := range nodes {
+				if n.last() > 0 {
+					n.again()
+					req.LastOf[name] = n.last()
+				}
 			}
 			return conn.Logs().TailAppLog(ctx, req)
 		},
 		Each: func(m *gestorv1.TailAppLogResponse) error {
-			m.Lines = unseen(seen, m)
-			return r.printApp(m)
+			n, ok := nodes[m.GetNodeName()]
+			if !ok {
+				n = &shown{}
+				nodes[m.GetNodeName()] = n
+			}
+			return r.printApp(m, n)
 		},
 		Broken: func(error) { r.out.Notef("connection lost, reconnecting") },
 		Back:   func() { r.out.Notef("reconnected") },
@@ -152,7 +157,14 @@ func (r *run) tailApp(ctx context.Context, conn *client.Client, app string, o lo
 	return f.Run(ctx)
 }
 
-func (r *run) printApp(m *gestorv1.TailAppLogResponse) error {
+func (r *run) printApp(m *gestorv1.TailAppLogResponse, n *shown) error {
+	if m.GetAgain() {
+		n.again()
+	}
+	var lost bool
+	if m.Lines, lost = n.fresh(m.GetLines()); lost {
+		r.out.Notef("%s: lines printed while the connection was away may be missing", m.GetNodeName())
+	}
 	if len(m.GetLines()) == 0 && m.GetNotice() == "" {
 		return nil
 	}
@@ -164,27 +176,6 @@ func (r *run) printApp(m *gestorv1.TailAppLogResponse) error {
 	}
 	r.printLines(r.out.Paint(output.Cyan, m.GetNodeName())+"  ", m.GetLines())
 	return nil
-}
-
-// unseen leaves out what was printed before an outage. Numbers begin anew when an app does, so time decides first.
-func unseen(seen map[string]*gestorv1.LogLine, m *gestorv1.TailAppLogResponse) []*gestorv1.LogLine {
-	last := seen[m.GetNodeName()]
-	var fresh []*gestorv1.LogLine
-	for _, l := range m.GetLines() {
-		if last == nil || isAfter(l, last) {
-			fresh = append(fresh, l)
-			last = l
-		}
-	}
-	if last != nil {
-		seen[m.GetNodeName()] = last
-	}
-	return fresh
-}
-
-func isAfter(l, last *gestorv1.LogLine) bool {
-	at, before := l.GetAt().AsTime(), last.GetAt().AsTime()
-	return at.After(before) || l.GetSeq() > last.GetSeq()
 }
 
 // clock is when a line was read, in this computer's time.

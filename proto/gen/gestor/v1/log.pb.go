@@ -246,8 +246,11 @@ type TailAppLogRequest struct {
 	Node string `protobuf:"bytes,2,opt,name=node,proto3" json:"node,omitempty"`
 	// Begin with the last so many lines of each node; 0 means 100.
 	Last int32 `protobuf:"varint,3,opt,name=last,proto3" json:"last,omitempty"`
-	// Go on.
-	Follow        bool `protobuf:"varint,4,opt,name=follow,proto3" json:"follow,omitempty"`
+	// Go on, also when an agent was away meanwhile, until the caller leaves.
+	Follow bool `protobuf:"varint,4,opt,name=follow,proto3" json:"follow,omitempty"`
+	// Begin with the last so many lines of these nodes, by name, instead: what a reader that resumes has seen of each, so
+	// that it finds its place again.
+	LastOf        map[string]int32 `protobuf:"bytes,5,rep,name=last_of,json=lastOf,proto3" json:"last_of,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -310,6 +313,13 @@ func (x *TailAppLogRequest) GetFollow() bool {
 	return false
 }
 
+func (x *TailAppLogRequest) GetLastOf() map[string]int32 {
+	if x != nil {
+		return x.LastOf
+	}
+	return nil
+}
+
 // TailTaskLogResponse is some lines.
 type TailTaskLogResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -364,7 +374,10 @@ type TailAppLogResponse struct {
 	// The node they come from.
 	NodeName string `protobuf:"bytes,2,opt,name=node_name,json=nodeName,proto3" json:"node_name,omitempty"`
 	// A notice for the reader: the node is not connected, its log cannot be read.
-	Notice        string `protobuf:"bytes,3,opt,name=notice,proto3" json:"notice,omitempty"`
+	Notice string `protobuf:"bytes,3,opt,name=notice,proto3" json:"notice,omitempty"`
+	// The log broke off here and begins again, with as many of its last lines as the reader was sent before: those it
+	// has are to be left out.
+	Again         bool `protobuf:"varint,4,opt,name=again,proto3" json:"again,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -420,6 +433,13 @@ func (x *TailAppLogResponse) GetNotice() string {
 	return ""
 }
 
+func (x *TailAppLogResponse) GetAgain() bool {
+	if x != nil {
+		return x.Again
+	}
+	return false
+}
+
 var File_gestor_v1_log_proto protoreflect.FileDescriptor
 
 const file_gestor_v1_log_proto_rawDesc = "" +
@@ -435,19 +455,24 @@ const file_gestor_v1_log_proto_rawDesc = "" +
 	"\atask_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18dR\x06taskId\x12\x1b\n" +
 	"\tafter_seq\x18\x02 \x01(\x04R\bafterSeq\x12\x16\n" +
 	"\x06follow\x18\x03 \x01(\bR\x06follow\x12\x1f\n" +
-	"\x04last\x18\x04 \x01(\x05B\v\xbaH\b\x1a\x06\x18\xa0\x8d\x06(\x00R\x04last\"\x85\x01\n" +
+	"\x04last\x18\x04 \x01(\x05B\v\xbaH\b\x1a\x06\x18\xa0\x8d\x06(\x00R\x04last\"\x9d\x02\n" +
 	"\x11TailAppLogRequest\x12\x1b\n" +
 	"\x03app\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18dR\x03app\x12\x1b\n" +
 	"\x04node\x18\x02 \x01(\tB\a\xbaH\x04r\x02\x18dR\x04node\x12\x1e\n" +
 	"\x04last\x18\x03 \x01(\x05B\n" +
 	"\xbaH\a\x1a\x05\x18\x90N(\x00R\x04last\x12\x16\n" +
-	"\x06follow\x18\x04 \x01(\bR\x06follow\"?\n" +
+	"\x06follow\x18\x04 \x01(\bR\x06follow\x12[\n" +
+	"\alast_of\x18\x05 \x03(\v2(.gestor.v1.TailAppLogRequest.LastOfEntryB\x18\xbaH\x15\x9a\x01\x12\x10\xe8\a\"\x04r\x02\x18d*\a\x1a\x05\x18\x90N(\x00R\x06lastOf\x1a9\n" +
+	"\vLastOfEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\x05R\x05value:\x028\x01\"?\n" +
 	"\x13TailTaskLogResponse\x12(\n" +
-	"\x05lines\x18\x01 \x03(\v2\x12.gestor.v1.LogLineR\x05lines\"s\n" +
+	"\x05lines\x18\x01 \x03(\v2\x12.gestor.v1.LogLineR\x05lines\"\x89\x01\n" +
 	"\x12TailAppLogResponse\x12(\n" +
 	"\x05lines\x18\x01 \x03(\v2\x12.gestor.v1.LogLineR\x05lines\x12\x1b\n" +
 	"\tnode_name\x18\x02 \x01(\tR\bnodeName\x12\x16\n" +
-	"\x06notice\x18\x03 \x01(\tR\x06notice*l\n" +
+	"\x06notice\x18\x03 \x01(\tR\x06notice\x12\x14\n" +
+	"\x05again\x18\x04 \x01(\bR\x05again*l\n" +
 	"\tLogStream\x12\x1a\n" +
 	"\x16LOG_STREAM_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11LOG_STREAM_STDOUT\x10\x01\x12\x15\n" +
@@ -474,7 +499,7 @@ func file_gestor_v1_log_proto_rawDescGZIP() []byte {
 }
 
 var file_gestor_v1_log_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_gestor_v1_log_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
+var file_gestor_v1_log_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
 var file_gestor_v1_log_proto_goTypes = []any{
 	(LogStream)(0),                // 0: gestor.v1.LogStream
 	(*LogLine)(nil),               // 1: gestor.v1.LogLine
@@ -482,22 +507,24 @@ var file_gestor_v1_log_proto_goTypes = []any{
 	(*TailAppLogRequest)(nil),     // 3: gestor.v1.TailAppLogRequest
 	(*TailTaskLogResponse)(nil),   // 4: gestor.v1.TailTaskLogResponse
 	(*TailAppLogResponse)(nil),    // 5: gestor.v1.TailAppLogResponse
-	(*timestamppb.Timestamp)(nil), // 6: google.protobuf.Timestamp
+	nil,                           // 6: gestor.v1.TailAppLogRequest.LastOfEntry
+	(*timestamppb.Timestamp)(nil), // 7: google.protobuf.Timestamp
 }
 var file_gestor_v1_log_proto_depIdxs = []int32{
-	6, // 0: gestor.v1.LogLine.at:type_name -> google.protobuf.Timestamp
+	7, // 0: gestor.v1.LogLine.at:type_name -> google.protobuf.Timestamp
 	0, // 1: gestor.v1.LogLine.stream:type_name -> gestor.v1.LogStream
-	1, // 2: gestor.v1.TailTaskLogResponse.lines:type_name -> gestor.v1.LogLine
-	1, // 3: gestor.v1.TailAppLogResponse.lines:type_name -> gestor.v1.LogLine
-	2, // 4: gestor.v1.LogService.TailTaskLog:input_type -> gestor.v1.TailTaskLogRequest
-	3, // 5: gestor.v1.LogService.TailAppLog:input_type -> gestor.v1.TailAppLogRequest
-	4, // 6: gestor.v1.LogService.TailTaskLog:output_type -> gestor.v1.TailTaskLogResponse
-	5, // 7: gestor.v1.LogService.TailAppLog:output_type -> gestor.v1.TailAppLogResponse
-	6, // [6:8] is the sub-list for method output_type
-	4, // [4:6] is the sub-list for method input_type
-	4, // [4:4] is the sub-list for extension type_name
-	4, // [4:4] is the sub-list for extension extendee
-	0, // [0:4] is the sub-list for field type_name
+	6, // 2: gestor.v1.TailAppLogRequest.last_of:type_name -> gestor.v1.TailAppLogRequest.LastOfEntry
+	1, // 3: gestor.v1.TailTaskLogResponse.lines:type_name -> gestor.v1.LogLine
+	1, // 4: gestor.v1.TailAppLogResponse.lines:type_name -> gestor.v1.LogLine
+	2, // 5: gestor.v1.LogService.TailTaskLog:input_type -> gestor.v1.TailTaskLogRequest
+	3, // 6: gestor.v1.LogService.TailAppLog:input_type -> gestor.v1.TailAppLogRequest
+	4, // 7: gestor.v1.LogService.TailTaskLog:output_type -> gestor.v1.TailTaskLogResponse
+	5, // 8: gestor.v1.LogService.TailAppLog:output_type -> gestor.v1.TailAppLogResponse
+	7, // [7:9] is the sub-list for method output_type
+	5, // [5:7] is the sub-list for method input_type
+	5, // [5:5] is the sub-list for extension type_name
+	5, // [5:5] is the sub-list for extension extendee
+	0, // [0:5] is the sub-list for field type_name
 }
 
 func init() { file_gestor_v1_log_proto_init() }
@@ -512,7 +539,7 @@ func file_gestor_v1_log_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_gestor_v1_log_proto_rawDesc), len(file_gestor_v1_log_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   5,
+			NumMessages:   6,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
