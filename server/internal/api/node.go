@@ -15,9 +15,9 @@ import (
 	"github.com/saas-gestor/gestor/server/internal/state"
 )
 
-// Loads knows the latest load of nodes that hold a session on this server.
+// Loads knows the latest loads of nodes that hold a session with any server; those without are absent.
 type Loads interface {
-	Load(node gestor.NodeID) (*gestorv1.NodeLoad, bool)
+	Loads(ctx context.Context, nodes []gestor.NodeID) map[gestor.NodeID]*gestorv1.NodeLoad
 }
 
 // NodeDeps are what the node service needs; all of it.
@@ -46,15 +46,19 @@ func (s *NodeService) ListNodes(ctx context.Context, req *gestorv1.ListNodesRequ
 	if err != nil {
 		return nil, err
 	}
-	return &gestorv1.ListNodesResponse{Nodes: s.out(nodes...), Page: pageOut(next)}, nil
+	return &gestorv1.ListNodesResponse{Nodes: s.out(ctx, nodes...), Page: pageOut(next)}, nil
 }
 
 // out converts nodes with their loads.
-func (s *NodeService) out(nodes ...gestor.Node) []*gestorv1.Node {
+func (s *NodeService) out(ctx context.Context, nodes ...gestor.Node) []*gestorv1.Node {
+	ids := make([]gestor.NodeID, len(nodes))
+	for i, n := range nodes {
+		ids[i] = n.ID
+	}
+	loads := s.deps.Loads.Loads(ctx, ids)
 	out := make([]*gestorv1.Node, len(nodes))
 	for i, n := range nodes {
-		load, _ := s.deps.Loads.Load(n.ID)
-		out[i] = nodeOut(n, load)
+		out[i] = nodeOut(n, loads[n.ID])
 	}
 	return out
 }
@@ -66,7 +70,7 @@ func (s *NodeService) GetNode(ctx context.Context, req *gestorv1.GetNodeRequest)
 		return nil, err
 	}
 	n, err := r.node(ctx, req.GetNode())
-	return &gestorv1.GetNodeResponse{Node: s.out(n)[0]}, err
+	return &gestorv1.GetNodeResponse{Node: s.out(ctx, n)[0]}, err
 }
 
 const (
@@ -144,7 +148,7 @@ func (s *NodeService) setDraining(ctx context.Context, ref string, draining bool
 		return nil, err
 	}
 	n, err = r.node(ctx, string(n.ID))
-	return s.out(n)[0], err
+	return s.out(ctx, n)[0], err
 }
 
 // DeleteNode forgets a node; its certificate is worth nothing from then on.
@@ -182,7 +186,7 @@ func (s *NodeService) WatchNodes(ctx context.Context, req *gestorv1.WatchNodesRe
 			return false, nil
 		}
 		w.first = false
-		return false, stream.Send(&gestorv1.WatchNodesResponse{Nodes: s.out(changed...), DeletedIds: deleted, Revision: w.revision})
+		return false, stream.Send(&gestorv1.WatchNodesResponse{Nodes: s.out(ctx, changed...), DeletedIds: deleted, Revision: w.revision})
 	}, state.Nodes)
 }
 

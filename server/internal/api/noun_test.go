@@ -2,6 +2,7 @@ package api_test
 
 import (
 	"context"
+	"errors"
 	"crypto/x509"
 	"net/http"
 	"net/http/httptest"
@@ -61,6 +62,11 @@ func (m *machine) Propose(_ context.Context, c command.Command) (command.Receipt
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return fsmtest.Apply(m.fsm, m.applied.Add(1), c)
+}
+
+// ProposeHere is for leader loops, which these tests do not run.
+func (m *machine) ProposeHere(context.Context, []byte) (command.Receipt, error) {
+	return command.Receipt{}, errors.New("nothing leads in this test")
 }
 
 func (m *machine) View(s gestor.Scope) *state.View                 { return m.store.View(s) }
@@ -133,7 +139,7 @@ func (s *tails) OpenTail(_ context.Context, node gestor.NodeID, _ string, _ int,
 
 type loads map[gestor.NodeID]*gestorv1.NodeLoad
 
-func (l loads) Load(id gestor.NodeID) (*gestorv1.NodeLoad, bool) { v, ok := l[id]; return v, ok }
+func (l loads) Loads(context.Context, []gestor.NodeID) map[gestor.NodeID]*gestorv1.NodeLoad { return l }
 
 const publicURL = "https://ctl.example:8443"
 

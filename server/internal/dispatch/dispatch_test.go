@@ -101,7 +101,7 @@ func TestRenew_KeepsALeaseAsLongAsItIsCalled(t *testing.T) {
 	defer tick.Stop()
 	for until := time.Now().Add(4 * times.Lease); time.Now().Before(until); {
 		<-tick.C
-		s.disp.Renew(s.node, []nodes.Held{{Task: "tsk_1", Fence: task.Fence}, {Task: "tsk_1", Fence: 1}})
+		s.disp.Renew(s.node, []nodes.Held{{Task: "tsk_1", Fence: task.Fence}, {Task: "tsk_1", Fence: 1}}, time.Now())
 		if now := s.await("tsk_1", "the task", func(gestor.Task) bool { return true }); now.Fence != task.Fence || !now.State.Held() {
 			t.Fatalf("task = %+v", now)
 		}
@@ -133,7 +133,7 @@ func TestRunTerm_StopsWhatIsPastItsDeadlineEvenIfItsAgentDoesNot(t *testing.T) {
 	defer cancel()
 	go func() { // an agent that lives and does nothing
 		for tick := time.NewTicker(20 * time.Millisecond); ctx.Err() == nil; <-tick.C {
-			s.disp.Renew(s.node, []nodes.Held{{Task: "tsk_1", Fence: task.Fence}})
+			s.disp.Renew(s.node, []nodes.Held{{Task: "tsk_1", Fence: task.Fence}}, time.Now())
 		}
 	}()
 	s.await("tsk_1", "a cancel", func(t gestor.Task) bool { return t.Cancelling })

@@ -12,6 +12,8 @@ import (
 type Engine interface {
 	// Propose commits a command; a refusal by the state machine is a *fault.Error.
 	Propose(ctx context.Context, c command.Command) (command.Receipt, error)
+	// ProposeHere commits a command in its wire form if this server leads, and refuses it if not.
+	ProposeHere(ctx context.Context, data []byte) (command.Receipt, error)
 	// Wait returns once this server has applied a revision.
 	Wait(ctx context.Context, revision uint64) error
 	// View reads what a scope may see.

@@ -47,8 +47,11 @@ func (s *Service) PutBlob(ctx context.Context, stream *connect.ClientStream[agen
 	return &agentv1.PutBlobResponse{}, nil
 }
 
-// holds returns the task if the node holds it with that fence.
+// holds returns the task if the node holds it with that fence, once this server has applied what the fence is of.
 func (s *Service) holds(ctx context.Context, node gestor.NodeID, id string, fence uint64) (gestor.Task, error) {
+	if err := s.reach(ctx, fence); err != nil {
+		return gestor.Task{}, err
+	}
 	t, err := s.engine.View(gestor.SystemScope()).Task(ctx, gestor.TaskID(id))
 	if err != nil && !errors.Is(err, fault.KindNotFound) {
 		return gestor.Task{}, err

@@ -38,11 +38,14 @@ type system struct {
 }
 
 // Renew makes system the Leases of its service.
-func (s *system) Renew(_ gestor.NodeID, held []nodes.Held) {
+func (s *system) Renew(_ gestor.NodeID, held []nodes.Held, _ time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.renewed = append(s.renewed, held...)
 }
+
+// Excuse is part of Leases.
+func (s *system) Excuse() {}
 
 func newSystem(t *testing.T) *system {
 	t.Helper()
@@ -57,6 +60,7 @@ func newSystem(t *testing.T) *system {
 		Caller: nodestest.Caller, Log: slog.New(slog.DiscardHandler), Times: times,
 	})
 	s.url = nodestest.NewServer(t, s.svc)
+	s.run(s.svc.RunTerm)
 	s.stop = s.run(s.svc.Run)
 	return s
 }

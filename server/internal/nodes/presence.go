@@ -8,94 +8,78 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/saas-gestor/gestor/proto/fault"
+	peerv1 "github.com/saas-gestor/gestor/proto/gen/gestor/peer/v1"
+	gestorv1 "github.com/saas-gestor/gestor/proto/gen/gestor/v1"
 	"github.com/saas-gestor/gestor/server/internal/command"
 	"github.com/saas-gestor/gestor/server/internal/gestor"
-	"github.com/saas-gestor/gestor/server/internal/state"
 )
 
-// presence is what this server knows of a node's agent. Its fields are guarded by Service.mu. One goroutine compares it
-// with what it last committed, so that a quick reconnect can never leave an old status behind a new one.
-type presence struct {
-	sess  *session          // nil without one
-	seen  time.Time         // when the agent was last heard, without a session
-	facts []byte            // not committed yet
-	known gestor.NodeStatus // committed last; empty if not by this server
-}
+// breath is the least time between two looks at what changed, so that many changes at once are one.
+const breath = 20 * time.Millisecond
 
-// arrived and left record a session's begin and end; Service.mu is held.
-func (s *Service) arrived(sess *session, facts []byte) {
-	p := s.presence[sess.node]
-	if p == nil {
-		p = &presence{}
-		s.presence[sess.node] = p
+// RunTerm watches over all nodes while this server leads: it takes in what all servers report, renews leases, and commits
+// what becomes of a node. Nodes that are recorded as connected get the time of Times.Lost to be heard of.
+func (s *Service) RunTerm(ctx context.Context) error {
+	nodes, err := s.engine.View(gestor.SystemScope()).AllNodes(ctx)
+	if err != nil {
+		return err
 	}
-	p.sess, p.known = sess, ""
-	p.facts = facts
+	s.lead(newBoard(s.times, nodes, time.Now()))
+	defer s.lead(nil)
 	s.stir()
-}
-
-// maxFacts bounds what an agent may have stored of its host.
-const maxFacts = 64 << 10
-
-func (s *Service) left(sess *session) {
-	p := s.presence[sess.node]
-	if p == nil {
-		return
-	}
-	p.sess, p.seen = nil, time.Now()
-	s.stir()
-}
-
-func (s *Service) stir() {
-	select {
-	case s.wake <- struct{}{}:
-	default:
-	}
-}
-
-// status is what the node is now.
-func (p *presence) status(now time.Time, t Times) gestor.NodeStatus {
-	switch {
-	case p.sess == nil && now.Sub(p.seen) >= t.Lost:
-		return gestor.NodeLost
-	case p.sess == nil, p.silent(now) >= t.Suspect:
-		return gestor.NodeSuspect
-	}
-	return gestor.NodeConnected
-}
-
-func (p *presence) silent(now time.Time) time.Duration {
-	return now.Sub(time.Unix(0, p.sess.seen.Load()))
-}
-
-// guard commits changes of status and ends silent sessions, until ctx ends.
-func (s *Service) guard(ctx context.Context) error {
 	tick := time.NewTicker(s.times.Heartbeat / 5)
 	defer tick.Stop()
-	for {
+	for last := time.Now(); ; {
+		now := time.Now()
+		s.resume(now, now.Sub(last))
 		s.settle(ctx)
+		last = time.Now()
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-s.wake:
 		case <-tick.C:
+		case <-s.news:
+			pause(ctx, breath)
 		}
 	}
 }
 
-// change is a status to commit.
-type change struct {
-	node   gestor.NodeID
-	sess   *session
-	status gestor.NodeStatus
-	facts  []byte
+func pause(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
+	}
 }
 
-// settle commits, at once, every status that differs from the one committed last.
+// lead sets what the leader knows; nil ends it.
+func (s *Service) lead(b *board) {
+	s.leading.Lock()
+	defer s.leading.Unlock()
+	s.board = b
+}
+
+// resume excuses everybody when this server has not run for a while: it could hear nobody, and none of them is to blame.
+func (s *Service) resume(now time.Time, since time.Duration) {
+	if since < s.times.Suspect/2 {
+		return
+	}
+	s.log.Warn("this server stood still; all nodes and leases get their time anew", "time", since)
+	s.leading.Lock()
+	s.board.excuse(now)
+	s.leading.Unlock()
+	s.leases.Excuse()
+}
+
+// settle commits, at once, every status that differs from the one the state has.
 func (s *Service) settle(ctx context.Context) {
+	s.leading.Lock()
+	changes := s.board.changes(time.Now())
+	s.leading.Unlock()
 	var g errgroup.Group
-	g.SetLimit(64)
-	for _, c := range s.changes(time.Now()) {
+	g.SetLimit(128)
+	for _, c := range changes {
 		g.Go(func() error {
 			s.commit(ctx, c)
 			return nil
@@ -104,75 +88,68 @@ func (s *Service) settle(ctx context.Context) {
 	_ = g.Wait()
 }
 
-func (s *Service) changes(now time.Time) []change {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	var out []change
-	for id, p := range s.presence {
-		if p.sess != nil && p.silent(now) >= s.times.Lost {
-			p.sess.end(fault.Timeout("nothing was heard of the agent for %s", s.times.Lost))
-		}
-		if status := p.status(now, s.times); status != p.known {
-			out = append(out, change{id, p.sess, status, p.facts})
-		}
-	}
-	return out
-}
-
+// commit records one status. It is proposed here and nowhere else: a server that has lost its leadership without having
+// noticed must not have an old status committed by the next leader.
 func (s *Service) commit(ctx context.Context, c change) {
-	op := command.SetNodeStatus{ID: c.node, Status: c.status, Facts: c.facts}
-	err := s.propose(ctx, gestor.SystemActor("nodes"), op)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	p := s.presence[c.node]
+	ctx, cancel := context.WithTimeout(ctx, proposeTimeout)
+	defer cancel()
+	data, err := command.Marshal(command.Command{
+		At: time.Now(), Actor: gestor.SystemActor("nodes"),
+		Op: command.SetNodeStatus{ID: c.node, Status: c.status, Facts: c.facts},
+	})
+	if err == nil {
+		_, err = s.engine.ProposeHere(ctx, data)
+	}
+	s.leading.Lock()
+	defer s.leading.Unlock()
 	switch {
-	case p == nil || ctx.Err() != nil:
 	case errors.Is(err, fault.KindNotFound):
-		delete(s.presence, c.node)
-	case err != nil:
+		delete(s.board.nodes, c.node)
+	case err == nil:
+		s.board.committed(time.Now(), c)
+	case ctx.Err() == nil:
 		s.log.Warn("could not record a node's status", "node", c.node, "status", c.status, "err", err)
-	case c.status == gestor.NodeLost && p.sess == nil:
-		delete(s.presence, c.node)
-	case p.sess == c.sess:
-		p.known, p.facts = c.status, nil
 	}
 }
 
-// RunTerm gives nodes that are recorded as connected, but hold no session, the time of Times.Lost to come back. It is
-// run when this server begins to lead.
-func (s *Service) RunTerm(ctx context.Context) error {
-	nodes, err := s.engine.View(gestor.SystemScope()).AllNodes(ctx)
-	if err != nil {
-		return err
+// take is a report, to the leader. What it renews and answers is the board's to say.
+func (s *Service) take(r *peerv1.ReportSessionsRequest) (*peerv1.ReportSessionsResponse, error) {
+	now := time.Now()
+	s.leading.Lock()
+	if s.board == nil {
+		s.leading.Unlock()
+		return nil, notLeading()
 	}
-	s.mu.Lock()
-	for _, n := range nodes {
-		waits := n.Status == gestor.NodeConnected || n.Status == gestor.NodeSuspect
-		if waits && s.presence[n.ID] == nil {
-			s.presence[n.ID] = &presence{seen: time.Now(), known: n.Status}
+	v := s.board.report(now, r)
+	total, servers := s.board.totals(now)
+	s.leading.Unlock()
+	for _, alive := range v.alive {
+		if len(alive.GetTasks()) > 0 {
+			s.leases.Renew(gestor.NodeID(alive.GetNodeId()), heldTasks(alive.GetTasks()), now.Add(-max(alive.GetAge().AsDuration(), 0)))
 		}
 	}
-	s.mu.Unlock()
-	s.stir()
-	<-ctx.Done()
-	return nil
+	notify(s.news)
+	return &peerv1.ReportSessionsResponse{Resync: v.resync, Total: int32(total), Servers: int32(servers), Superseded: v.superseded}, nil
 }
 
-// revoke ends the sessions of nodes that were deleted.
-func (s *Service) revoke(ctx context.Context) error {
-	sub := s.engine.Watch(state.Nodes)
-	defer sub.Close()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-sub.C:
-		}
-		for _, sess := range s.snapshot() {
-			_, err := s.engine.View(gestor.SystemScope()).Node(ctx, sess.node)
-			if errors.Is(err, fault.KindNotFound) {
-				sess.end(goodbye{"this node was deleted", time.Hour})
-			}
-		}
+func notLeading() error {
+	return fault.Unavailable("this server does not lead, or has just begun to").WithRetryAfter(time.Second)
+}
+
+// loadsHere are loads as the leader knows them; false where this server is not it.
+func (s *Service) loadsHere(ids []string) (map[string]*gestorv1.NodeLoad, bool) {
+	s.leading.Lock()
+	defer s.leading.Unlock()
+	if s.board == nil {
+		return nil, false
+	}
+	return s.board.loads(ids), true
+}
+
+// notify signals a channel that holds one signal.
+func notify(c chan<- struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
 	}
 }

@@ -22,8 +22,7 @@ func TestSession_HeartbeatsRenewLeasesAndKeepTheLoadInMemory(t *testing.T) {
 		return slices.Contains(s.renewed, nodes.Held{Task: "tsk_1", Fence: task.Fence})
 	})
 	eventually(t, "the load", func() bool {
-		load, ok := s.svc.Load(a.Node)
-		return ok && load.GetTasks() == 1
+		return s.svc.Loads(t.Context(), []gestor.NodeID{a.Node})[a.Node].GetTasks() == 1
 	})
 	before, err := s.View(gestor.SystemScope()).Node(t.Context(), a.Node)
 	if err != nil {

@@ -2,6 +2,7 @@ package nodes
 
 import (
 	"context"
+	"sync"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -13,72 +14,157 @@ import (
 	"github.com/saas-gestor/gestor/server/internal/state"
 )
 
+// feed is how far the sessions have been told of changes of tasks.
+type feed struct {
+	mu      sync.Mutex // one reader of the state at a time, so that nothing older is handed out later
+	since   uint64     // the revision they know everything up to
+	holders map[gestor.TaskID]gestor.NodeID
+}
+
+const (
+	reshareEvery = time.Minute // all held tasks are read again, in case something was missed: a snapshot may hide that a task ended
+	retryEvery   = time.Second // after a read that failed
+)
+
 // distribute tells the sessions what their nodes hold, at each change.
 func (s *Service) distribute(ctx context.Context) error {
 	sub := s.engine.Watch(state.Tasks)
 	defer sub.Close()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
 	for {
-		if err := s.share(ctx); err != nil && ctx.Err() == nil {
-			s.log.Error("could not read the tasks to push", "err", err)
-		}
+		share, next := s.shareChanges, time.Duration(0)
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-sub.C:
+		case <-timer.C:
+			share, next = s.shareAll, reshareEvery
+		}
+		if err := share(ctx); err != nil && ctx.Err() == nil {
+			s.log.Error("could not read the tasks to push", "err", err)
+			next = retryEvery
+		}
+		if next > 0 {
+			timer.Reset(next)
 		}
 	}
 }
 
-// share reads what is held, once for all sessions, and hands each its part.
-func (s *Service) share(ctx context.Context) error {
-	s.sharing.Lock()
-	defer s.sharing.Unlock()
-	held, err := s.engine.View(gestor.SystemScope()).HeldTasks(ctx, "")
+// shareAll reads what is held, once for all sessions, and hands each its part.
+func (s *Service) shareAll(ctx context.Context) error {
+	s.feed.mu.Lock()
+	defer s.feed.mu.Unlock()
+	view := s.engine.View(gestor.SystemScope())
+	since, err := view.LastTaskRevision(ctx)
 	if err != nil {
 		return err
 	}
-	parts := map[gestor.NodeID]map[gestor.TaskID]gestor.Task{}
-	for _, t := range held {
-		if parts[t.NodeID] == nil {
-			parts[t.NodeID] = map[gestor.TaskID]gestor.Task{}
-		}
-		parts[t.NodeID][t.ID] = t
+	held, err := view.HeldTasks(ctx, "")
+	if err != nil {
+		return err
 	}
+	holders, parts := map[gestor.TaskID]gestor.NodeID{}, map[gestor.NodeID]map[gestor.TaskID]gestor.Task{}
+	for _, t := range held {
+		holders[t.ID] = t.NodeID
+		part := parts[t.NodeID]
+		put(&part, t.ID, t)
+		parts[t.NodeID] = part
+	}
+	s.feed.since, s.feed.holders = since, holders
 	for _, sess := range s.snapshot() {
 		sess.want(parts[sess.node])
 	}
 	return nil
 }
 
-func (s *Service) snapshot() []*session {
+// shareChanges reads the tasks that have changed and hands them to the sessions they concern.
+func (s *Service) shareChanges(ctx context.Context) error {
+	s.feed.mu.Lock()
+	defer s.feed.mu.Unlock()
+	changed, err := s.engine.View(gestor.SystemScope()).TasksChangedSince(ctx, s.feed.since)
+	if err != nil {
+		return err
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	out := make([]*session, 0, len(s.sessions))
-	for _, sess := range s.sessions {
-		out = append(out, sess)
+	for _, t := range changed {
+		s.feed.since = max(s.feed.since, t.Revision)
+		s.hand(t)
 	}
-	return out
+	return nil
 }
 
+// hand tells whom it concerns that a task has changed. s.feed.mu and s.mu are held.
+func (s *Service) hand(t gestor.Task) {
+	before, now := s.feed.holders[t.ID], gestor.NodeID("")
+	if t.State.Held() {
+		now = t.NodeID
+	}
+	if sess := s.sessions[before]; sess != nil && before != now {
+		sess.drop(t.ID)
+	}
+	if now == "" {
+		delete(s.feed.holders, t.ID)
+		return
+	}
+	s.feed.holders[t.ID] = now
+	if sess := s.sessions[now]; sess != nil {
+		sess.give(t)
+	}
+}
+
+// recall reads what a new session's node holds.
+func (s *Service) recall(ctx context.Context, sess *session) error {
+	s.feed.mu.Lock()
+	defer s.feed.mu.Unlock()
+	held, err := s.engine.View(gestor.SystemScope()).HeldTasks(ctx, sess.node)
+	if err != nil {
+		return err
+	}
+	var part map[gestor.TaskID]gestor.Task
+	for _, t := range held {
+		put(&part, t.ID, t)
+		s.feed.holders[t.ID] = t.NodeID
+	}
+	sess.want(part)
+	return nil
+}
+
+// want sets all that the node is to do.
 func (sess *session) want(tasks map[gestor.TaskID]gestor.Task) {
 	sess.mu.Lock()
 	sess.wanted = tasks
 	sess.mu.Unlock()
-	sess.signal()
+	sess.pusher.kick()
 }
 
-// push brings the agent what it is to do, until the session ends.
+// give adds or changes one task, and drop takes one away. The agent is told of it unless it only got further.
+func (sess *session) give(t gestor.Task) {
+	sess.mu.Lock()
+	old, had := sess.wanted[t.ID]
+	put(&sess.wanted, t.ID, t)
+	sess.mu.Unlock()
+	if !had || old.Fence != t.Fence || old.Cancelling != t.Cancelling {
+		sess.pusher.kick()
+	}
+}
+
+func (sess *session) drop(id gestor.TaskID) {
+	sess.mu.Lock()
+	delete(sess.wanted, id)
+	if len(sess.wanted) == 0 {
+		sess.wanted = nil
+	}
+	sess.mu.Unlock()
+	sess.pusher.kick()
+}
+
+// push brings the agent what it has not been told yet.
 func (s *Service) push(ctx context.Context, sess *session) {
-	for {
-		select {
-		case <-ctx.Done():
+	for _, t := range sess.untold() {
+		if ctx.Err() != nil || !s.bring(ctx, sess, t) {
 			return
-		case <-sess.kick:
-		}
-		for _, t := range sess.news() {
-			if !s.bring(ctx, sess, t) {
-				return
-			}
 		}
 	}
 }
@@ -94,8 +180,8 @@ func (s *Service) stopStrays(sess *session) {
 	}
 }
 
-// news are the tasks the agent has not been told about, or not that they are to stop. What is over is forgotten.
-func (sess *session) news() []gestor.Task {
+// untold are the tasks the agent has not been told about, or not that they are to stop. What is over is forgotten.
+func (sess *session) untold() []gestor.Task {
 	sess.mu.Lock()
 	defer sess.mu.Unlock()
 	var out []gestor.Task
@@ -126,10 +212,10 @@ func (s *Service) bring(ctx context.Context, sess *session, t gestor.Task) bool 
 			return false
 		}
 		s.log.Error("could not assign a task", "node", sess.name, "task", t.ID, "err", err)
-		s.refuse(ctx, t, err)
+		s.failUndelivered(ctx, t, err)
 		return true
 	}
-	sess.note(func() { sess.pushed[h] = true })
+	sess.note(func() { put(&sess.pushed, h, true) })
 	return sess.offer(m)
 }
 
@@ -140,7 +226,8 @@ func (s *Service) halt(ctx context.Context, sess *session, t gestor.Task) bool {
 	given := false
 	sess.note(func() {
 		given = sess.pushed[h]
-		sess.pushed[h], sess.stops[h] = true, true
+		put(&sess.pushed, h, true)
+		put(&sess.stops, h, true)
 	})
 	if given {
 		return sess.offer(cancelTask(h, "it was cancelled"))

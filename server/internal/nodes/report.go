@@ -15,16 +15,16 @@ import (
 	"github.com/saas-gestor/gestor/server/internal/gestor"
 )
 
-// report commits what the agent reports, in the order it reports it, until the session ends.
+// report commits what the agent has reported, in the order it reported it.
 func (s *Service) report(ctx context.Context, sess *session) {
-	for {
+	for ctx.Err() == nil {
 		select {
-		case <-ctx.Done():
-			return
 		case m := <-sess.reports:
 			for _, m := range current(waiting(m, sess.reports)) {
-				s.take(ctx, sess, m)
+				s.hear(ctx, sess, m)
 			}
+		default:
+			return
 		}
 	}
 }
@@ -65,7 +65,7 @@ func current(reports []*agentv1.SessionRequest) []*agentv1.SessionRequest {
 	return out
 }
 
-func (s *Service) take(ctx context.Context, sess *session, m *agentv1.SessionRequest) {
+func (s *Service) hear(ctx context.Context, sess *session, m *agentv1.SessionRequest) {
 	switch m := m.GetMessage().(type) {
 	case *agentv1.SessionRequest_Started:
 		h := Held{gestor.TaskID(m.Started.GetTaskId()), m.Started.GetFence()}
@@ -208,8 +208,8 @@ func passing(err error) bool {
 		errors.Is(err, fault.KindTimeout) || errors.Is(err, context.DeadlineExceeded)
 }
 
-// refuse fails a task that could not be handed to its node: it would wait there for ever.
-func (s *Service) refuse(ctx context.Context, t gestor.Task, cause error) {
+// failUndelivered fails a task that could not be handed to its node: it would wait there for ever.
+func (s *Service) failUndelivered(ctx context.Context, t gestor.Task, cause error) {
 	why := "the server could not hand the task to its node; its log has the reason"
 	if fault.KindOf(cause) != fault.KindInternal {
 		why = cause.Error()

@@ -14,33 +14,47 @@ import (
 
 	"github.com/saas-gestor/gestor/proto/fault"
 	agentv1 "github.com/saas-gestor/gestor/proto/gen/gestor/agent/v1"
+	gestorv1 "github.com/saas-gestor/gestor/proto/gen/gestor/v1"
 	"github.com/saas-gestor/gestor/server/internal/gestor"
 )
 
 // Sizes of a session's buffers, in messages.
 const (
 	sendQueue   = 64
-	reportQueue = 64
+	reportQueue = 32
 )
 
-// session is one agent's control stream. Four goroutines serve it: the handler's own sends, one reads, one commits
-// reports, one pushes. All but the reader have ended when the handler returns; the reader ends with the stream, which
-// only the handler's return can close.
+// session is one agent's control stream. Two goroutines serve it: the handler's own sends, one reads; two more come and go
+// with what there is to do: one commits reports, one pushes. All but the reader have ended when the handler returns; the
+// reader ends with the stream, which only the handler's return can close.
 type session struct {
-	node    gestor.NodeID
-	tenant  gestor.TenantID
-	name    string
-	send    chan *agentv1.SessionResponse
-	reports chan *agentv1.SessionRequest
-	kick    chan struct{} // the wanted tasks changed
-	cancel  context.CancelCauseFunc
-	seen    atomic.Int64 // when the agent was last heard, Unix nanoseconds
+	node      gestor.NodeID
+	tenant    gestor.TenantID
+	name      string
+	number    uint64 // counts this server's sessions
+	order     uint64 // counts the node's; 0 if its agent does not
+	facts     []byte
+	began     time.Time
+	seen      atomic.Int64 // when the agent was last heard, nanoseconds after began
+	send      chan *agentv1.SessionResponse
+	reports   chan *agentv1.SessionRequest
+	pusher    worker // brings what is wanted
+	committer worker // commits what is reported
+	cancel    context.CancelCauseFunc
 
-	mu     sync.Mutex
-	wanted map[gestor.TaskID]gestor.Task // what the state says this node holds
-	pushed map[Held]bool                 // what the agent has, from its hello or from us
-	stops  map[Held]bool                 // cancels sent
+	mu        sync.Mutex
+	wanted    map[gestor.TaskID]gestor.Task // what the state says this node holds; nil for nothing, as are the next two
+	pushed    map[Held]bool                 // what the agent has, from its hello or from us
+	stops     map[Held]bool                 // cancels sent
+	held      []*agentv1.HeldTask           // what it says it works on
+	load      *gestorv1.NodeLoad
+	loadNew   bool  // the leader was not told
+	factsTold bool  // it was
+	toldSeen  int64 // what of seen it was told
 }
+
+// heard is when the agent was last heard.
+func (sess *session) heard() time.Time { return sess.began.Add(time.Duration(sess.seen.Load())) }
 
 // goodbye is the cause with which a session is ended on purpose.
 type goodbye struct {
@@ -61,11 +75,14 @@ func (s *Service) Session(ctx context.Context, stream *sessionStream) error {
 	if err != nil {
 		return err
 	}
+	if err := s.welcome(); err != nil {
+		return err
+	}
 	n, err := s.engine.View(gestor.SystemScope()).Node(ctx, id)
 	if err != nil {
 		return err
 	}
-	if err := stream.Send(s.hello()); err != nil {
+	if err := stream.Send(s.hello(ctx)); err != nil {
 		return fmt.Errorf("greet node %s: %w", n.Name, err)
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
@@ -81,23 +98,20 @@ func (s *Service) Session(ctx context.Context, stream *sessionStream) error {
 }
 
 func newSession(n gestor.Node, cancel context.CancelCauseFunc) *session {
-	sess := &session{
-		node: n.ID, tenant: n.TenantID, name: n.Name, cancel: cancel,
+	return &session{
+		node: n.ID, tenant: n.TenantID, name: n.Name, began: time.Now(), cancel: cancel,
 		send:    make(chan *agentv1.SessionResponse, sendQueue),
 		reports: make(chan *agentv1.SessionRequest, reportQueue),
-		kick:    make(chan struct{}, 1),
-		wanted:  map[gestor.TaskID]gestor.Task{}, pushed: map[Held]bool{}, stops: map[Held]bool{},
 	}
-	sess.seen.Store(time.Now().UnixNano())
-	return sess
 }
 
-func (s *Service) hello() *agentv1.SessionResponse {
+func (s *Service) hello(ctx context.Context) *agentv1.SessionResponse {
 	return &agentv1.SessionResponse{Message: &agentv1.SessionResponse_Hello{Hello: &agentv1.ServerHello{
 		Version:   s.version,
 		ClusterId: string(s.cluster),
 		Heartbeat: durationpb.New(s.times.Heartbeat),
 		Lease:     durationpb.New(s.times.Lease),
+		Servers:   s.servers.get(ctx),
 	}}}
 }
 
@@ -117,30 +131,75 @@ func (s *Service) await(ctx context.Context, hello <-chan *agentv1.AgentHello) (
 
 // serve runs a session from its hello to its end.
 func (s *Service) serve(ctx context.Context, sess *session, stream *sessionStream, h *agentv1.AgentHello) error {
-	for _, t := range h.GetTasks() {
-		sess.pushed[Held{gestor.TaskID(t.GetTaskId()), t.GetFence()}] = true
-	}
-	facts, err := packFacts(h.GetFacts())
-	if err != nil {
+	if err := s.greet(sess, h); err != nil {
 		return err
 	}
-	if err := s.enter(sess, facts); err != nil {
+	// Of what this server does not know yet it must not say that it is not so.
+	if err := s.catchUp(ctx, h); err != nil {
+		return err
+	}
+	if err := s.enter(sess); err != nil {
 		return err
 	}
 	defer s.leave(ctx, sess)
 	// What the node holds must be known before its reports are judged.
-	if err := s.share(ctx); err != nil {
+	if err := s.recall(ctx, sess); err != nil {
+		if ctx.Err() != nil {
+			return sess.write(ctx, stream) // the session was ended meanwhile, perhaps with a goodbye
+		}
 		return err
 	}
 	s.stopStrays(sess)
-	var workers sync.WaitGroup
-	defer workers.Wait()
+	defer sess.committer.close()
+	defer sess.pusher.close()
 	defer sess.cancel(nil)
-	workers.Go(func() { s.report(ctx, sess) })
-	workers.Go(func() { s.push(ctx, sess) })
-	s.leases.Renew(sess.node, heldTasks(h.GetTasks()))
+	sess.pusher.begin(func() { s.push(ctx, sess) })
+	sess.committer.begin(func() { s.report(ctx, sess) })
 	s.log.Info("node connected", "node", sess.name, "version", h.GetVersion(), "tasks", len(h.GetTasks()))
 	return sess.write(ctx, stream)
+}
+
+// greet notes what the agent says of itself.
+func (s *Service) greet(sess *session, h *agentv1.AgentHello) error {
+	facts, err := packFacts(h.GetFacts())
+	if err != nil {
+		return err
+	}
+	sess.mu.Lock()
+	defer sess.mu.Unlock()
+	sess.order, sess.facts, sess.held = h.GetSession(), facts, h.GetTasks()
+	for _, t := range h.GetTasks() {
+		put(&sess.pushed, Held{gestor.TaskID(t.GetTaskId()), t.GetFence()}, true)
+	}
+	return nil
+}
+
+// catchUp waits until this server knows all that the agent knows: what it was told by another server.
+func (s *Service) catchUp(ctx context.Context, h *agentv1.AgentHello) error {
+	revision := h.GetRevision()
+	for _, t := range h.GetTasks() {
+		revision = max(revision, t.GetFence())
+	}
+	return s.reach(ctx, revision)
+}
+
+// reach waits, for a few seconds, until this server has applied a revision.
+func (s *Service) reach(ctx context.Context, revision uint64) error {
+	limited, cancel := context.WithTimeout(ctx, s.times.CatchUp)
+	defer cancel()
+	err := s.engine.Wait(limited, revision)
+	if err != nil && ctx.Err() == nil {
+		return fault.Unavailable("this server is behind what the agent has seen already").WithRetryAfter(time.Second)
+	}
+	return err
+}
+
+// put sets an entry of a map that is made when it is needed.
+func put[K comparable, V any](m *map[K]V, key K, value V) {
+	if *m == nil {
+		*m = map[K]V{}
+	}
+	(*m)[key] = value
 }
 
 // write sends what is queued until the session ends.
@@ -185,7 +244,7 @@ func (s *Service) read(ctx context.Context, sess *session, stream *sessionStream
 			sess.end(fmt.Errorf("receive: %w", err))
 			return
 		}
-		sess.seen.Store(time.Now().UnixNano())
+		sess.seen.Store(int64(time.Since(sess.began)))
 		switch m := m.GetMessage().(type) {
 		case *agentv1.SessionRequest_Hello:
 			if greeted {
@@ -204,21 +263,21 @@ func (s *Service) read(ctx context.Context, sess *session, stream *sessionStream
 		}
 		select {
 		case sess.reports <- m:
+			sess.committer.kick()
 		case <-ctx.Done():
 			return
 		}
 	}
 }
 
-// heartbeat renews leases, keeps the load, and stops what this node should not be doing.
+// heartbeat notes the load and the tasks whose leases the leader is to renew.
 func (s *Service) heartbeat(sess *session, h *agentv1.Heartbeat) {
-	held := heldTasks(h.GetTasks())
-	s.leases.Renew(sess.node, held)
-	s.mu.Lock()
-	if h.GetLoad() != nil && s.sessions[sess.node] == sess {
-		s.loads[sess.node] = h.GetLoad()
+	sess.mu.Lock()
+	defer sess.mu.Unlock()
+	sess.held = h.GetTasks()
+	if h.GetLoad() != nil {
+		sess.load, sess.loadNew = h.GetLoad(), true
 	}
-	s.mu.Unlock()
 }
 
 func heldTasks(in []*agentv1.HeldTask) []Held {
@@ -242,15 +301,11 @@ func (sess *session) offer(m *agentv1.SessionResponse) bool {
 
 func (sess *session) end(cause error) { sess.cancel(cause) }
 
-func (sess *session) signal() {
-	select {
-	case sess.kick <- struct{}{}:
-	default:
-	}
-}
-
 // enter makes sess the session of its node.
-func (s *Service) enter(sess *session, facts []byte) error {
+func (s *Service) enter(sess *session) error {
+	if err := s.welcome(); err != nil {
+		return err
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closing {
@@ -259,8 +314,11 @@ func (s *Service) enter(sess *session, facts []byte) error {
 	if old := s.sessions[sess.node]; old != nil {
 		old.end(goodbye{"another session of this node began", s.times.Heartbeat})
 	}
+	s.counter++
+	sess.number = s.counter
 	s.sessions[sess.node] = sess
-	s.arrived(sess, facts)
+	delete(s.gone, sess.node)
+	s.stir()
 	s.active.Add(1)
 	return nil
 }
@@ -272,8 +330,7 @@ func (s *Service) leave(ctx context.Context, sess *session) {
 	current := s.sessions[sess.node] == sess
 	if current {
 		delete(s.sessions, sess.node)
-		delete(s.loads, sess.node)
-		s.left(sess)
+		s.nodeGone(sess.node)
 	}
 	s.mu.Unlock()
 	if !current {

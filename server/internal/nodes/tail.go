@@ -10,6 +10,7 @@ import (
 
 	"github.com/saas-gestor/gestor/proto/fault"
 	agentv1 "github.com/saas-gestor/gestor/proto/gen/gestor/agent/v1"
+	peerv1 "github.com/saas-gestor/gestor/proto/gen/gestor/peer/v1"
 	gestorv1 "github.com/saas-gestor/gestor/proto/gen/gestor/v1"
 	"github.com/saas-gestor/gestor/server/internal/gestor"
 )
@@ -36,16 +37,26 @@ type tail struct {
 // OpenTail asks a node for an app's output: the last so many lines and, with follow, those to come. The channel is
 // closed at the end, when ctx ends, or when the node's session does. A viewer that does not read misses lines, and a
 // line says so; it never slows the agent.
+//
+// Where the node's session is at another server, that one is asked.
 func (s *Service) OpenTail(ctx context.Context, node gestor.NodeID, slug string, last int, follow bool) (<-chan []*gestorv1.LogLine, error) {
+	if s.Connected(node) || s.peers == nil {
+		return s.openHere(ctx, node, slug, last, follow)
+	}
+	return s.openElsewhere(ctx, &peerv1.TailAppRequest{NodeId: string(node), Slug: slug, Last: int32(last), Follow: follow})
+}
+
+// openHere asks a node that holds a session here.
+func (s *Service) openHere(ctx context.Context, node gestor.NodeID, slug string, last int, follow bool) (<-chan []*gestorv1.LogLine, error) {
 	t := &tail{id: tailPrefix + strings.ToLower(rand.Text()), node: node, lines: make(chan []*gestorv1.LogLine, tailBuffer)}
 	s.mu.Lock()
 	sess := s.sessions[node]
 	if sess != nil {
-		s.tails[t.id] = t
+		put(&s.tails, t.id, t)
 	}
 	s.mu.Unlock()
 	if sess == nil {
-		return nil, fault.Unavailable("the node is not connected, its logs cannot be read now")
+		return nil, notConnected()
 	}
 	sess.offer(&agentv1.SessionResponse{Message: &agentv1.SessionResponse_OpenTail{OpenTail: &agentv1.OpenTail{
 		LogId: t.id, Slug: slug, Last: int32(last), Follow: follow,
@@ -56,6 +67,10 @@ func (s *Service) OpenTail(ctx context.Context, node gestor.NodeID, slug string,
 		}
 	})
 	return t.lines, nil
+}
+
+func notConnected() error {
+	return fault.Unavailable("the node is not connected, its logs cannot be read now")
 }
 
 func closeTail(id string) *agentv1.SessionResponse {

@@ -93,6 +93,9 @@ func (s *Service) backed(op command.FinishTask, r *agentv1.TaskResult) (command.
 	return op, err
 }
 
+// maxFacts bounds what an agent may have stored of its host.
+const maxFacts = 64 << 10
+
 // packFacts makes bytes of what an agent says of its host; a fault if that is too much to be stored.
 func packFacts(m proto.Message) ([]byte, error) {
 	b, err := proto.MarshalOptions{Deterministic: true}.Marshal(m)

@@ -14,6 +14,7 @@ func TestTasksUnderWay_AreFoundWithoutWalkingTheHistory(t *testing.T) {
 		heldOf:   "tasks_held",
 		queuedOf: "tasks_queued",
 		queue:    "tasks_queued",
+		changed:  "tasks_revision",
 	} {
 		rows, err := s.query(t.Context(), "EXPLAIN QUERY PLAN "+tasks.sel+"\nWHERE 1 = 1"+rest, make([]any, strings.Count(rest, "?"))...)
 		if err != nil {

@@ -120,6 +120,8 @@ func (a *FakeAgent) session(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	// HTTP/2 looks at the context only between pieces of the request's body, so the body has to end, too.
+	defer context.AfterFunc(ctx, func() { _ = stream.CloseRequest() })()
 	send := make(chan *agentv1.SessionRequest, 1000)
 	a.begin(send)
 	defer a.begin(nil)

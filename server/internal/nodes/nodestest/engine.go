@@ -12,6 +12,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	raftv1 "github.com/saas-gestor/gestor/proto/gen/gestor/raft/v1"
 	gestorv1 "github.com/saas-gestor/gestor/proto/gen/gestor/v1"
 	"github.com/saas-gestor/gestor/server/internal/command"
 	"github.com/saas-gestor/gestor/server/internal/fsm"
@@ -65,8 +66,42 @@ func (e *Engine) Propose(ctx context.Context, c command.Command) (command.Receip
 	return fsmtest.Apply(e.fsm, e.index, c)
 }
 
-// Wait returns at once: what is proposed is applied.
-func (e *Engine) Wait(context.Context, uint64) error { return nil }
+// ProposeHere applies a command in its wire form.
+func (e *Engine) ProposeHere(ctx context.Context, data []byte) (command.Receipt, error) {
+	var m raftv1.Command
+	if err := proto.Unmarshal(data, &m); err != nil {
+		return command.Receipt{}, err
+	}
+	c, err := command.Decode(&m)
+	if err != nil {
+		return command.Receipt{}, err
+	}
+	return e.Propose(ctx, c)
+}
+
+// Wait waits for what is not applied yet: what was proposed is.
+func (e *Engine) Wait(ctx context.Context, revision uint64) error {
+	e.mu.Lock()
+	index := e.index
+	e.mu.Unlock()
+	if revision <= index {
+		return nil
+	}
+	<-ctx.Done()
+	return context.Cause(ctx)
+}
+
+// Barrier returns at once.
+func (e *Engine) Barrier(context.Context) error { return nil }
+
+// ID is that of the only server, which always leads.
+func (e *Engine) ID() string { return "srv_1" }
+
+// Leader is the only server.
+func (e *Engine) Leader() string { return e.ID() }
+
+// LastContact is now.
+func (e *Engine) LastContact() time.Time { return time.Now() }
 
 // View reads the state.
 func (e *Engine) View(s gestor.Scope) *state.View { return e.store.View(s) }
