@@ -39,7 +39,7 @@ func command() *cobra.Command {
 	}}
 	server.Flags(root.Flags())
 	server.Flags(serve.Flags())
-	root.AddCommand(serve, show)
+	root.AddCommand(serve, show, restoreCommand(), recoverCommand(), checkCommand())
 	return root
 }
 
