@@ -48,6 +48,7 @@ func newSystem(t *testing.T) *system {
 	})
 	s.url = nodestest.NewServer(t, s.nodes)
 	s.run(s.nodes.Run)
+	s.run(s.nodes.RunTerm)
 	s.run(s.disp.RunTerm)
 	return s
 }

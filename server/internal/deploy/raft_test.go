@@ -33,7 +33,7 @@ func newReplicated(t testing.TB) *replicated {
 	svc := nodes.New(nodes.Options{
 		Engine: e, History: hist, Blobs: blobs, Secrets: noSecrets{}, Leases: disp, Caller: nodestest.Caller,
 	})
-	for _, loop := range []func(context.Context) error{svc.Run, disp.RunTerm, r.deploy.RunTerm} {
+	for _, loop := range []func(context.Context) error{svc.Run, svc.RunTerm, disp.RunTerm, r.deploy.RunTerm} {
 		nodestest.Run(t, loop)
 	}
 	enginetest.AddNode(t, e, "nod_1", "web-1")
