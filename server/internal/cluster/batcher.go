@@ -48,9 +48,10 @@ type applier interface {
 type batcher struct {
 	raft  applier
 	queue chan *proposal
-	slots chan struct{} // one for each entry in flight
-	ended chan struct{} // closed when run returns
-	next  *proposal     // taken from the queue, did not fit; belongs to run
+	slots chan struct{}      // one for each entry in flight
+	ended chan struct{}      // closed when run returns
+	made  func(commands int) // is told of every entry; may be nil
+	next  *proposal          // taken from the queue, did not fit; belongs to run
 }
 
 func newBatcher(r applier) *batcher {
@@ -108,6 +109,9 @@ func (b *batcher) run(ctx context.Context) {
 		batch := b.gather(ctx)
 		if batch == nil {
 			return
+		}
+		if b.made != nil {
+			b.made(len(batch))
 		}
 		future := b.raft.Apply(frame(batch), 0)
 		go func() {

@@ -64,6 +64,8 @@ type Options struct {
 	Stall time.Duration
 	// OnStall is called once when the disk hangs. The default logs and ends the process with code 1.
 	OnStall func(call string)
+	// OnBatch is told how many commands each entry has that this server makes; it must not wait. May be nil.
+	OnBatch func(commands int)
 }
 
 // Cluster is this server's part of it.
@@ -104,6 +106,7 @@ func Open(ctx context.Context, o Options) (*Cluster, error) {
 	// The batcher outlives the caller of Open; Close ends it.
 	run, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	c := &Cluster{raft: r, store: st, batcher: newBatcher(r), log: o.Log, cancel: cancel, done: make(chan struct{})}
+	c.batcher.made = o.OnBatch
 	c.terms.log = o.Log
 	c.reads = &reads{raft: r, logs: st.logs, ready: c.leads, done: o.Machine.Applied}
 	go func() {

@@ -30,6 +30,9 @@ type Options struct {
 	Join      bool              // wait to be added to an installation instead of making one
 	Heartbeat time.Duration     // election timeout; 300 ms by default
 	OnStall   func(call string) // what happens when the disk hangs; by default the process ends
+
+	OnPropose func(took time.Duration, err error) // is told of every Propose; may be nil
+	OnBatch   func(commands int)                  // is told of every entry this server makes; may be nil
 }
 
 // Engine is replication and state of this server. Its methods may be called at any time from anywhere.
@@ -40,6 +43,7 @@ type Engine struct {
 	store   *state.Store
 	fsm     *fsm.FSM
 	applied *applied
+	observe func(took time.Duration, err error) // of Propose; may be nil
 	levels  levels
 }
 
@@ -52,7 +56,7 @@ func Open(ctx context.Context, o Options) (*Engine, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open engine: %w", err)
 	}
-	e := &Engine{id: o.ServerID, store: store, fsm: fsm.New(store, o.Version), applied: newApplied()}
+	e := &Engine{id: o.ServerID, store: store, fsm: fsm.New(store, o.Version), applied: newApplied(), observe: o.OnPropose}
 	e.cluster, err = cluster.Open(ctx, cluster.Options{
 		Dir:       filepath.Join(o.Dir, "raft"),
 		ServerID:  o.ServerID,
@@ -62,6 +66,7 @@ func Open(ctx context.Context, o Options) (*Engine, error) {
 		Join:      o.Join,
 		Heartbeat: o.Heartbeat,
 		OnStall:   o.OnStall,
+		OnBatch:   o.OnBatch,
 	})
 	if err != nil {
 		e.fsm.Close()

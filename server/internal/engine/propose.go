@@ -35,6 +35,15 @@ const (
 // (Unavailable), after which c may or may not be applied: proposing it again with the same RequestID settles it. At
 // defaults to now, and the RequestID of what a user does to a random one, so that it can be settled here.
 func (e *Engine) Propose(ctx context.Context, c command.Command) (command.Receipt, error) {
+	begun := time.Now()
+	receipt, err := e.propose(ctx, c)
+	if e.observe != nil {
+		e.observe(time.Since(begun), err)
+	}
+	return receipt, err
+}
+
+func (e *Engine) propose(ctx context.Context, c command.Command) (command.Receipt, error) {
 	if c.At.IsZero() {
 		c.At = time.Now()
 	}
