@@ -48,7 +48,7 @@ func newEntrance(t *testing.T) *entrance {
 	e.servers, e.agents = e.root("server"), e.root("agent")
 	verifier := pki.AgentVerifier{Roots: e.agents.Pool(), Cluster: "clu_test", Now: e.now}
 	service := api.NewEnrollmentService(api.EnrollmentDeps{
-		Engine: e, AgentRoot: e.agents, ServerRoot: e.servers, Cluster: "clu_test", Servers: []string{"ctl.example:8443"},
+		Engine: e, AgentRoot: e.agents, ServerRoot: e.servers, Cluster: "clu_test", Servers: []string{"ctl.example:8443"}, Handover: handover,
 		Guesses: auth.NewThrottle(auth.ThrottleOptions{Free: 100}), Now: e.now, Log: slog.New(slog.DiscardHandler),
 	})
 	handler, err := api.New(api.Deps{

@@ -194,6 +194,9 @@ func unimplemented() []Mount {
 			return gestorv1connect.NewReleaseServiceHandler(gestorv1connect.UnimplementedReleaseServiceHandler{}, o...)
 		},
 		func(o ...connect.HandlerOption) (string, http.Handler) {
+			return gestorv1connect.NewServerServiceHandler(gestorv1connect.UnimplementedServerServiceHandler{}, o...)
+		},
+		func(o ...connect.HandlerOption) (string, http.Handler) {
 			return gestorv1connect.NewSessionServiceHandler(gestorv1connect.UnimplementedSessionServiceHandler{}, o...)
 		},
 		func(o ...connect.HandlerOption) (string, http.Handler) {

@@ -30,6 +30,9 @@ func TestHolds_FollowsTheProductsMatrix(t *testing.T) {
 		gestorv1.Permission_PERMISSION_NODE_READ:        {yes, yes, yes, yes},
 		gestorv1.Permission_PERMISSION_NODE_MANAGE:      {yes, yes, no, no},
 		gestorv1.Permission_PERMISSION_AUDIT_READ:       {yes, yes, no, no},
+		gestorv1.Permission_PERMISSION_SERVER_READ:      {yes, yes, no, no},
+		gestorv1.Permission_PERMISSION_SERVER_MANAGE:    {yes, no, no, no},
+		gestorv1.Permission_PERMISSION_SERVER_DEBUG:     {yes, no, no, no},
 	}
 	for number, name := range gestorv1.Permission_name {
 		want, ok := product[gestorv1.Permission(number)]
