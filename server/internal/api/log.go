@@ -108,11 +108,7 @@ func (s *LogService) TailAppLog(ctx context.Context, req *gestorv1.TailAppLogReq
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	last := int(req.GetLast())
-	if last == 0 {
-		last = defaultTail
-	}
-	out := s.merge(ctx, nodes, app.Slug, last, req.GetFollow())
+	out := s.merge(ctx, nodes, app.Slug, req)
 	for m := range out {
 		if err := stream.Send(m); err != nil {
 			cancel()
@@ -121,6 +117,17 @@ func (s *LogService) TailAppLog(ctx context.Context, req *gestorv1.TailAppLogReq
 		}
 	}
 	return ctx.Err()
+}
+
+// lastOf is how many lines of a node to begin with.
+func lastOf(req *gestorv1.TailAppLogRequest, node string) int {
+	if n, ok := req.GetLastOf()[node]; ok {
+		return int(n)
+	}
+	if req.GetLast() == 0 {
+		return defaultTail
+	}
+	return int(req.GetLast())
 }
 
 // tailNodes are the nodes of an app, or the one that was asked for.
@@ -147,43 +154,15 @@ func (r reach) tailNodes(ctx context.Context, app gestor.App, ref string) ([]ges
 }
 
 // merge brings the tails of nodes together. The channel is closed once all have ended, which they do with ctx.
-func (s *LogService) merge(ctx context.Context, nodes []gestor.Node, slug string, last int, follow bool) <-chan *gestorv1.TailAppLogResponse {
+func (s *LogService) merge(ctx context.Context, nodes []gestor.Node, slug string, req *gestorv1.TailAppLogRequest) <-chan *gestorv1.TailAppLogResponse {
 	out := make(chan *gestorv1.TailAppLogResponse)
 	var tails sync.WaitGroup
 	for _, n := range nodes {
-		tails.Go(func() { s.tailNode(ctx, n, slug, last, follow, out) })
+		t := &appTail{apps: s.deps.Apps, node: n, slug: slug, last: lastOf(req, n.Name), follow: req.GetFollow(), out: out}
+		tails.Go(func() { t.run(ctx) })
 	}
 	go func() { tails.Wait(); close(out) }()
 	return out
-}
-
-func (s *LogService) tailNode(ctx context.Context, n gestor.Node, slug string, last int, follow bool, out chan<- *gestorv1.TailAppLogResponse) {
-	send := func(m *gestorv1.TailAppLogResponse) {
-		select {
-		case out <- m:
-		case <-ctx.Done():
-		}
-	}
-	lines, err := s.deps.Apps.OpenTail(ctx, n.ID, slug, last, follow)
-	if err != nil {
-		send(&gestorv1.TailAppLogResponse{NodeName: n.Name, Notice: noticeOf(err)})
-		return
-	}
-	for chunk := range lines {
-		send(&gestorv1.TailAppLogResponse{NodeName: n.Name, Lines: chunk})
-	}
-	if follow && ctx.Err() == nil {
-		send(&gestorv1.TailAppLogResponse{NodeName: n.Name, Notice: "the node's log ended: its agent left or the app was stopped"})
-	}
-}
-
-// noticeOf is why a node's log cannot be read, for the reader.
-func noticeOf(err error) string {
-	var f *fault.Error
-	if errors.As(err, &f) {
-		return f.Error()
-	}
-	return "the node's log cannot be read now"
 }
 
 // drain empties a channel whose senders end with their context.
