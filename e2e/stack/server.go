@@ -3,12 +3,16 @@ package stack
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
+	"time"
 
 	"github.com/saas-gestor/gestor/e2e/stack/lab"
+	gestorv1 "github.com/saas-gestor/gestor/proto/gen/gestor/v1"
+	"github.com/saas-gestor/gestor/proto/rpc"
 )
 
 // Ports of a server that has a host of its own.
@@ -120,7 +124,7 @@ func (s *Stack) AddServer(ctx context.Context, more ...string) (*Server, error) 
 	if err != nil {
 		return nil, err
 	}
-	token, err := s.ServerToken(ctx, append([]string{"--name", server.Host}, more...)...)
+	token, err := s.ServerToken(ctx, append([]string{server.Host}, more...)...)
 	if err != nil {
 		return nil, err
 	}
@@ -128,7 +132,7 @@ func (s *Stack) AddServer(ctx context.Context, more ...string) (*Server, error) 
 	return server, s.Join(ctx, server, token)
 }
 
-// ServerToken makes a one-use token for a server to join with.
+// ServerToken makes a one-use token for a server to join with; more are the server's name and flags.
 func (s *Stack) ServerToken(ctx context.Context, more ...string) (string, error) {
 	out, err := s.CLI(ctx, append([]string{"servers", "add", "--json"}, more...)...)
 	if err != nil {
@@ -156,14 +160,8 @@ func (s *Stack) Join(ctx context.Context, server *Server, token string) error {
 // Forget takes a server out of the stack's care: it is ended and its host is no more one of the servers'.
 func (s *Stack) Forget(server *Server) {
 	server.Kill()
-	kept := s.Servers[:0:0]
-	for _, other := range s.Servers {
-		if other != server {
-			kept = append(kept, other)
-		}
-	}
-	s.Servers = kept
-	s.Server = kept[0].Process
+	s.Servers = s.Others(server)
+	s.Server = s.Servers[0].Process
 }
 
 // RollingRestart stops and starts one server after the other; between, when it is down, with does what it likes to it.
@@ -190,43 +188,19 @@ func (s *Stack) Restart(ctx context.Context, server *Server, with func(*Server) 
 	return s.WaitServers(ctx)
 }
 
-// ServerInfo is what the servers say of one of them.
-type ServerInfo struct {
-	ID        string `json:"id"`
-	Name      string `json:"name"`
-	Role      string `json:"role"`
-	Leader    bool   `json:"leader"`
-	Reachable bool   `json:"reachable"`
-	Version   string `json:"version"`
-	Level     int    `json:"level"`
-	Revision  uint64 `json:"revision,string"`
-	Behind    uint64 `json:"behind,string"`
-	Agents    int    `json:"agents"`
-	Notice    string `json:"notice"`
-}
-
-// ListServers asks for the servers.
-func (s *Stack) ListServers(ctx context.Context) ([]ServerInfo, error) {
-	out, err := s.CLI(ctx, "servers", "list", "--json")
-	if err != nil {
-		return nil, err
-	}
-	var answer struct {
-		Servers []ServerInfo `json:"servers"`
-	}
-	if err := json.Unmarshal([]byte(out), &answer); err != nil {
-		return nil, fmt.Errorf("read what `gestor servers list` printed: %w: %s", err, out)
-	}
-	return answer.Servers, nil
-}
-
 // Leader is the server that leads, waited for.
 func (s *Stack) Leader(ctx context.Context) (*Server, error) {
+	return s.LeaderAmong(ctx, s.Servers...)
+}
+
+// LeaderAmong is the one of some servers that leads, as they themselves see it, waited for.
+func (s *Stack) LeaderAmong(ctx context.Context, servers ...*Server) (*Server, error) {
 	var leader *Server
-	err := s.waitList(ctx, "a leader", func(all []ServerInfo) bool {
+	err := s.waitList(ctx, "one of "+strings.Join(names(servers), ", ")+" to lead", servers, func(all []*gestorv1.Server) bool {
 		for _, info := range all {
-			if server := s.byName(info.Name); info.Leader && server != nil {
-				leader = server
+			i := slices.IndexFunc(servers, func(s *Server) bool { return s.Host == info.GetName() })
+			if info.GetLeader() && info.GetReachable() && i >= 0 {
+				leader = servers[i]
 			}
 		}
 		return leader != nil
@@ -234,35 +208,25 @@ func (s *Stack) Leader(ctx context.Context) (*Server, error) {
 	return leader, err
 }
 
-// Follower is a server that does not lead.
-func (s *Stack) Follower(ctx context.Context) (*Server, error) {
-	leader, err := s.Leader(ctx)
-	if err != nil {
-		return nil, err
-	}
-	for _, server := range s.Servers {
-		if server != leader && server.Running() {
-			return server, nil
-		}
-	}
-	return nil, errors.New("no server follows")
+// Others are the servers but some.
+func (s *Stack) Others(but ...*Server) []*Server {
+	return slices.DeleteFunc(slices.Clone(s.Servers), func(s *Server) bool { return slices.Contains(but, s) })
 }
 
-func (s *Stack) byName(name string) *Server {
-	for _, server := range s.Servers {
-		if server.Host == name {
-			return server
-		}
+func names(servers []*Server) []string {
+	var all []string
+	for _, s := range servers {
+		all = append(all, s.Host)
 	}
-	return nil
+	return all
 }
 
 // WaitVoters waits until so many servers have a vote and all have caught up.
 func (s *Stack) WaitVoters(ctx context.Context, n int) error {
-	return s.waitList(ctx, fmt.Sprintf("%d voters", n), func(all []ServerInfo) bool {
+	return s.waitList(ctx, fmt.Sprintf("%d voters", n), nil, func(all []*gestorv1.Server) bool {
 		voters := 0
 		for _, info := range all {
-			if info.Role == "SERVER_ROLE_VOTER" && caughtUp(info) {
+			if info.GetRole() == gestorv1.ServerRole_SERVER_ROLE_VOTER && caughtUp(info) {
 				voters++
 			}
 		}
@@ -272,38 +236,53 @@ func (s *Stack) WaitVoters(ctx context.Context, n int) error {
 
 // WaitServers waits until all servers answer and have caught up.
 func (s *Stack) WaitServers(ctx context.Context) error {
-	return s.waitList(ctx, "all servers to have caught up", func(all []ServerInfo) bool {
+	return s.waitList(ctx, "all servers to have caught up", nil, func(all []*gestorv1.Server) bool {
 		led := false
 		for _, info := range all {
 			if !caughtUp(info) {
 				return false
 			}
-			led = led || info.Leader
+			led = led || info.GetLeader()
 		}
 		return led && len(all) >= len(s.Servers)
 	})
 }
 
 // caughtUp allows for what is written while the question is asked.
-func caughtUp(info ServerInfo) bool { return info.Reachable && info.Behind < 100 }
+func caughtUp(info *gestorv1.Server) bool { return info.GetReachable() && info.GetBehind() < 100 }
 
-func (s *Stack) waitList(ctx context.Context, what string, good func([]ServerInfo) bool) error {
+// askTimeout is how long the servers may take to tell how they are, before they are asked again.
+const askTimeout = 3 * time.Second
+
+// waitList asks some servers, or all, until what they say of themselves is good.
+func (s *Stack) waitList(ctx context.Context, what string, at []*Server, good func([]*gestorv1.Server) bool) error {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
-	var seen string
+	seen := "nothing"
 	err := Poll(ctx, what, func(ctx context.Context) (bool, error) {
-		all, err := s.ListServers(ctx)
+		asking, cancel := context.WithTimeout(ctx, askTimeout)
+		defer cancel()
+		all, err := s.ListServers(asking, rpc.Options{Consistency: rpc.ConsistencyLocal}, at...)
 		if err != nil {
 			if ctx.Err() == nil {
 				seen = err.Error() // the servers may be on their way
 			}
 			return false, nil
 		}
-		seen = fmt.Sprintf("%+v", all)
+		seen = describe(all)
 		return good(all), nil
 	})
 	if err != nil {
 		return fmt.Errorf("%w; last seen: %s", err, seen)
 	}
 	return nil
+}
+
+func describe(all []*gestorv1.Server) string {
+	var lines []string
+	for _, info := range all {
+		lines = append(lines, fmt.Sprintf("%s %s leads=%v reachable=%v behind=%d %s", info.GetName(),
+			strings.TrimPrefix(info.GetRole().String(), "SERVER_ROLE_"), info.GetLeader(), info.GetReachable(), info.GetBehind(), info.GetNotice()))
+	}
+	return strings.Join(lines, "; ")
 }

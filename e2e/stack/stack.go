@@ -38,6 +38,8 @@ type Stack struct {
 	ports    settled
 	disks    bool
 	hosts    int         // made so far
+	pin      []byte      // of the servers' root
+	token    string      // of the session that clients share
 	opened   []*lab.Disk // of all hosts
 }
 
