@@ -45,6 +45,7 @@ type Engine struct {
 	applied *applied
 	observe func(took time.Duration, err error) // of Propose; may be nil
 	levels  levels
+	refuse  func() error
 }
 
 // Open starts the engine. Ready tells when it can be used.

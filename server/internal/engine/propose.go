@@ -73,6 +73,9 @@ func (e *Engine) propose(ctx context.Context, c command.Command) (command.Receip
 
 // ProposeHere replicates a command in its wire form, if this server leads.
 func (e *Engine) ProposeHere(ctx context.Context, data []byte) (command.Receipt, error) {
+	if err := e.admit(data); err != nil {
+		return command.Receipt{}, err
+	}
 	answer, err := e.cluster.Propose(ctx, data)
 	if err != nil {
 		return command.Receipt{}, err

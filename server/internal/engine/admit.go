@@ -1,0 +1,43 @@
+package engine
+
+import (
+	"fmt"
+
+	"google.golang.org/protobuf/proto"
+
+	raftv1 "github.com/saas-gestor/gestor/proto/gen/gestor/raft/v1"
+	"github.com/saas-gestor/gestor/server/internal/command"
+)
+
+// Refuse sets what is asked before this server, while it leads, takes a change: an error refuses what users do, from
+// whichever server it comes, but for what helps: signing in and out, removing apps, adding and removing servers. It is
+// called before Run.
+func (e *Engine) Refuse(why func() error) { e.refuse = why }
+
+// admit refuses a command in its wire form, or lets it in.
+func (e *Engine) admit(data []byte) error {
+	if e.refuse == nil {
+		return nil
+	}
+	why := e.refuse()
+	if why == nil {
+		return nil
+	}
+	var m raftv1.Command
+	if err := proto.Unmarshal(data, &m); err != nil {
+		return fmt.Errorf("propose: %w", err)
+	}
+	if m.GetActor().GetKind() != "user" {
+		return nil
+	}
+	c, err := command.Decode(&m)
+	if err != nil {
+		return err
+	}
+	switch c.Op.(type) {
+	case command.CreateSession, command.DeleteSession, command.DeleteApp, command.CancelTask, command.CancelDeployment,
+		command.CreateServerToken, command.DeleteServer, command.DeleteNode:
+		return nil
+	}
+	return why
+}
