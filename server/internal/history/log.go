@@ -10,7 +10,6 @@ import (
 	"sync"
 	"time"
 
-	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/saas-gestor/gestor/proto/fault"
@@ -86,7 +85,7 @@ func (l *log) next(source string, attempt uint64, lines []*gestorv1.LogLine, eof
 			add(count-1, l.notice(fmt.Sprintf("%d lines are missing here", gap)))
 		}
 		b.Acked, known = count, true
-		add(count, proto.CloneOf(line))
+		add(count, &gestorv1.LogLine{At: line.GetAt(), Stream: line.GetStream(), Phase: line.GetPhase(), Text: line.GetText()})
 	}
 	return b, nil
 }

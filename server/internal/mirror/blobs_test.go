@@ -135,9 +135,10 @@ func TestGet_FetchesWhatOnlyAnotherServerHas(t *testing.T) {
 func TestStat_TellsWhatIsNowhereFromWhatCannotBeKnown(t *testing.T) {
 	c := newServers(t, 3, 3)
 	_, digest := artifact(10, 'f')
-	if _, err := c.all[0].Stat(digest); !errors.Is(err, fault.KindNotFound) {
-		t.Errorf("err = %v, want that it is not found", err)
-	}
+	eventually(t, "the server to ask the others", func() bool {
+		_, err := c.all[0].Stat(digest)
+		return errors.Is(err, fault.KindNotFound)
+	})
 	if _, err := c.all[0].Get(digest, 0); !errors.Is(err, fault.KindNotFound) {
 		t.Errorf("err = %v, want that it is not found", err)
 	}

@@ -41,7 +41,7 @@ type link struct {
 	order  []key          // guarded by mu; those that wait for a worker
 	bytes  int            // guarded by mu
 	down   bool           // guarded by mu
-	since  time.Time      // guarded by mu; when it was last known to answer
+	since  time.Time      // guarded by mu; when it last answered, zero if it never did
 }
 
 // queue is what waits of one log.
@@ -58,7 +58,7 @@ func newLink(ctx context.Context, m *Mirror, server string) *link {
 	ctx, cancel := context.WithCancel(ctx)
 	l := &link{
 		m: m, server: server, cancel: cancel, token: make(chan struct{}, 1), failed: make(chan struct{}, 1),
-		blobs: make(chan struct{}, blobsAtOnce), queues: map[key]*queue{}, since: time.Now(),
+		blobs: make(chan struct{}, blobsAtOnce), queues: map[key]*queue{},
 	}
 	m.copying.Go(func() { l.watch(ctx) })
 	for range callsAtOnce {

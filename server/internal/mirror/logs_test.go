@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/protobuf/types/known/timestamppb"
+
 	gestorv1 "github.com/saas-gestor/gestor/proto/gen/gestor/v1"
 	"github.com/saas-gestor/gestor/server/internal/history"
 )
@@ -284,7 +286,7 @@ func BenchmarkAppend(b *testing.B) {
 	for _, n := range []int{1, 3} {
 		b.Run(fmt.Sprintf("servers=%d", n), func(b *testing.B) {
 			c := newServers(b, n, n)
-			text := strings.Repeat("x", 100)
+			text, at := strings.Repeat("x", 100), timestamppb.Now()
 			const chunk, window = 500, 16
 			var seq uint64
 			flying := make(chan func(context.Context) (uint64, error), window)
@@ -300,7 +302,7 @@ func BenchmarkAppend(b *testing.B) {
 				batch := make([]*gestorv1.LogLine, chunk)
 				for i := range batch {
 					seq++
-					batch[i] = &gestorv1.LogLine{Seq: seq, Text: text, Stream: gestorv1.LogStream_LOG_STREAM_STDOUT, Phase: "build"}
+					batch[i] = &gestorv1.LogLine{Seq: seq, At: at, Text: text, Stream: gestorv1.LogStream_LOG_STREAM_STDOUT, Phase: "build"}
 				}
 				stored, err := c.all[0].Begin(b.Context(), "tsk_bench", source, batch, false)
 				if err != nil {

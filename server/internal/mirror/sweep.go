@@ -2,6 +2,8 @@ package mirror
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"time"
 
 	peerv1 "github.com/saas-gestor/gestor/proto/gen/gestor/peer/v1"
@@ -49,7 +51,7 @@ func (m *Mirror) keepWhole(ctx context.Context) error {
 		<-ctx.Done()
 		return ctx.Err()
 	}
-	since, wait := time.Time{}, time.Duration(0)
+	since, wait, retry := time.Time{}, time.Duration(0), sweepRetry
 	for {
 		timer := time.NewTimer(wait)
 		select {
@@ -68,20 +70,21 @@ func (m *Mirror) keepWhole(ctx context.Context) error {
 			if ctx.Err() == nil {
 				m.log.Info("could not look for missing logs and artifacts; will look again", "err", err)
 			}
-			wait = min(sweepRetry, m.o.Every)
+			wait, retry = min(retry, m.o.Every), 2*retry
 			continue
 		}
-		since, wait = started.Add(-margin), m.o.Every
+		since, wait, retry = started.Add(-margin), m.o.Every, sweepRetry
 	}
 }
 
 // sweep gets logs and artifacts that others have and this server lacks, one at a time.
 func (m *Mirror) sweep(ctx context.Context, since time.Time) error {
-	err := m.o.Catalogue.Logs(ctx, since, func(refs []LogRef) error { return m.sweepLogs(ctx, refs) })
-	if err != nil {
-		return err
-	}
-	return m.sweepBlobs(ctx)
+	var errs []error
+	err := m.o.Catalogue.Logs(ctx, since, func(refs []LogRef) error {
+		errs = append(errs, m.sweepLogs(ctx, refs)) // the rest may be there all the same
+		return ctx.Err()
+	})
+	return errors.Join(append(errs, err, m.sweepBlobs(ctx))...)
 }
 
 func (m *Mirror) sweepLogs(ctx context.Context, refs []LogRef) error {
@@ -94,19 +97,24 @@ func (m *Mirror) sweepLogs(ctx context.Context, refs []LogRef) error {
 	if len(ids) == 0 {
 		return nil
 	}
+	var errs []error
 	for _, l := range m.reachable() {
-		states, err := l.statesInTime(ctx, ids)
-		if err != nil {
-			continue // when it is back, there is another look
-		}
-		for _, id := range ids {
-			if err := l.fetchLog(ctx, id, states[id]); err != nil {
-				m.log.Warn("could not get a log from another server", "server", l.server, "task", id, "err", err)
-				break
-			}
+		errs = append(errs, l.sweepLogs(ctx, ids))
+	}
+	return errors.Join(append(errs, ctx.Err())...)
+}
+
+func (l *link) sweepLogs(ctx context.Context, ids []string) error {
+	states, err := l.statesInTime(ctx, ids)
+	if err != nil {
+		return err
+	}
+	for _, id := range ids {
+		if err := l.fetchLog(ctx, id, states[id]); err != nil {
+			return fmt.Errorf("get log %s from server %s: %w", id, l.server, err)
 		}
 	}
-	return ctx.Err()
+	return nil
 }
 
 func (l *link) statesInTime(ctx context.Context, ids []string) (map[string]history.State, error) {
@@ -120,6 +128,7 @@ func (m *Mirror) sweepBlobs(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	var errs []error
 	var missing []string
 	for _, digest := range wanted {
 		if _, err := m.o.Blobs.Stat(digest); err != nil && blob.IsDigest(digest) {
@@ -130,12 +139,10 @@ func (m *Mirror) sweepBlobs(ctx context.Context) error {
 		some := missing[:min(len(missing), maxDigests)]
 		missing = missing[len(some):]
 		for _, l := range m.reachable() {
-			if err := l.fetchBlobs(ctx, some); err != nil {
-				m.log.Warn("could not get artifacts from another server", "server", l.server, "err", err)
-			}
+			errs = append(errs, l.fetchBlobs(ctx, some))
 		}
 	}
-	return ctx.Err()
+	return errors.Join(append(errs, ctx.Err())...)
 }
 
 // fetchBlobs gets those of some artifacts that the server has and this one still lacks.
@@ -149,7 +156,7 @@ func (l *link) fetchBlobs(ctx context.Context, digests []string) error {
 			continue
 		}
 		if err := l.fetchBlob(ctx, digest); err != nil {
-			return err
+			return fmt.Errorf("get artifact %s from server %s: %w", digest, l.server, err)
 		}
 		l.m.log.Info("got a missing artifact from another server", "server", l.server, "digest", digest)
 	}
