@@ -184,6 +184,9 @@ func (s *Server) enter(ctx context.Context, procedure string, h http.Header, req
 	s.calls = append(s.calls, method)
 	if req != nil {
 		s.last[method] = req
+		if err := repeatable(req); err != nil {
+			return err
+		}
 	}
 	if memberOf(ctx).leaderless.Load() {
 		return fault.Unavailable("no control server leads: a majority of them is missing").WithRetryAfter(time.Second)
@@ -194,6 +197,15 @@ func (s *Server) enter(ctx context.Context, procedure string, h http.Header, req
 	public := strings.Contains(procedure, "SetupService") || method == "CreateSession"
 	if !public && h.Get("Authorization") != "Bearer "+Token {
 		return fault.Unauthenticated("nobody is signed in")
+	}
+	return nil
+}
+
+// repeatable refuses a request that could carry a request id and does not: a client could not repeat it.
+func repeatable(req proto.Message) error {
+	m := req.ProtoReflect()
+	if field := m.Descriptor().Fields().ByName("request_id"); field != nil && m.Get(field).String() == "" {
+		return fault.Invalid("request_id", "%s has none", m.Descriptor().Name())
 	}
 	return nil
 }

@@ -1,6 +1,8 @@
 package cmd
 
 import (
+	"strings"
+
 	"github.com/spf13/cobra"
 
 	"github.com/saas-gestor/gestor/cli/internal/client"
@@ -21,6 +23,8 @@ type contextView struct {
 	SignedIn bool   `json:"signed_in"`
 	Current  bool   `json:"current"`
 	OwnRoot  bool   `json:"own_root"`
+
+	Servers []string `json:"servers"` // addresses
 }
 
 func (r *run) contextListCmd() *cobra.Command {
@@ -61,8 +65,13 @@ func (r *run) contextViews() ([]contextView, error) {
 }
 
 func viewContext(all *client.Contexts, name string, c client.Context) contextView {
+	servers := []string{}
+	for _, s := range c.Servers {
+		servers = append(servers, s.Address)
+	}
 	return contextView{
-		Name: name, URL: c.URL, Email: c.Email, Tenant: c.Tenant,
+		Servers: servers,
+		Name:    name, URL: c.URL, Email: c.Email, Tenant: c.Tenant,
 		SignedIn: c.Token != "", Current: name == all.Current, OwnRoot: c.Roots != "",
 	}
 }
@@ -85,7 +94,7 @@ func (r *run) contextShowCmd() *cobra.Command {
 				return r.out.Value(v)
 			}
 			r.out.Fields(
-				[2]any{"name", v.Name}, [2]any{"server", v.URL}, [2]any{"user", v.Email}, [2]any{"tenant", v.Tenant},
+				[2]any{"name", v.Name}, [2]any{"server", v.URL}, [2]any{"servers", strings.Join(v.Servers, " ")}, [2]any{"user", v.Email}, [2]any{"tenant", v.Tenant},
 				[2]any{"signed in", yesNo(v.SignedIn)}, [2]any{"current", yesNo(v.Current)}, [2]any{"own root", yesNo(v.OwnRoot)},
 			)
 			return nil

@@ -47,7 +47,7 @@ func environmentTopic() *cobra.Command {
 		Long: `gestor reads these variables:
 
   GESTOR_CONTEXT    the context to use, like --context
-  GESTOR_URL        the server's address, instead of a context
+  GESTOR_URL        the server's address, instead of a context; several are separated by commas
   GESTOR_TOKEN      the bearer token, instead of the context's
   GESTOR_CA_FILE    a PEM file with the server's roots, instead of the context's
   NO_COLOR          any value: print without colours
