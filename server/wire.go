@@ -14,8 +14,10 @@ import (
 	"github.com/saas-gestor/gestor/proto/gen/gestor/v1/gestorv1connect"
 	"github.com/saas-gestor/gestor/server/internal/api"
 	"github.com/saas-gestor/gestor/server/internal/auth"
+	"github.com/saas-gestor/gestor/server/internal/backup"
 	"github.com/saas-gestor/gestor/server/internal/blob"
 	"github.com/saas-gestor/gestor/server/internal/deploy"
+	"github.com/saas-gestor/gestor/server/internal/diskspace"
 	"github.com/saas-gestor/gestor/server/internal/dispatch"
 	"github.com/saas-gestor/gestor/server/internal/history"
 	"github.com/saas-gestor/gestor/server/internal/members"
@@ -37,6 +39,8 @@ type parts struct {
 	nodes    *nodes.Service
 	mirror   *mirror.Mirror
 	members  *members.Service
+	disk     *diskspace.Guard
+	backups  *backup.Schedule // nil without scheduled backups
 }
 
 type part struct {
@@ -91,15 +95,21 @@ func wire(s *Server) (_ *parts, err error) {
 	s.engine.OnTerm("nodes", p.nodes.RunTerm)
 	s.engine.OnTerm("retention", retention.RunTerm)
 	p.run = []part{{"engine", s.engine.Run}, {"nodes", p.nodes.Run}, {"mirror", p.mirror.Run}, {"retention", retention.Run}}
+	if err := s.wireGuards(p); err != nil {
+		return nil, err
+	}
 	s.wirePeers(p)
 
 	verifier := pki.AgentVerifier{Roots: s.id.agentRoot.Pool(), Cluster: string(s.id.cluster.ID), Now: time.Now}
 	p.tls = pki.ServerConfig(s.leaf, verifier)
+	limits := s.limits()
 	p.handler, err = api.New(api.Deps{
 		Engine: s.engine, Revision: s.engine.Revision, Agents: verifier, RootPEM: s.id.serverRoot.PEM(),
-		Version: s.options.Version, Mounts: s.mounts(p), Ready: s.engine.Ready, Log: s.log.With("component", "api"),
-		Barrier: s.engine.Barrier, Contact: s.engine.LastContact, Limits: s.limits(),
+		Version: s.options.Version, Mounts: s.mounts(p), Checks: s.checks(), Log: s.log.With("component", "api"),
+		Barrier: s.engine.Barrier, Contact: s.engine.LastContact, Limits: limits, Served: s.served, Refused: s.metrics.Refused,
+		Metrics: s.metrics.Handler(),
 	})
+	s.wireOperations(p, limits)
 	return p, err
 }
 
