@@ -20,6 +20,8 @@ import (
 	"github.com/saas-gestor/gestor/server/internal/cluster"
 	"github.com/saas-gestor/gestor/server/internal/config"
 	"github.com/saas-gestor/gestor/server/internal/engine"
+	"github.com/saas-gestor/gestor/server/internal/logfile"
+	"github.com/saas-gestor/gestor/server/internal/metrics"
 	"github.com/saas-gestor/gestor/server/internal/peer"
 	"github.com/saas-gestor/gestor/server/internal/pki"
 	"github.com/saas-gestor/gestor/server/internal/secret"
@@ -32,8 +34,9 @@ type Config = config.Config
 type Options struct {
 	Config  Config
 	Version string
-	Out     io.Writer    // people read it: how to claim the installation
-	Log     *slog.Logger // nil discards
+	Out     io.Writer      // people read it: how to claim the installation
+	Log     *slog.Logger   // nil discards
+	Files   *logfile.Files // the log files that OpenLogs opened; nil for none
 
 	JoinToken string            // a secret; needed at the first start of a server with Config.Join
 	Network   peer.Network      // how servers reach each other; nil means TCP
@@ -44,6 +47,7 @@ type Options struct {
 type Server struct {
 	options Options
 	log     *slog.Logger
+	metrics *metrics.Metrics
 	lock    *dirLock
 	ring    *secret.Ring
 	leaf    *pki.ServerLeaf
@@ -68,7 +72,7 @@ func New(ctx context.Context, o Options) (*Server, error) {
 	if err := o.Config.Check(); err != nil {
 		return nil, err
 	}
-	s := &Server{options: o, log: o.Log}
+	s := &Server{options: o, log: o.Log, metrics: metrics.New(o.Version)}
 	if err := s.open(ctx); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
@@ -133,6 +137,7 @@ func (s *Server) openEngine(ctx context.Context) error {
 	s.engine, err = engine.Open(ctx, engine.Options{
 		Dir: c.DataDir, ServerID: s.id.server, Version: s.options.Version, Log: s.log,
 		Transport: s.port.Transport(), Join: s.id.joined, OnStall: s.options.OnStall, Heartbeat: time.Duration(c.Heartbeat),
+		OnPropose: s.metrics.Proposed, OnBatch: s.metrics.Batched,
 	})
 	if err != nil {
 		return err

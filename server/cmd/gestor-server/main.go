@@ -48,9 +48,13 @@ func run(cmd *cobra.Command, _ []string) error {
 	if err != nil {
 		return err
 	}
-	log := server.NewLogger(config, os.Stderr)
+	log, files, err := server.OpenLogs(config, os.Stderr)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = files.Close() }() // what it could not write was counted
 	slog.SetDefault(log)
-	s, err := server.New(cmd.Context(), server.Options{Config: config, Version: version, Out: cmd.OutOrStdout(), Log: log, JoinToken: os.Getenv("GESTOR_JOIN_TOKEN")})
+	s, err := server.New(cmd.Context(), server.Options{Config: config, Version: version, Out: cmd.OutOrStdout(), Log: log, Files: files, JoinToken: os.Getenv("GESTOR_JOIN_TOKEN")})
 	if err != nil {
 		return err
 	}

@@ -18,6 +18,7 @@ import (
 	"github.com/saas-gestor/gestor/proto/gen/gestor/agent/v1/agentv1connect"
 	gestorv1 "github.com/saas-gestor/gestor/proto/gen/gestor/v1"
 	"github.com/saas-gestor/gestor/proto/rpc"
+	"github.com/saas-gestor/gestor/server/internal/health"
 	"github.com/saas-gestor/gestor/server/internal/pki"
 )
 
@@ -33,8 +34,9 @@ type Deps struct {
 	Agents   pki.AgentVerifier // proves who an agent is
 	RootPEM  []byte            // the root that signs servers, served as /ca.pem
 	Version  string
-	Mounts   []Mount                         // every service
-	Ready    func(ctx context.Context) error // nil when this server can serve; the error is shown; may be nil
+	Mounts   []Mount        // every service
+	Checks   []health.Check // what must be well for /readyz
+	Metrics  http.Handler   // served as /metrics to those who may debug; may be nil
 
 	Barrier func(ctx context.Context) error // returns once this server has all that was committed before; nil with one server only
 	Contact func() time.Time                // when this server last heard of a leader; may be nil
@@ -96,8 +98,9 @@ func New(d Deps) (http.Handler, error) {
 	for _, mount := range d.Mounts {
 		mux.Handle(mount(options...))
 	}
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { text(w, http.StatusOK, "ok\n") })
-	mux.HandleFunc("GET /readyz", ready(d.Ready))
+	mux.HandleFunc("GET /healthz", health.Live())
+	mux.HandleFunc("GET /readyz", health.Ready(d.Version, d.Checks...))
+	inspection(mux, &gate{deps: d, policy: policy}, d.Metrics)
 	mux.HandleFunc("GET /ca.pem", func(w http.ResponseWriter, _ *http.Request) { text(w, http.StatusOK, string(d.RootPEM)) })
 	return outer(d, policy, http.NewCrossOriginProtection().Handler(mux)), nil
 }
@@ -139,28 +142,6 @@ func (p Policy) mostBytes(spec connect.Spec) int {
 		return mostPublicBytes
 	}
 	return rpc.MaxUnaryBytes
-}
-
-func ready(check func(context.Context) error) http.HandlerFunc {
-	return func(w http.ResponseWriter, r *http.Request) {
-		if check == nil {
-			text(w, http.StatusOK, "ready\n")
-			return
-		}
-		ctx, cancel := context.WithTimeout(r.Context(), 5*time.Second)
-		defer cancel()
-		if err := check(ctx); err != nil {
-			text(w, http.StatusServiceUnavailable, "not ready: "+outside(err)+"\n")
-			return
-		}
-		text(w, http.StatusOK, "ready\n")
-	}
-}
-
-// outside is what strangers may know of an error.
-func outside(err error) string {
-	ce, _ := rpc.Encode(err, "none")
-	return ce.Message()
 }
 
 func text(w http.ResponseWriter, status int, body string) {

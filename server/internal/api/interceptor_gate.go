@@ -26,6 +26,7 @@ type gate struct {
 }
 
 func (g *gate) enter(ctx context.Context, spec connect.Spec, _ connect.Peer, header http.Header) (context.Context, error) {
+	requestOf(ctx).stream = spec.StreamType != connect.StreamTypeUnary
 	caller, err := g.admit(ctx, spec, header)
 	if err != nil {
 		ce, whole := rpc.Encode(nothingDone(err), referenceOf(ctx))
@@ -269,4 +270,10 @@ func actor(c auth.Caller, r *request, action string) gestor.Actor {
 	case auth.Anonymous:
 	}
 	return a
+}
+
+// outside is what others may know of an error.
+func outside(err error) string {
+	ce, _ := rpc.Encode(err, "none")
+	return ce.Message()
 }

@@ -32,9 +32,10 @@ type request struct {
 	caller    string // who it turned out to be
 	tenant    string // whose the caller is
 	code      string // how it ended, if not well
-	local     bool   // answered from what is here, new or not
-	declared  int64  // bytes of the body, as its header says; -1 if it does not
-	mostBody  int64  // bytes that are read of the body; 0 for no limit
+	stream    bool
+	local     bool  // answered from what is here, new or not
+	declared  int64 // bytes of the body, as its header says; -1 if it does not
+	mostBody  int64 // bytes that are read of the body; 0 for no limit
 	received  atomic.Int64
 	sent      atomic.Int64
 	memory    *limit.Counts // bounds what bodies take; nil for no limit
@@ -154,6 +155,7 @@ type Served struct {
 	Address   string // without port
 	Path      string // the procedure
 	Known     bool   // whether the contract has that procedure
+	Stream    bool   // whether it is a stream
 	Code      string // Connect's; "ok" for success
 	Received  int64  // bytes of messages
 	Sent      int64
@@ -180,7 +182,7 @@ func served(r *request, path string, begun, ended time.Time, policy Policy) Serv
 	_, known := policy[path]
 	return Served{
 		At: begun, Took: ended.Sub(begun), Reference: r.reference, Caller: r.caller, Tenant: r.tenant, Address: r.address,
-		Path: path, Known: known, Code: cmp.Or(r.code, "ok"), Received: r.received.Load(), Sent: r.sent.Load(),
+		Path: path, Known: known, Stream: r.stream, Code: cmp.Or(r.code, "ok"), Received: r.received.Load(), Sent: r.sent.Load(),
 	}
 }
 

@@ -130,8 +130,13 @@ func (f *Files) Reopen() {
 // Dir is where the files are.
 func (f *Files) Dir() string { return f.dir }
 
-// Close writes what waits and closes the files. What is logged later is dropped.
-func (f *Files) Close() error { return errors.Join(f.app.Close(), f.errors.Close(), f.entry.Close()) }
+// Close writes what waits and closes the files. What is logged later is dropped. Closing none is fine.
+func (f *Files) Close() error {
+	if f == nil {
+		return nil
+	}
+	return errors.Join(f.app.Close(), f.errors.Close(), f.entry.Close())
+}
 
 // fan hands records to several handlers.
 type fan []slog.Handler
