@@ -127,7 +127,7 @@ func (s *Server) mounts(p *parts) []api.Mount {
 	})
 	enrollment := api.NewEnrollmentService(api.EnrollmentDeps{
 		Engine: s.engine, AgentRoot: s.id.agentRoot, ServerRoot: s.id.serverRoot, Cluster: s.id.cluster.ID,
-		Servers: s.addresses(), Guesses: auth.NewThrottle(auth.ThrottleOptions{Free: 10}), Now: time.Now, Log: log,
+		Servers: s.addresses(), Handover: s.handover, Guesses: auth.NewThrottle(auth.ThrottleOptions{Free: 10}), Now: time.Now, Log: log,
 	})
 	apps := api.NewAppService(api.AppDeps{Engine: s.engine, Sealer: s.ring, Detector: p.dispatch, Remover: p.deploy})
 	builds := api.NewBuildService(api.BuildDeps{Engine: s.engine, Builder: p.deploy})
@@ -148,6 +148,7 @@ func (s *Server) mounts(p *parts) []api.Mount {
 		serve(gestorv1connect.NewTaskServiceHandler)(tasks),
 		serve(gestorv1connect.NewLogServiceHandler)(logs),
 		serve(gestorv1connect.NewNodeServiceHandler)(hosts),
+		serve(gestorv1connect.NewServerServiceHandler)(s.serverService(p)),
 	}
 }
 

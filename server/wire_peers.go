@@ -2,12 +2,15 @@ package server
 
 import (
 	"context"
+	"io"
 	"net/http"
 	"time"
 
 	"connectrpc.com/connect"
 
 	"github.com/saas-gestor/gestor/proto/gen/gestor/peer/v1/peerv1connect"
+	"github.com/saas-gestor/gestor/server/internal/api"
+	"github.com/saas-gestor/gestor/server/internal/backup"
 	"github.com/saas-gestor/gestor/server/internal/command"
 	"github.com/saas-gestor/gestor/server/internal/gestor"
 	"github.com/saas-gestor/gestor/server/internal/members"
@@ -26,6 +29,14 @@ func (s *Server) wirePeers(p *parts) {
 		part{"membership", p.members.RunRemoved},
 		part{"peers", func(ctx context.Context) error { return s.port.Run(ctx, s.peerMounts(p)...) }},
 	)
+}
+
+// serverService is what people do with control servers.
+func (s *Server) serverService(p *parts) *api.ServerService {
+	return api.NewServerService(api.ServerDeps{
+		Engine: s.engine, Replication: s.engine, Peers: p.members, Pin: s.id.serverRoot.Pin(), PublicURL: s.publicURLs()[0],
+		Backup: func(ctx context.Context, w io.Writer) error { return backup.To(ctx, s.engine, w) }, Derive: s.id.serverRoot.Derive,
+	})
 }
 
 // self is who this server is.

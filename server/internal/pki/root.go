@@ -6,6 +6,7 @@ package pki
 import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
+	"crypto/hkdf"
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/x509"
@@ -84,6 +85,22 @@ func (r *Root) MarshalKey() ([]byte, error) {
 	}
 	return der, nil
 }
+
+// Derive returns 32 secret bytes that are the same for a label wherever this root's key is, and tell nothing of it:
+// HKDF-SHA256 (RFC 5869) over the key, with the label as its info.
+func (r *Root) Derive(label string) []byte {
+	key, err := r.key.Bytes()
+	if err != nil { // only keys of unknown curves have none
+		panic("pki: derive: " + err.Error())
+	}
+	out, err := hkdf.Key(sha256.New, key, nil, label, derivedBytes)
+	if err != nil { // only a key that is too long is refused
+		panic("pki: derive: " + err.Error())
+	}
+	return out
+}
+
+const derivedBytes = 32
 
 // Pin is the SHA-256 of the root's public key.
 func (r *Root) Pin() []byte { return SPKIHash(r.Certificate) }
