@@ -10,6 +10,7 @@ readonly tools=(
 	"google.golang.org/protobuf/cmd/protoc-gen-go google.golang.org/protobuf v1.36.12"
 	"connectrpc.com/connect/cmd/protoc-gen-connect-go connectrpc.com/connect v1.21.1"
 	"google.golang.org/grpc/cmd/protoc-gen-go-grpc google.golang.org/grpc/cmd/protoc-gen-go-grpc v1.6.2"
+	"github.com/versity/versitygw/cmd/versitygw github.com/versity/versitygw v1.8.0" # an S3 server, for tests
 	"mvdan.cc/gofumpt mvdan.cc/gofumpt v0.12.0"
 	"github.com/golangci/golangci-lint/v2/cmd/golangci-lint github.com/golangci/golangci-lint/v2 v2.12.2"
 )
