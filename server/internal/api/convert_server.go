@@ -8,6 +8,7 @@ import (
 
 	peerv1 "github.com/saas-gestor/gestor/proto/gen/gestor/peer/v1"
 	gestorv1 "github.com/saas-gestor/gestor/proto/gen/gestor/v1"
+	"github.com/saas-gestor/gestor/proto/rpc"
 	"github.com/saas-gestor/gestor/server/internal/cluster"
 	"github.com/saas-gestor/gestor/server/internal/gestor"
 	"github.com/saas-gestor/gestor/server/internal/members"
@@ -105,6 +106,8 @@ func (p panorama) noticeOf(s *gestorv1.Server) string {
 		return fmt.Sprintf("it is %d changes behind and catches up", s.GetBehind())
 	case leader != nil && s.GetVersion() != leader.GetVersion():
 		return fmt.Sprintf("it runs %s and the leader %s: upgrade the older one", s.GetVersion(), leader.GetVersion())
+	case p.status[gestor.ServerID(s.GetId())].GetNotice() != "":
+		return p.status[gestor.ServerID(s.GetId())].GetNotice()
 	case s.GetRole() == gestorv1.ServerRole_SERVER_ROLE_JOINING:
 		return "the leader takes it in now"
 	case s.GetRole() == gestorv1.ServerRole_SERVER_ROLE_STANDBY:
@@ -165,7 +168,7 @@ func compared(servers []gestor.Server, leader gestor.ServerID, states map[gestor
 		c := &gestorv1.ServerCheck{Name: s.Name, Hash: state.Hash, DifferingTables: differing(measure.Tables, state.Tables)}
 		switch {
 		case state.Err != nil:
-			c.Hash, c.DifferingTables, c.Error = "", nil, outside(state.Err)
+			c.Hash, c.DifferingTables, c.Error = "", nil, told(state.Err)
 		case !asked || state.Hash == "":
 			c.DifferingTables, c.Error = nil, "it did not answer"
 		}
@@ -173,6 +176,12 @@ func compared(servers []gestor.Server, leader gestor.ServerID, states map[gestor
 		out.Servers = append(out.Servers, c)
 	}
 	return out
+}
+
+// told is what may be shown of an error of another server.
+func told(err error) string {
+	ce, _ := rpc.Encode(err, "none")
+	return ce.Message()
 }
 
 // differing are the tables, by name, whose hashes differ or that only one side has.

@@ -79,6 +79,7 @@ func TestListServers_SaysOfEachServerWhatAPersonShouldKnow(t *testing.T) {
 		{"a little slow", "a* b*", func(s *peerv1.GetStatusResponse) { s.Revision = 4990 }, gestorv1.ServerRole_SERVER_ROLE_VOTER, ""},
 		{"ahead", "a* b*", func(s *peerv1.GetStatusResponse) { s.Revision = 5001 }, gestorv1.ServerRole_SERVER_ROLE_VOTER, ""},
 		{"another version", "a* b*", func(s *peerv1.GetStatusResponse) { s.Version = "v2" }, gestorv1.ServerRole_SERVER_ROLE_VOTER, "runs v2 and the leader v1"},
+		{"by its own word", "a* b*", func(s *peerv1.GetStatusResponse) { s.Notice = "its backups fail" }, gestorv1.ServerRole_SERVER_ROLE_VOTER, "its backups fail"},
 		{"full", "a* b*", func(s *peerv1.GetStatusResponse) { s.DiskFreeBytes = 1500 << 20 }, gestorv1.ServerRole_SERVER_ROLE_VOTER, "1500 MiB free"},
 	} {
 		p := view(c.drawn)

@@ -40,20 +40,15 @@ type Replication interface {
 	ID() string
 }
 
-// Backuper writes the whole state as of now.
-type Backuper interface {
-	Backup(ctx context.Context, w io.Writer) error
-}
-
 // ServerDeps are what the server service needs; all of it.
 type ServerDeps struct {
 	Engine      Engine
 	Replication Replication
 	Peers       Peers
-	Backup      Backuper
-	Pin         []byte                    // SHA-256 of the public key of the servers' root, for server tokens
-	PublicURL   string                    // where new servers reach this one: "https://ctl.example:8443"
-	Derive      func(label string) []byte // 32 secret bytes, the same for a label on all servers and for all time
+	Backup      func(ctx context.Context, w io.Writer) error // writes the whole state as of now
+	Pin         []byte                                       // SHA-256 of the public key of the servers' root, for server tokens
+	PublicURL   string                                       // where new servers reach this one: "https://ctl.example:8443"
+	Derive      func(label string) []byte                    // 32 secret bytes, the same for a label on all servers and for all time
 }
 
 // ServerService keeps the control servers. They belong to the installation and not to a tenant, so its handlers read in the
@@ -272,7 +267,7 @@ func (s *ServerService) Backup(ctx context.Context, _ *gestorv1.BackupRequest, s
 		return err
 	}
 	w := bufio.NewWriterSize(pieces{stream}, backupPiece)
-	if err := s.deps.Backup.Backup(ctx, w); err != nil {
+	if err := s.deps.Backup(ctx, w); err != nil {
 		return err
 	}
 	return w.Flush()

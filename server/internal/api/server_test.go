@@ -69,7 +69,7 @@ func newPlant(t *testing.T) *plant {
 func (p *plant) serve(t *testing.T, token string) gestorv1connect.ServerServiceClient {
 	t.Helper()
 	service := api.NewServerService(api.ServerDeps{
-		Engine: p, Replication: p, Peers: p, Backup: p, Pin: make([]byte, 32), PublicURL: publicURL,
+		Engine: p, Replication: p, Peers: p, Backup: p.write, Pin: make([]byte, 32), PublicURL: publicURL,
 		Derive: func(label string) []byte { sum := sha256.Sum256([]byte(label)); return sum[:] },
 	})
 	handler, err := api.New(api.Deps{Engine: p, Revision: p.applied.Load, Mounts: []api.Mount{
@@ -151,7 +151,7 @@ func (p *plant) Transfer(_ context.Context, id gestor.ServerID) (gestor.ServerID
 	return id, 20 * time.Millisecond, nil
 }
 
-func (p *plant) Backup(_ context.Context, w io.Writer) error {
+func (p *plant) write(_ context.Context, w io.Writer) error {
 	_, err := w.Write(p.backup)
 	return err
 }

@@ -29,6 +29,7 @@ type Options struct {
 
 	Agents    func() int    // sessions held here; nil means none
 	DiskFree  func() uint64 // bytes; nil means not known
+	Notice    func() string // what a person should know of this server; nil means nothing
 	StartedAt time.Time     // of the process
 
 	Interval time.Duration // of the leader's look at its standbys; 1 s by default
@@ -60,6 +61,9 @@ func New(o Options) *Service {
 	}
 	if o.Agents == nil {
 		o.Agents = func() int { return 0 }
+	}
+	if o.Notice == nil {
+		o.Notice = func() string { return "" }
 	}
 	if o.DiskFree == nil {
 		o.DiskFree = func() uint64 { return 0 }

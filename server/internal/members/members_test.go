@@ -170,6 +170,9 @@ func TestReplacement_TakesTheVoteOfADeadServer(t *testing.T) {
 		return memberOf(leader, "srv_d").Voter && memberOf(leader, dead.id).ID == "" && len(leader.voters()) == 3
 	})
 	rest[1].propose(actor(), newApp("after"))
+	if err := d.engine.Barrier(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	if _, err := d.engine.View(gestor.SystemScope()).AppBySlug(t.Context(), "after"); err != nil {
 		t.Errorf("the new server lacks what was written: %v", err)
 	}

@@ -45,6 +45,7 @@ func (s *Service) GetStatus(context.Context, *peerv1.GetStatusRequest) (*peerv1.
 		Agents:        int32(s.o.Agents()),
 		DiskFreeBytes: s.o.DiskFree(),
 		Leader:        e.Leader(),
+		Notice:        s.o.Notice(),
 	}, nil
 }
 

@@ -436,7 +436,9 @@ type GetStatusResponse struct {
 	// Free bytes on the file system of its data.
 	DiskFreeBytes uint64 `protobuf:"varint,7,opt,name=disk_free_bytes,json=diskFreeBytes,proto3" json:"disk_free_bytes,omitempty"`
 	// The server it takes for the leader; empty for none.
-	Leader        string `protobuf:"bytes,8,opt,name=leader,proto3" json:"leader,omitempty"`
+	Leader string `protobuf:"bytes,8,opt,name=leader,proto3" json:"leader,omitempty"`
+	// What a person should know of it, in a sentence; empty when all is well.
+	Notice        string `protobuf:"bytes,9,opt,name=notice,proto3" json:"notice,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -523,6 +525,13 @@ func (x *GetStatusResponse) GetDiskFreeBytes() uint64 {
 func (x *GetStatusResponse) GetLeader() string {
 	if x != nil {
 		return x.Leader
+	}
+	return ""
+}
+
+func (x *GetStatusResponse) GetNotice() string {
+	if x != nil {
+		return x.Notice
 	}
 	return ""
 }
@@ -863,7 +872,7 @@ const file_gestor_peer_v1_replication_proto_rawDesc = "" +
 	"\x05level\x18\x05 \x01(\rR\x05level\x12\x12\n" +
 	"\x04name\x18\x06 \x01(\tR\x04name\"\x12\n" +
 	"\x10AnnounceResponse\"\x12\n" +
-	"\x10GetStatusRequest\"\x91\x02\n" +
+	"\x10GetStatusRequest\"\xa9\x02\n" +
 	"\x11GetStatusResponse\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x12\x14\n" +
 	"\x05level\x18\x02 \x01(\rR\x05level\x12\x1a\n" +
@@ -874,7 +883,8 @@ const file_gestor_peer_v1_replication_proto_rawDesc = "" +
 	"started_at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\tstartedAt\x12\x16\n" +
 	"\x06agents\x18\x06 \x01(\x05R\x06agents\x12&\n" +
 	"\x0fdisk_free_bytes\x18\a \x01(\x04R\rdiskFreeBytes\x12\x16\n" +
-	"\x06leader\x18\b \x01(\tR\x06leader\",\n" +
+	"\x06leader\x18\b \x01(\tR\x06leader\x12\x16\n" +
+	"\x06notice\x18\t \x01(\tR\x06notice\",\n" +
 	"\x0eGetMarkRequest\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x04R\brevision\"\xa5\x01\n" +
 	"\x0fGetMarkResponse\x12\x12\n" +
