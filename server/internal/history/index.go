@@ -10,6 +10,7 @@ import (
 	"maps"
 	"os"
 	"slices"
+	"sort"
 
 	"github.com/klauspost/compress/zstd"
 )
@@ -20,7 +21,18 @@ type index struct {
 	Sources State  `json:"sources"`
 	Mixed   bool   `json:"mixed,omitempty"` // frames of an earlier attempt stand behind frames of a later one
 	Top     uint64 `json:"top"`             // the latest attempt
+
+	points []point // now and then, to begin reading at; only of a file that is not compressed
 }
+
+// point is a place between two frames, and how far the sources are there.
+type point struct {
+	offset  int64
+	sources State
+}
+
+// pointEvery is about how far points are from each other.
+const pointEvery = 1 << 20
 
 func newIndex() index { return index{Sources: State{}} }
 
@@ -32,6 +44,25 @@ func (x *index) take(b Batch, bytes int64) {
 	attempt, _ := attemptOf(b.Source) // was checked before it was written
 	x.Mixed = x.Mixed || attempt < x.Top
 	x.Top = max(x.Top, attempt)
+	if n := len(x.points); n == 0 && x.Size >= pointEvery || n > 0 && x.Size-x.points[n-1].offset >= pointEvery {
+		x.points = append(x.points, point{x.Size, maps.Clone(x.Sources)})
+	}
+}
+
+// before is the last point before everything that who is at after lacks of the sources that matter.
+func (x *index) before(after map[string]uint64, matters func(source string) bool) point {
+	i := sort.Search(len(x.points), func(i int) bool {
+		for source, at := range x.points[i].sources {
+			if matters(source) && (at.Ended || at.Acked > after[source]) {
+				return true
+			}
+		}
+		return false
+	})
+	if i == 0 {
+		return point{}
+	}
+	return x.points[i-1]
 }
 
 // has reports whether a batch brings nothing new.

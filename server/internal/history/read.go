@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"iter"
+	"maps"
 
 	gestorv1 "github.com/saas-gestor/gestor/proto/gen/gestor/v1"
 )
@@ -11,6 +12,15 @@ import (
 // Batches reads a log as it was written, to be copied: what each source has beyond its count in after. It yields an
 // error as its last element, if there is one; it does not follow.
 func (s *Store) Batches(ctx context.Context, id string, after map[string]uint64) iter.Seq2[Batch, error] {
+	return s.batches(ctx, id, after, func(string) bool { return true })
+}
+
+// BatchesOf is Batches for one source.
+func (s *Store) BatchesOf(ctx context.Context, id, source string, after uint64) iter.Seq2[Batch, error] {
+	return s.batches(ctx, id, map[string]uint64{source: after}, func(other string) bool { return other == source })
+}
+
+func (s *Store) batches(ctx context.Context, id string, after map[string]uint64, want func(source string) bool) iter.Seq2[Batch, error] {
 	return func(yield func(Batch, error) bool) {
 		l, err := s.open(id)
 		if err != nil {
@@ -19,24 +29,25 @@ func (s *Store) Batches(ctx context.Context, id string, after map[string]uint64)
 		}
 		l.enter(1)
 		defer l.enter(-1)
-		if err := l.batches(ctx, after, func(b Batch) bool { return yield(b, nil) }); err != nil && !errors.Is(err, errStopped) {
+		if err := l.copy(ctx, after, want, func(b Batch) bool { return yield(b, nil) }); err != nil && !errors.Is(err, errStopped) {
 			yield(Batch{}, explain(err, id))
 		}
 	}
 }
 
-func (l *log) batches(ctx context.Context, after map[string]uint64, yield func(Batch) bool) error {
+func (l *log) copy(ctx context.Context, after map[string]uint64, want func(source string) bool, yield func(Batch) bool) error {
 	m, err := l.mark()
 	if err != nil {
 		return err
 	}
-	before := map[string]uint64{}
-	var offset int64
-	return l.frames(ctx, m, &offset, func(b Batch) error {
-		b.After = before[b.Source]
-		before[b.Source] = b.Acked
+	begin := l.before(after, want)
+	passed := State{}
+	maps.Copy(passed, begin.sources)
+	return l.frames(ctx, m, &begin.offset, func(b Batch) error {
+		b.After = passed[b.Source].Acked
+		passed[b.Source] = b.End()
 		from := after[b.Source]
-		if b.Acked <= from && !b.EOF {
+		if !want(b.Source) || b.Acked <= from && !b.EOF {
 			return nil
 		}
 		if !yield(b.since(from)) {
@@ -44,6 +55,12 @@ func (l *log) batches(ctx context.Context, after map[string]uint64, yield func(B
 		}
 		return nil
 	})
+}
+
+func (l *log) before(after map[string]uint64, want func(source string) bool) point {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.index.before(after, want)
 }
 
 // Join puts batches that follow each other together, as far as they have at most so many bytes in all. It returns how

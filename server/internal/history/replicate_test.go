@@ -170,6 +170,37 @@ func TestBatches_CopyALogToAnyOtherState(t *testing.T) {
 	}
 }
 
+func TestBatchesOf_ReadsFromTheMiddleOfALongLog(t *testing.T) {
+	s := open(t, history.Options{Dir: t.TempDir()})
+	text := strings.Repeat("x", 1000)
+	const total = 6000 // some MiB
+	for i := 1; i <= total; i += 10 {
+		for _, source := range []string{"n/1", "m/2"} {
+			var chunk []*gestorv1.LogLine
+			for j := i; j < i+10; j++ {
+				chunk = append(chunk, &gestorv1.LogLine{Seq: uint64(j), Text: text})
+			}
+			push(t, s, source, chunk, i+10 > total)
+		}
+	}
+	for _, from := range []int{0, 5, 10, 2345, 5999, 6000} {
+		next := uint64(from)
+		ended := false
+		for b, err := range s.BatchesOf(t.Context(), id, "m/2", uint64(from)) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			if b.Source != "m/2" || b.After != next {
+				t.Fatalf("from %d: %s after %d", from, b, next)
+			}
+			next, ended = b.Acked, b.EOF
+		}
+		if next != total || !ended {
+			t.Errorf("from %d: read up to %d, ended %v", from, next, ended)
+		}
+	}
+}
+
 func TestJoin_PutsTogetherWhatFollowsEachOther(t *testing.T) {
 	a, b := open(t, history.Options{Dir: t.TempDir()}), open(t, history.Options{Dir: t.TempDir()})
 	batches := []history.Batch{

@@ -75,12 +75,9 @@ func (l *link) bringUp(ctx context.Context, k key) error {
 		batches, bytes = nil, 0
 		return err
 	}
-	for b, err := range l.m.o.History.Batches(ctx, k.log, map[string]uint64{k.source: at.Acked}) {
+	for b, err := range l.m.o.History.BatchesOf(ctx, k.log, k.source, at.Acked) {
 		if err != nil {
 			return err
-		}
-		if b.Source != k.source {
-			continue
 		}
 		batches, bytes = append(batches, b), bytes+b.Bytes()
 		if bytes < callBytes {
