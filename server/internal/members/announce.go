@@ -82,7 +82,8 @@ func (s *Service) announce(ctx context.Context, leader string) announcement {
 	if err == nil || ctx.Err() != nil {
 		return told
 	}
-	if leader != s.o.Engine.ID() && errors.Is(err, fault.KindNotFound) {
+	// The leader's own word counts; that this server, which is about to join, does not know the leader yet is a cause only.
+	if leader != s.o.Engine.ID() && fault.KindOf(err) == fault.KindNotFound {
 		s.outOnce.Do(func() { close(s.out) })
 	}
 	told.next = time.Now().Add(announceAgain)
