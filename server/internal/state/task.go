@@ -127,6 +127,13 @@ func (v *View) ActiveTasks(ctx context.Context, app gestor.AppID) ([]gestor.Task
 	return append(active, queued...), err
 }
 
+// LastTaskRevision is the revision of the newest change of a task; 0 without tasks.
+func (v *View) LastTaskRevision(ctx context.Context) (uint64, error) {
+	where, args := v.where()
+	n, err := number(ctx, v.from, "SELECT coalesce(max(revision), 0) FROM tasks "+where, args...)
+	return uint64(n), err
+}
+
 // PutTask writes a task.
 func (x *Txn) PutTask(ctx context.Context, t gestor.Task) error {
 	t.Revision = x.Revision
