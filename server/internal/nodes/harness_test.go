@@ -25,13 +25,14 @@ import (
 // system is the agents' service over the real state machine.
 type system struct {
 	*nodestest.Engine
-	t     *testing.T
-	svc   *nodes.Service
-	hist  *history.Store
-	blobs *blob.Store
-	ring  *secret.Ring
-	url   string
-	stop  func()
+	t      *testing.T
+	svc    *nodes.Service
+	hist   *history.Store
+	blobs  *blob.Store
+	ring   *secret.Ring
+	url    string
+	stop   func() // its Run
+	depose func() // ends its term
 
 	mu      sync.Mutex
 	renewed []nodes.Held
@@ -60,7 +61,7 @@ func newSystem(t *testing.T) *system {
 		Caller: nodestest.Caller, Log: slog.New(slog.DiscardHandler), Times: times,
 	})
 	s.url = nodestest.NewServer(t, s.svc)
-	s.run(s.svc.RunTerm)
+	s.depose = s.run(s.svc.RunTerm)
 	s.stop = s.run(s.svc.Run)
 	return s
 }

@@ -65,6 +65,7 @@ func TestPresence_SilentAgentIsSuspectThenLost(t *testing.T) {
 
 func TestRunTerm_GivesNodesOfTheLeaderBeforeTimeToComeBack(t *testing.T) {
 	s := newSystem(t)
+	s.depose()
 	gone, back := s.AddNode(t, "web-1"), s.AddNode(t, "web-2")
 	s.Must(t, command.SetNodeStatus{ID: gone, Status: gestor.NodeConnected})
 	s.Must(t, command.SetNodeStatus{ID: back, Status: gestor.NodeConnected})

@@ -56,7 +56,7 @@ func (s *Service) shareAll(ctx context.Context) error {
 	s.feed.mu.Lock()
 	defer s.feed.mu.Unlock()
 	view := s.engine.View(gestor.SystemScope())
-	since, err := view.LastTaskRevision(ctx)
+	newest, _, err := view.Tasks(ctx, state.TaskFilter{}, gestor.Page{Size: 1})
 	if err != nil {
 		return err
 	}
@@ -65,6 +65,10 @@ func (s *Service) shareAll(ctx context.Context) error {
 		return err
 	}
 	holders, parts := map[gestor.TaskID]gestor.NodeID{}, map[gestor.NodeID]map[gestor.TaskID]gestor.Task{}
+	var since uint64 // what follows is newer than one of these, and few
+	for _, t := range append(newest, held...) {
+		since = max(since, t.Revision)
+	}
 	for _, t := range held {
 		holders[t.ID] = t.NodeID
 		part := parts[t.NodeID]

@@ -15,23 +15,6 @@ func (v *View) TasksChangedSince(ctx context.Context, revision uint64) ([]gestor
 	return many(ctx, v, tasks, changed, int64(revision))
 }
 
-// LastTaskRevision is the revision of the newest change of a task; 0 without tasks.
-func (v *View) LastTaskRevision(ctx context.Context) (uint64, error) {
-	where, args := v.where()
-	rows, err := v.from.query(ctx, "SELECT coalesce(max(revision), 0)\nFROM tasks\n"+where, args...)
-	if err != nil {
-		return 0, fmt.Errorf("read the last change of a task: %w", err)
-	}
-	defer rows.Close()
-	var last int64
-	for rows.Next() {
-		if err := rows.Scan(&last); err != nil {
-			return 0, fmt.Errorf("read the last change of a task: %w", err)
-		}
-	}
-	return uint64(last), rows.Err()
-}
-
 // NodeIDs are the ids of all nodes.
 func (v *View) NodeIDs(ctx context.Context) (map[gestor.NodeID]bool, error) {
 	where, args := v.where()
