@@ -97,7 +97,7 @@ func (r restorer) putAside(broken []string) error {
 	if len(broken) == 0 {
 		return nil
 	}
-	aside := filepath.Join(filepath.Dir(r.dir), "damaged-snapshots")
+	aside := filepath.Join(filepath.Dir(filepath.Dir(r.dir)), "damaged-snapshots")
 	if err := os.MkdirAll(aside, 0o700); err != nil {
 		return err
 	}

@@ -74,6 +74,7 @@ func Open(ctx context.Context, o Options) (*Engine, error) {
 		return nil, errors.Join(fmt.Errorf("open engine: %w", err), store.Close())
 	}
 	e.OnTerm("level", e.keepLevel)
+	e.runNext()
 	return e, nil
 }
 
