@@ -102,10 +102,11 @@ func wire(s *Server) (_ *parts, err error) {
 
 	verifier := pki.AgentVerifier{Roots: s.id.agentRoot.Pool(), Cluster: string(s.id.cluster.ID), Now: time.Now}
 	p.tls = pki.ServerConfig(s.leaf, verifier)
+	pki.ResumeSessions(p.tls, s.id.serverRoot, time.Now)
 	limits := s.limits()
 	p.handler, err = api.New(api.Deps{
 		Engine: s.engine, Revision: s.engine.Revision, Agents: verifier, RootPEM: s.id.serverRoot.PEM(),
-		Version: s.options.Version, Mounts: s.mounts(p), Checks: s.checks(), Log: s.log.With("component", "api"),
+		Version: s.options.Version, Mounts: s.mounts(p), Checks: s.checks(p), Log: s.log.With("component", "api"),
 		Barrier: s.engine.Barrier, Contact: s.engine.LastContact, Limits: limits, Served: s.served, Refused: s.metrics.Refused,
 		Metrics: s.metrics.Handler(),
 	})
