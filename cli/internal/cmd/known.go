@@ -22,6 +22,7 @@ type servers struct {
 	stored string         // its name, if what is learnt of it is to be kept
 	mu     sync.Mutex     // guards left: streams run in goroutines of their own
 	left   bool           // another server than the first had to be used
+	news   bool           // the servers are not those that are known
 	notify func(string)   // where notices go while something else owns the terminal
 }
 
@@ -78,9 +79,18 @@ func (r *run) serverName(address string) string {
 	return address
 }
 
-// remember keeps the servers of the context in use: after one failed, and once a day. It costs little and fails silently.
+// heard compares what a server tells with what is known.
+func (r *run) heard(servers []*gestorv1.Server) {
+	all := serversOf(servers)
+	r.news = r.news || len(all) != len(r.known.Servers)
+	for _, s := range all {
+		r.news = r.news || !slices.Contains(r.known.Servers, s)
+	}
+}
+
+// remember keeps the servers of the context in use: after one failed, when they changed, and once a day. It costs little and fails silently.
 func (r *run) remember(ctx context.Context) {
-	if r.stored == "" || !r.started || r.conn == nil || !r.left && r.env.Now().Sub(r.known.Asked) < learnEvery {
+	if r.stored == "" || !r.started || r.conn == nil || !r.left && !r.news && r.env.Now().Sub(r.known.Asked) < learnEvery {
 		return
 	}
 	all, err := r.contexts()

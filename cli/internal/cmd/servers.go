@@ -30,6 +30,7 @@ A voter has a say in what is written. A standby gets every change and has none: 
 			if err != nil {
 				return err
 			}
+			r.heard(res.GetServers())
 			if r.out.JSON {
 				return r.out.Object(res)
 			}
@@ -50,7 +51,7 @@ func (r *run) showServers(res *gestorv1.ListServersResponse) {
 	}
 	r.out.Table(t, "the server that answered tells of none")
 	if len(res.GetServers()) > 0 {
-		r.out.Linef("%s", tolerates(res.GetTolerates(), len(res.GetServers())))
+		r.out.Linef("%s", tolerates(res))
 	}
 	if res.GetNotice() != "" {
 		r.out.Linef("%s %s", r.out.Paint(output.Yellow, "notice:"), res.GetNotice())
@@ -89,13 +90,13 @@ func (r *run) serverState(s *gestorv1.Server) output.Styled {
 	return state
 }
 
-func tolerates(n int32, servers int) string {
-	switch {
+func tolerates(res *gestorv1.ListServersResponse) string {
+	switch n := res.GetTolerates(); {
 	case n > 1:
 		return fmt.Sprintf("any %d voters may fail and all goes on", n)
 	case n == 1:
 		return "any one voter may fail and all goes on"
-	case servers < 3:
+	case len(res.GetServers()) < 3 && res.GetNotice() == "":
 		return "no server may fail; with three, one may: gestor servers add"
 	default:
 		return "no other voter may fail now, or nothing can be changed"

@@ -95,6 +95,7 @@ insists. A dead server is better replaced: gestor servers add --replace.`,
 			if _, err := conn.Servers().RemoveServer(ctx, req); err != nil {
 				return err
 			}
+			r.news = true
 			return r.done("removed", args[0], "%s is out of the cluster; gestor-server can be uninstalled there", args[0])
 		}),
 	}

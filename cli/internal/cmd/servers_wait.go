@@ -36,6 +36,7 @@ func (a *arrival) await(ctx context.Context) error {
 		s := a.newcomer(res.GetServers())
 		if s != nil {
 			if err := a.show(s); err != nil || a.settled(s, res.GetServers()) {
+				a.r.heard(res.GetServers())
 				return err
 			}
 		} else if a.expires != nil && err == nil && a.r.env.Now().After(a.expires.AsTime()) {
