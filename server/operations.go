@@ -25,7 +25,7 @@ import (
 func (s *Server) wireOperations(p *parts, limits *api.Limits) {
 	s.metrics.Watch(s.sources(p, limits))
 	if s.options.Config.MetricsListen != "" {
-		p.run = append(p.run, part{"metrics", s.serveMetrics})
+		p.run = append(p.run, part{"metrics", func(ctx context.Context) error { return s.serveMetrics(ctx, p) }})
 	}
 	if s.options.Files != nil {
 		p.run = append(p.run, part{"log files", reopenLogs(s.options.Files)}, part{"audit files", s.mirrorAudit})
@@ -52,14 +52,19 @@ func (s *Server) limits() *api.Limits {
 }
 
 // checks are what must be well for this server to be ready.
-func (s *Server) checks() []health.Check {
+func (s *Server) checks(p *parts) []health.Check {
 	return []health.Check{
 		health.Leader(s.engine.LastContact),
 		health.Applied(func() (commit, applied uint64) {
 			stats := s.engine.Stats()
 			return stats.Commit, stats.Applied
 		}),
-		health.Disk(s.diskFree),
+		{Name: "disk", Run: func(context.Context) error {
+			if notice := p.disk.Notice(); notice != "" {
+				return errors.New(notice)
+			}
+			return nil
+		}},
 	}
 }
 
@@ -101,6 +106,9 @@ func (s *Server) sources(p *parts, limits *api.Limits) metrics.Sources {
 	if s.options.Files != nil {
 		sources.LogDropped = s.options.Files.Dropped
 	}
+	if p.backups != nil {
+		sources.LastBackup = func() time.Time { return p.backups.Status().LastSuccess }
+	}
 	return sources
 }
 
@@ -137,7 +145,7 @@ func (s *Server) mirrorAudit(ctx context.Context) error {
 
 // serveMetrics serves metrics and health without TLS and without a sign-in, for an address that is private. Nothing there
 // looks deeper into the process.
-func (s *Server) serveMetrics(ctx context.Context) error {
+func (s *Server) serveMetrics(ctx context.Context, p *parts) error {
 	at := s.options.Config.MetricsListen
 	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", at)
 	if err != nil {
@@ -146,7 +154,7 @@ func (s *Server) serveMetrics(ctx context.Context) error {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", s.metrics.Handler())
 	mux.HandleFunc("GET /healthz", health.Live())
-	mux.HandleFunc("GET /readyz", health.Ready(s.options.Version, s.checks()...))
+	mux.HandleFunc("GET /readyz", health.Ready(s.options.Version, s.checks(p)...))
 	server := &http.Server{
 		Handler: mux, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: 30 * time.Second,
 		IdleTimeout: time.Minute, MaxHeaderBytes: 16 << 10,

@@ -88,20 +88,3 @@ func Applied(progress func() (commit, applied uint64)) Check {
 		return nil
 	}}
 }
-
-// LeastFree is the free space below which a server wants to be relieved.
-const LeastFree = 512 << 20
-
-// Disk checks that there is space where the data is.
-func Disk(free func() (uint64, error)) Check {
-	return Check{Name: "disk", Run: func(context.Context) error {
-		bytes, err := free()
-		if err != nil {
-			return fmt.Errorf("the free space cannot be told")
-		}
-		if bytes < LeastFree {
-			return fmt.Errorf("only %d MiB are free; make room where data_dir is", bytes>>20)
-		}
-		return nil
-	}}
-}
