@@ -4,6 +4,7 @@ import (
 	"crypto/subtle"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/saas-gestor/gestor/proto/fault"
 	"github.com/saas-gestor/gestor/server/internal/command"
@@ -85,6 +86,14 @@ func (c *change) enrollServer(op command.EnrollServer) error {
 
 // admit writes the server that uses a token for the first time.
 func (c *change) admit(t gestor.ServerToken, s gestor.Server) error {
+	// The members follow the table: were a newcomer the first in it, the founder would be taken for one that was removed.
+	all, err := c.Servers(c.ctx)
+	if err != nil {
+		return err
+	}
+	if len(all) == 0 {
+		return fault.Unavailable("the first server has not said yet who it is").WithRetryAfter(time.Second).WithFix("try again in a moment")
+	}
 	wanted := t.Name
 	if wanted == "" {
 		wanted = s.Name

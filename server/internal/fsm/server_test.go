@@ -33,6 +33,14 @@ func enroll(id gestor.ServerID, name string) command.EnrollServer {
 	return command.EnrollServer{TokenID: "tok_1", SecretHash: secret, Server: newServer(id, name)}
 }
 
+func TestEnrollServer_LetsNobodyInBeforeTheFounderIsKnown(t *testing.T) {
+	w := newWorld(t)
+	w.must(command.CreateServerToken{Token: newServerToken("tok_1")})
+	w.refuses(fault.KindUnavailable, enroll("srv_2", "ctl2"))
+	w.must(command.PutServer{Server: newServer("srv_1", "ctl1")})
+	w.must(enroll("srv_2", "ctl2"))
+}
+
 func TestEnrollServer_UsesTheTokenOnceAndAnswersTheSameServerAgain(t *testing.T) {
 	w := serverWorld(t)
 	w.must(enroll("srv_2", "ctl2"))
