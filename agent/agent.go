@@ -124,7 +124,7 @@ func (a *Agent) sessionOptions(law policy.Policy) session.Options {
 	})
 	sampler := metric.NewSampler(c.DeployRoot)
 	return session.Options{
-		Servers: a.keeper.Servers, Client: a.keeper.Client, Logs: a.logs, Facts: facts.Get, Sample: sampler.Sample,
+		Servers: a.keeper.Servers, Learn: a.keeper.Learn, Starts: a.keeper.Starts(), Client: a.keeper.Client, Logs: a.logs, Facts: facts.Get, Sample: sampler.Sample,
 		AppDir: a.appDir, Version: c.Version, BootID: metric.BootID(), Log: c.Log,
 	}
 }

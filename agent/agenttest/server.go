@@ -46,6 +46,7 @@ type Server struct {
 	tokens   map[string]*joinToken
 	renewals map[uint64]string // the signing request that followed a generation
 	breakGet bool
+	servers  []string // told at hello
 
 	loseRenewal bool
 }
@@ -65,8 +66,13 @@ type liveSession struct {
 // New starts a server on a free port of the loopback address; it stops with the test.
 func New(t testing.TB) *Server {
 	t.Helper()
+	return start(t, newAuthority(t))
+}
+
+func start(t testing.TB, ca *authority) *Server {
+	t.Helper()
 	s := &Server{
-		t: t, ca: newAuthority(t), changed: make(chan struct{}),
+		t: t, ca: ca, changed: make(chan struct{}),
 		started: map[string]int{}, progress: map[string][]*agentv1.TaskProgress{},
 		finished: map[string]*agentv1.TaskFinished{}, reports: map[string]int{}, held: map[string]*agentv1.Assignment{},
 		tails: map[string]*agentv1.TailEnded{}, logs: map[string]*taskLog{}, blobs: map[string][]byte{},
@@ -126,6 +132,12 @@ func (s *Server) Drop() {
 		s.session = nil
 	}
 }
+
+// Beside starts another server of the same cluster.
+func (s *Server) Beside() *Server { return start(s.t, s.ca) }
+
+// Tell says at each hello from now on that these are the servers.
+func (s *Server) Tell(servers ...string) { s.update(func() { s.servers = servers }) }
 
 // HoldAcks keeps results from being acknowledged, until it is called with false.
 func (s *Server) HoldAcks(hold bool) {

@@ -35,8 +35,11 @@ func (a agentService) Session(ctx context.Context, stream *connect.BidiStream[ag
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	live := &liveSession{send: make(chan *agentv1.SessionResponse, 64), cancel: cancel}
+	s.mu.Lock()
+	servers := s.servers
+	s.mu.Unlock()
 	live.send <- &agentv1.SessionResponse{Message: &agentv1.SessionResponse_Hello{Hello: &agentv1.ServerHello{
-		Version: "test", ClusterId: clusterID, Heartbeat: durationpb.New(heartbeat), Lease: durationpb.New(30 * time.Second),
+		Servers: servers, Version: "test", ClusterId: clusterID, Heartbeat: durationpb.New(heartbeat), Lease: durationpb.New(30 * time.Second),
 	}}}
 	s.update(func() {
 		if s.session != nil {

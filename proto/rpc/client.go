@@ -24,6 +24,8 @@ type Options struct {
 	Timeout     time.Duration                    // of unary calls without a deadline of their own; 30 s if 0
 	Revision    *Revision                        // shared memory of the highest revision seen; a new one if nil
 	Consistency string                           // how fresh reads must be: ConsistencyLeader, the default, or ConsistencyLocal
+	Check       time.Duration                    // how soon to give up a server that does not answer, twice that for one that falls silent; see timesFor if 0
+	Tickets     tls.ClientSessionCache           // of TLS, shared by clients of servers of one ServerName; one of its own if nil
 	Moved       func(Move)                       // told when another server than before has answered; called by the call's goroutine
 }
 
@@ -54,7 +56,7 @@ func New(o Options) *Client {
 		o.Revision = &Revision{}
 	}
 	servers := newAddresses(o)
-	transport := newTransport(tlsConfig(o), timesFor(servers))
+	transport := newTransport(tlsConfig(o), timesFor(o, servers))
 	return &Client{
 		HTTP:      &http.Client{Transport: router{transport}, CheckRedirect: noRedirect},
 		URL:       "https://" + servers.all[0],
@@ -101,7 +103,10 @@ type times struct {
 
 // timesFor gives up sooner where another server can take over: one that hangs is noticed by its unanswered pings, which
 // lets streams be as long and as quiet as they like.
-func timesFor(servers *addresses) times {
+func timesFor(o Options, servers *addresses) times {
+	if o.Check > 0 {
+		return times{dial: o.Check, handshake: o.Check, idle: o.Check, ping: o.Check}
+	}
 	if len(servers.all) > 1 {
 		return times{dial: 3 * time.Second, handshake: 3 * time.Second, idle: 2 * time.Second, ping: 2 * time.Second}
 	}
@@ -135,7 +140,10 @@ func tlsConfig(o Options) *tls.Config {
 		RootCAs:            o.Roots,
 		ServerName:         o.ServerName, // the transport fills in the host if it is empty
 		NextProtos:         []string{"h2"},
-		ClientSessionCache: tls.NewLRUClientSessionCache(4),
+		ClientSessionCache: o.Tickets,
+	}
+	if c.ClientSessionCache == nil {
+		c.ClientSessionCache = tls.NewLRUClientSessionCache(4)
 	}
 	if o.Certificate != nil {
 		c.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return o.Certificate() }

@@ -20,7 +20,8 @@ const (
 	renewTimeout = 30 * time.Second
 	retryFirst   = time.Second
 	retryMost    = 10 * time.Minute
-	renewLeast   = time.Minute // between two renewals, whatever the clocks say
+	checkEvery   = 5 * time.Second // that a server is still there
+	renewLeast   = time.Minute     // between two renewals, whatever the clocks say
 )
 
 // Keeper holds the identity in use. It is safe for concurrent use.
@@ -33,7 +34,9 @@ type Keeper struct {
 	mu       sync.Mutex // guards everything below
 	identity Identity
 	key      *ecdsa.PrivateKey
-	clients  map[string]*rpc.Client // by address; they share TLS tickets over reconnects
+	clients  map[string]*rpc.Client // by address
+	tickets  tls.ClientSessionCache // of TLS: what one server gave, all take
+	starts   uint64                 // of the agent, this one included; 0 if they could not be counted
 }
 
 // KeeperOptions say whose identity to keep.
@@ -50,7 +53,13 @@ func Open(o KeeperOptions) (*Keeper, error) {
 	if err != nil {
 		return nil, err
 	}
-	k := &Keeper{dir: o.Dir, version: o.Version, log: o.Log, identity: i, key: key, clients: map[string]*rpc.Client{}}
+	k := &Keeper{
+		dir: o.Dir, version: o.Version, log: o.Log, identity: i, key: key,
+		clients: map[string]*rpc.Client{}, tickets: tls.NewLRUClientSessionCache(4),
+	}
+	if k.starts, err = o.Dir.countStart(); err != nil {
+		o.Log.Warn("could not count the starts of this agent", "err", err) // it works without; only the order of its sessions is not told
+	}
 	for _, s := range o.Servers {
 		address, err := Address(s)
 		if err != nil {
@@ -92,7 +101,7 @@ func (k *Keeper) Client(address string) (*rpc.Client, error) {
 	certificate := tlsCertificate(k.identity, k.key)
 	c := rpc.New(rpc.Options{
 		Address: address, ServerName: k.identity.ServerName(), Roots: roots, Version: k.version,
-		Certificate: func() (*tls.Certificate, error) { return certificate, nil },
+		Certificate: func() (*tls.Certificate, error) { return certificate, nil }, Tickets: k.tickets, Check: checkEvery,
 	})
 	k.clients[address] = c
 	return c, nil
@@ -179,8 +188,8 @@ func (k *Keeper) replace(next Identity) error {
 	for _, c := range k.clients {
 		c.Close()
 	}
-	k.clients = map[string]*rpc.Client{}
-	if err := k.dir.dropRenewal(); err != nil { // of no use any more: its generation is over
+	k.clients, k.tickets = map[string]*rpc.Client{}, tls.NewLRUClientSessionCache(4) // the old tickets stand for the old certificate
+	if err := k.dir.dropRenewal(); err != nil {                                      // of no use any more: its generation is over
 		k.log.Warn("renewal not tidied up", "err", err)
 	}
 	k.log.Info("certificate renewed", "not_after", next.NotAfter, "generation", next.Generation)

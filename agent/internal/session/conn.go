@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"connectrpc.com/connect"
@@ -61,10 +62,23 @@ func (s *Session) once(ctx context.Context, address string) error {
 		return err
 	}
 	s.o.Log.Info("session opened", "server", address, "version", welcome.GetVersion())
+	s.learn(address, welcome.GetServers())
 	s.setLink(link)
 	defer s.dropLink()
 	defer s.o.Logs.CloseTails()
 	return c.run(ctx, cancel, welcome)
+}
+
+// learn takes over where the servers are. The one that was reached stays among them, whatever name it gives itself: the way
+// to it is known to work.
+func (s *Session) learn(address string, servers []string) {
+	if len(servers) == 0 || s.o.Learn == nil {
+		return
+	}
+	if !slices.Contains(servers, address) {
+		servers = append(slices.Clone(servers), address)
+	}
+	s.o.Learn(servers)
 }
 
 // hello says who this is and waits for the answer.
@@ -72,8 +86,10 @@ func (c *conn) hello(ctx context.Context, cancel context.CancelCauseFunc) (*agen
 	timer := time.AfterFunc(helloTimeout, func() { cancel(fault.Timeout("the server did not say hello")) })
 	defer timer.Stop()
 	o := c.s.o
+	number, fence := c.s.open()
 	err := c.stream.Send(&agentv1.SessionRequest{Message: &agentv1.SessionRequest_Hello{Hello: &agentv1.AgentHello{
 		Version: o.Version, BootId: o.BootID, Facts: o.Facts(ctx), Tasks: c.s.tasks.Held(),
+		Revision: fence, Session: number,
 	}}})
 	if err != nil && !errors.Is(err, io.EOF) { // after EOF, Receive has the reason
 		return nil, err
@@ -139,6 +155,7 @@ func (c *conn) handle(m *agentv1.SessionResponse) error {
 	tasks := c.s.tasks
 	switch m := m.GetMessage().(type) {
 	case *agentv1.SessionResponse_Assign:
+		c.s.saw(m.Assign.GetTask().GetFence())
 		tasks.Assign(m.Assign)
 	case *agentv1.SessionResponse_Cancel:
 		tasks.Cancel(m.Cancel)

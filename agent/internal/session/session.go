@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
@@ -47,7 +48,9 @@ type Tasks interface {
 
 // Options are what a session needs.
 type Options struct {
-	Servers func() []string // addresses, host:port
+	Servers func() []string        // addresses, host:port
+	Learn   func(servers []string) // takes over where the servers are now
+	Starts  uint64                 // of the agent on this host, this one included; 0 if nobody counts
 	Client  func(address string) (*rpc.Client, error)
 	Logs    *logs.Store
 	Facts   func(ctx context.Context) *gestorv1.NodeFacts
@@ -68,6 +71,8 @@ type Session struct {
 	linked  chan struct{} // closed while there is a link
 	trouble string        // what was logged last
 	told    time.Time
+	fence   uint64 // the highest that a server has told
+	opened  uint64 // sessions, or attempts at one
 }
 
 // New returns a session. Serve tells it whose messages to carry; Run connects it.
@@ -76,10 +81,11 @@ func New(o Options) *Session { return &Session{o: o, linked: make(chan struct{})
 // Serve sets the tasks, before Run. It is apart from New because tasks are carried out with the session's Blobs.
 func (s *Session) Serve(t Tasks) { s.tasks = t }
 
-// Run keeps a session open until ctx ends.
+// Run keeps a session open until ctx ends, with a server picked at random. When it ends, for whatever reason, the next one
+// is tried.
 func (s *Session) Run(ctx context.Context) error {
 	var tries int
-	var server int
+	var round round
 	for ctx.Err() == nil {
 		servers := s.o.Servers()
 		var err error
@@ -87,7 +93,7 @@ func (s *Session) Run(ctx context.Context) error {
 		if len(servers) == 0 {
 			err = errors.New("no server is known: name one in the configuration")
 		} else {
-			err = s.once(ctx, servers[server%len(servers)])
+			err = s.once(ctx, round.next(servers))
 		}
 		if ctx.Err() != nil {
 			return nil //nolint:nilerr // the end was asked for
@@ -97,10 +103,31 @@ func (s *Session) Run(ctx context.Context) error {
 		}
 		s.complain(err)
 		tries++
-		server++
 		pause(ctx, delay(err, tries, len(servers)))
 	}
 	return nil
+}
+
+// round is the servers in an order of this agent's own, so that the agents of a server that is gone spread over all others.
+type round struct {
+	order []string
+	last  int // index of the one that was tried last
+}
+
+// next returns the server to try, of those that are known now.
+func (r *round) next(servers []string) string {
+	var last string
+	if len(r.order) > 0 {
+		last = r.order[r.last]
+	}
+	r.order = slices.DeleteFunc(r.order, func(s string) bool { return !slices.Contains(servers, s) })
+	for _, s := range servers {
+		if !slices.Contains(r.order, s) {
+			r.order = slices.Insert(r.order, rand.N(len(r.order)+1), s) //nolint:gosec // a choice, not a secret
+		}
+	}
+	r.last = (slices.Index(r.order, last) + 1) % len(r.order) // the first of all if the last is not known any more
+	return r.order[r.last]
 }
 
 // delay is how long to wait before attempt number tries: full jitter over a bound that doubles with each round over the
@@ -173,6 +200,24 @@ func (s *Session) waitLink(ctx context.Context) (agentv1connect.AgentServiceClie
 		case <-linked:
 		}
 	}
+}
+
+// saw remembers the highest fence, which the next server must know before it judges what this host does.
+func (s *Session) saw(fence uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.fence = max(s.fence, fence)
+}
+
+// open counts a session and returns its number and the highest fence so far.
+func (s *Session) open() (number, fence uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.opened++
+	if s.o.Starts == 0 {
+		return 0, s.fence
+	}
+	return s.o.Starts<<32 | s.opened, s.fence
 }
 
 type goodbyeError struct {
