@@ -29,6 +29,7 @@ type EnrollmentDeps struct {
 	Cluster    gestor.ClusterID
 	Servers    []string                                      // where agents reach the servers, host:port
 	Handover   func() (*agentv1.EnrollServerResponse, error) // what a new control server is given, but for its name
+	Barrier    func(ctx context.Context) error               // returns once this server has all that was committed before; nil with one server only
 	Guesses    *auth.Throttle                                // by network
 	Now        func() time.Time
 	Log        *slog.Logger
@@ -71,7 +72,7 @@ func (s *EnrollmentService) Enroll(ctx context.Context, req *agentv1.EnrollReque
 // consume uses a token for a key. Whether it may is decided by the state machine, which also writes refusals to the audit
 // log; here only strangers are refused, who have no token or not its secret: they must not make the cluster write.
 func (s *EnrollmentService) consume(ctx context.Context, req *agentv1.EnrollRequest, spki []byte) (gestor.JoinToken, error) {
-	token, err := s.deps.Engine.View(gestor.SystemScope()).JoinToken(ctx, req.GetTokenId())
+	token, err := fresh(ctx, s.deps.Barrier, req.GetTokenId(), s.deps.Engine.View(gestor.SystemScope()).JoinToken)
 	if errors.Is(err, fault.KindNotFound) {
 		return token, badToken()
 	}
@@ -91,6 +92,24 @@ func (s *EnrollmentService) consume(ctx context.Context, req *agentv1.EnrollRequ
 	by.Kind, by.ID, by.Name = "agent", string(token.NodeID), token.NodeName
 	op := command.EnrollNode{TokenID: token.ID, SecretHash: secret, SPKI: spki, Facts: facts}
 	return token, s.propose(ctx, command.Command{At: s.deps.Now(), Actor: by, Op: op})
+}
+
+// enrollPatience bounds the wait for what other servers have taken.
+const enrollPatience = 5 * time.Second
+
+// fresh reads a token that may have been made on another server a moment ago: one that is not here is looked for again once
+// this server has caught up. The throttle that comes first keeps strangers from asking for that often.
+func fresh[T any](ctx context.Context, barrier func(context.Context) error, id string, read func(context.Context, string) (T, error)) (T, error) {
+	token, err := read(ctx, id)
+	if barrier == nil || !errors.Is(err, fault.KindNotFound) {
+		return token, err
+	}
+	waiting, cancel := context.WithTimeout(ctx, enrollPatience)
+	defer cancel()
+	if err := barrier(waiting); err != nil {
+		return token, err
+	}
+	return read(ctx, id)
 }
 
 // badToken is one answer for a token that does not exist and for a wrong secret, so that it tells nothing.

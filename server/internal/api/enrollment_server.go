@@ -15,7 +15,7 @@ import (
 // EnrollServer makes a host a control server: it writes it into the state and hands over the keys. The token is consumed by
 // one replicated command, so it makes one server however many are asked at once.
 func (s *EnrollmentService) EnrollServer(ctx context.Context, req *agentv1.EnrollServerRequest) (*agentv1.EnrollServerResponse, error) {
-	fresh, err := serverIn(req)
+	joining, err := serverIn(req)
 	if err != nil {
 		return nil, err
 	}
@@ -23,12 +23,12 @@ func (s *EnrollmentService) EnrollServer(ctx context.Context, req *agentv1.Enrol
 	if wait := s.deps.Guesses.Take(network); wait > 0 {
 		return nil, tooMany(wait)
 	}
-	if err := s.admit(ctx, req, fresh); err != nil {
+	if err := s.admit(ctx, req, joining); err != nil {
 		s.deps.Log.Warn("enrolment of a server refused", "address", requestOf(ctx).address, "token", req.GetTokenId(), "err", err)
 		return nil, err
 	}
 	s.deps.Guesses.Succeeded(network)
-	known, err := s.deps.Engine.View(gestor.SystemScope()).Server(ctx, fresh.ID)
+	known, err := s.deps.Engine.View(gestor.SystemScope()).Server(ctx, joining.ID)
 	if err != nil {
 		return nil, err
 	}
@@ -58,8 +58,8 @@ func serverIn(req *agentv1.EnrollServerRequest) (gestor.Server, error) {
 
 // admit uses a token for a server. Whether it may is decided by the state machine; strangers are refused before it, so that
 // they cannot make the cluster write.
-func (s *EnrollmentService) admit(ctx context.Context, req *agentv1.EnrollServerRequest, fresh gestor.Server) error {
-	token, err := s.deps.Engine.View(gestor.SystemScope()).ServerToken(ctx, req.GetTokenId())
+func (s *EnrollmentService) admit(ctx context.Context, req *agentv1.EnrollServerRequest, joining gestor.Server) error {
+	token, err := fresh(ctx, s.deps.Barrier, req.GetTokenId(), s.deps.Engine.View(gestor.SystemScope()).ServerToken)
 	if errors.Is(err, fault.KindNotFound) {
 		return badServerToken()
 	}
@@ -72,8 +72,8 @@ func (s *EnrollmentService) admit(ctx context.Context, req *agentv1.EnrollServer
 	}
 	caller, _ := auth.CallerFrom(ctx)
 	by := caller.Actor
-	by.Kind, by.ID, by.Name = "server", string(fresh.ID), fresh.Name
-	op := command.EnrollServer{TokenID: token.ID, SecretHash: secret, Server: fresh}
+	by.Kind, by.ID, by.Name = "server", string(joining.ID), joining.Name
+	op := command.EnrollServer{TokenID: token.ID, SecretHash: secret, Server: joining}
 	return s.propose(ctx, command.Command{At: s.deps.Now(), Actor: by, Op: op})
 }
 

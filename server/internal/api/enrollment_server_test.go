@@ -32,6 +32,7 @@ func decoded(data []byte) (command.Command, error) {
 // serverToken makes a server token "tok" and returns a good request with it.
 func (e *entrance) serverToken() *agentv1.EnrollServerRequest {
 	e.t.Helper()
+	e.do(e.t, command.PutServer{Server: gestor.Server{ID: "srv_first", Name: "ctl1", PeerAddress: "ctl1.example:8444", Level: command.Level}})
 	e.do(e.t, command.CreateServerToken{Token: gestor.ServerToken{ID: "tok", SecretHash: pki.HashSecret("secret"), ExpiresAt: e.now().Add(10 * time.Minute)}})
 	return &agentv1.EnrollServerRequest{
 		TokenId: "tok", TokenSecret: "secret", ServerId: "srv_new", Name: "ctl2", PeerAddress: "ctl2.example:8444",
@@ -123,5 +124,24 @@ func TestEnrollServer_RefusesWhatNoServerSaysOfItself(t *testing.T) {
 		if !ok || refused.Kind != fault.KindInvalid || !strings.HasPrefix(refused.Field, field) {
 			t.Errorf("%s: got %v", field, err)
 		}
+	}
+}
+
+func TestEnroll_TakesATokenThatWasMadeOnAnotherServerAMomentAgo(t *testing.T) {
+	e := newEntrance(t)
+	var req *agentv1.EnrollServerRequest
+	arrive := func() { req = e.serverToken() }
+	e.late.Store(&arrive)
+	first := &agentv1.EnrollServerRequest{
+		TokenId: "tok", TokenSecret: "secret", ServerId: "srv_new", PeerAddress: "ctl2.example:8444", Level: command.Level,
+	}
+	if _, err := e.client(nil).EnrollServer(t.Context(), first); err != nil || req == nil {
+		t.Errorf("a server: %v", err)
+	}
+	secret := ""
+	node := func() { secret = e.token("web-9") }
+	e.late.Store(&node)
+	if _, err := e.host().enroll("tok_web-9", "secret of web-9"); err != nil || secret == "" {
+		t.Errorf("a node: %v", err)
 	}
 }

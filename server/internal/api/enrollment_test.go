@@ -1,6 +1,7 @@
 package api_test
 
 import (
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -35,11 +36,19 @@ type entrance struct {
 	servers *pki.Root
 	agents  *pki.Root
 	clock   atomic.Pointer[time.Time]
+	late    atomic.Pointer[func()] // makes what other servers have taken arrive here, at a barrier
 }
 
 func (e *entrance) now() time.Time { return *e.clock.Load() }
 
 func (e *entrance) turn(to time.Time) { e.clock.Store(&to) }
+
+func (e *entrance) barrier(context.Context) error {
+	if arrive := e.late.Swap(nil); arrive != nil {
+		(*arrive)()
+	}
+	return nil
+}
 
 func newEntrance(t *testing.T) *entrance {
 	t.Helper()
@@ -48,7 +57,7 @@ func newEntrance(t *testing.T) *entrance {
 	e.servers, e.agents = e.root("server"), e.root("agent")
 	verifier := pki.AgentVerifier{Roots: e.agents.Pool(), Cluster: "clu_test", Now: e.now}
 	service := api.NewEnrollmentService(api.EnrollmentDeps{
-		Engine: e, AgentRoot: e.agents, ServerRoot: e.servers, Cluster: "clu_test", Servers: []string{"ctl.example:8443"}, Handover: handover,
+		Engine: e, AgentRoot: e.agents, ServerRoot: e.servers, Cluster: "clu_test", Servers: []string{"ctl.example:8443"}, Handover: handover, Barrier: e.barrier,
 		Guesses: auth.NewThrottle(auth.ThrottleOptions{Free: 100}), Now: e.now, Log: slog.New(slog.DiscardHandler),
 	})
 	handler, err := api.New(api.Deps{

@@ -16,14 +16,16 @@ const (
 	announceAgain = time.Second            // after it did not work
 	announceLook  = 200 * time.Millisecond // whether the leader or this server's own word has changed
 	announceLimit = 5 * time.Second
+	lonelyLimit   = 15 * time.Second // for the leader to take in a server that has joined, before that is worth a word
 )
 
 // RunAnnounce tells every leader who this server is, and again whenever that changes. It returns nil when ctx ends.
 func (s *Service) RunAnnounce(ctx context.Context) error {
 	tick := time.NewTicker(announceLook)
 	defer tick.Stop()
-	var last announcement
+	last, alone := announcement{}, time.Now()
 	for {
+		alone = s.lonely(alone)
 		if leader := s.whoLeads(ctx, &last); leader != "" && last.due(time.Now(), leader, s.o.Self()) {
 			last = s.announce(ctx, leader)
 		}
@@ -33,6 +35,16 @@ func (s *Service) RunAnnounce(ctx context.Context) error {
 		case <-tick.C:
 		}
 	}
+}
+
+// lonely says so, from time to time, while no server has reached this one since it joined: before that it knows nobody it could
+// ask. It returns since when that was not said.
+func (s *Service) lonely(since time.Time) time.Time {
+	if time.Since(since) < lonelyLimit || len(s.o.Engine.Members()) > 0 {
+		return since
+	}
+	s.o.Log.Warn("no server has reached this one yet: see that the others can connect to this address", "peer_address", s.o.Self().PeerAddress)
+	return time.Now()
 }
 
 // announcement is what was told to whom.

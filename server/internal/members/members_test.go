@@ -292,6 +292,10 @@ func TestForwarder_TellsWhatWasCertainlyNotTakenFromWhatIsNotKnown(t *testing.T)
 	check(rest[0].id, true) // it does not lead
 	check("srv_z", true)    // nobody knows it
 	rest[1].stop()
+	f.until("the connection that was there is noticed to have ended", func() bool {
+		_, err := forward.Propose(t.Context(), rest[1].id, data)
+		return errors.Is(err, cluster.ErrNotLeader)
+	})
 	check(rest[1].id, true) // it is not there
 	hangUp(t, f, rest[1].id, rest[1].port.Address())
 	check(rest[1].id, false) // it goes away with the command in its hands
