@@ -8,9 +8,10 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/saas-gestor/gestor/server/internal/backup"
-	"github.com/saas-gestor/gestor/server/internal/cluster"
+	"github.com/saas-gestor/gestor/server/internal/command"
 	"github.com/saas-gestor/gestor/server/internal/gestor"
 	"github.com/saas-gestor/gestor/server/internal/rescue"
 	"github.com/saas-gestor/gestor/server/internal/secret"
@@ -99,7 +100,10 @@ func (o RestoreOptions) restore(ctx context.Context, path string, ring *secret.R
 	if err != nil {
 		address = id // alone, nobody asks for it; the server tells its own once others may
 	}
-	done, err := rescue.Restore(ctx, dir, o.Version, cluster.Member{ID: id, Address: address}, body, func(c gestor.Cluster) error {
+	first := gestor.Server{
+		ID: gestor.ServerID(id), Name: serverName(o.Config), PeerAddress: address, Version: o.Version, Level: command.Level, CreatedAt: time.Now(),
+	}
+	done, err := rescue.Restore(ctx, dir, first, body, func(c gestor.Cluster) error {
 		r := identityRecord{
 			Cluster: string(c.ID), Server: id, Name: serverName(o.Config),
 			ServerRoot: c.ServerRoot, ServerRootKey: c.ServerRootKey, AgentRoot: c.AgentRoot, AgentRootKey: c.AgentRootKey,

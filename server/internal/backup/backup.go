@@ -62,9 +62,3 @@ func timeOf(cluster, name string) (time.Time, bool) {
 	at, err := time.Parse(nameTime+nameSuffix, rest)
 	return at, err == nil
 }
-
-// Of backs up an engine's state; see To.
-type Of struct{ Engine Engine }
-
-// Backup writes a backup of everything that was committed before the call.
-func (o Of) Backup(ctx context.Context, w io.Writer) error { return To(ctx, o.Engine, w) }

@@ -18,6 +18,7 @@ import (
 
 	"github.com/saas-gestor/gestor/proto/fault"
 	"github.com/saas-gestor/gestor/server/internal/cluster"
+	"github.com/saas-gestor/gestor/server/internal/command"
 	"github.com/saas-gestor/gestor/server/internal/fsm"
 	"github.com/saas-gestor/gestor/server/internal/gestor"
 	"github.com/saas-gestor/gestor/server/internal/state"
@@ -54,8 +55,8 @@ func (w *workbench) close() error {
 	return errors.Join(w.store.Close(), os.RemoveAll(w.dir))
 }
 
-// renew makes the state that of a cluster of one server.
-func (w *workbench) renew(ctx context.Context, but string) (revision uint64, err error) {
+// renew makes the state that of a cluster of one server: the only one it keeps or, where that is new, gets.
+func (w *workbench) renew(ctx context.Context, only gestor.Server) (revision uint64, err error) {
 	revision, err = w.store.Applied(ctx)
 	if err != nil {
 		return 0, err
@@ -66,7 +67,11 @@ func (w *workbench) renew(ctx context.Context, but string) (revision uint64, err
 	}
 	revision += Leap
 	x.Revision = revision
-	if err := x.ForgetServers(ctx, but); err != nil {
+	err = x.ForgetServers(ctx, string(only.ID))
+	if _, known := x.Server(ctx, only.ID); err == nil && errors.Is(known, fault.KindNotFound) {
+		err = x.PutServer(ctx, only)
+	}
+	if err != nil {
 		return 0, errors.Join(err, x.Rollback(ctx))
 	}
 	return revision, x.Commit(ctx, revision)
@@ -114,8 +119,8 @@ type Restored struct {
 
 // Restore makes dir/raft from the snapshot that r reads, for a cluster whose only voter is voter. ready is called with
 // what the snapshot holds before anything is written.
-func Restore(ctx context.Context, dir, version string, voter cluster.Member, r io.Reader, ready func(gestor.Cluster) error) (_ Restored, err error) {
-	w, err := openWorkbench(ctx, dir, version)
+func Restore(ctx context.Context, dir string, voter gestor.Server, r io.Reader, ready func(gestor.Cluster) error) (_ Restored, err error) {
+	w, err := openWorkbench(ctx, dir, voter.Version)
 	if err != nil {
 		return Restored{}, err
 	}
@@ -130,11 +135,11 @@ func Restore(ctx context.Context, dir, version string, voter cluster.Member, r i
 	if err := ready(c); err != nil {
 		return Restored{}, err
 	}
-	revision, err := w.renew(ctx, "")
+	revision, err := w.renew(ctx, voter)
 	if err != nil {
 		return Restored{}, err
 	}
-	if err := w.prepare(dir, voter, revision); err != nil {
+	if err := w.prepare(dir, cluster.Member{ID: string(voter.ID), Address: voter.PeerAddress}, revision); err != nil {
 		return Restored{}, err
 	}
 	return Restored{Cluster: c, Revision: revision}, adopt(dir)
@@ -167,7 +172,8 @@ func Recover(ctx context.Context, dir, version, server string, log *slog.Logger,
 	if !ok {
 		return Recovered{}, fault.Conflict("this server was removed from the cluster before").WithFix("recover another survivor, or restore a backup: gestor-server restore")
 	}
-	if out.Revision, err = w.renew(ctx, server); err != nil {
+	self := gestor.Server{ID: gestor.ServerID(server), Name: "recovered", PeerAddress: voter.Address, Version: version, Level: command.Level, CreatedAt: now}
+	if out.Revision, err = w.renew(ctx, self); err != nil {
 		return Recovered{}, err
 	}
 	if err := w.prepare(dir, voter, out.Revision); err != nil {
