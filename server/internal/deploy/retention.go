@@ -6,6 +6,8 @@ import (
 	"log/slog"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/saas-gestor/gestor/server/internal/blob"
 	"github.com/saas-gestor/gestor/server/internal/command"
 	"github.com/saas-gestor/gestor/server/internal/gestor"
@@ -41,18 +43,24 @@ func NewRetention(o RetentionOptions) *Retention {
 	return &Retention{o}
 }
 
+// restEvery is how often logs are looked for that nobody uses any more.
+const restEvery = 5 * time.Minute
+
 // Run tidies this server's own logs and artifacts, every so often until ctx ends.
 func (r *Retention) Run(ctx context.Context) error {
-	return r.every(ctx, "logs and artifacts", r.Tidy)
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return r.every(ctx, r.o.Every, "logs and artifacts", r.Tidy) })
+	g.Go(func() error { return r.every(ctx, restEvery, "idle logs", r.o.History.Rest) })
+	return g.Wait()
 }
 
 // RunTerm prunes the state while this server leads.
 func (r *Retention) RunTerm(ctx context.Context) error {
-	return r.every(ctx, "old records", r.prune)
+	return r.every(ctx, r.o.Every, "old records", r.prune)
 }
 
-func (r *Retention) every(ctx context.Context, what string, f func(context.Context) error) error {
-	tick := time.NewTicker(r.o.Every)
+func (r *Retention) every(ctx context.Context, d time.Duration, what string, f func(context.Context) error) error {
+	tick := time.NewTicker(d)
 	defer tick.Stop()
 	for {
 		if err := f(ctx); err != nil && ctx.Err() == nil {

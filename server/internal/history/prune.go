@@ -18,18 +18,26 @@ import (
 )
 
 // Prune closes and compresses logs that rest, and deletes the oldest beyond age and total size. It is called from
-// time to time by one owner.
+// time to time.
 func (s *Store) Prune(ctx context.Context) error {
+	if err := s.Rest(ctx); err != nil {
+		return err
+	}
 	now := s.o.Now()
+	return errors.Join(s.compressStrays(now), s.retain(now))
+}
+
+// Rest closes and compresses the logs that nobody has used for a while, so that they hold no files open. It is cheap
+// where there are none.
+func (s *Store) Rest(ctx context.Context) error {
 	var errs []error
-	for _, l := range s.resting(now) {
+	for _, l := range s.resting(s.o.Now()) {
+		if ctx.Err() != nil {
+			break
+		}
 		errs = append(errs, s.rest(l))
 	}
-	if err := ctx.Err(); err != nil {
-		return errors.Join(append(errs, err)...)
-	}
-	errs = append(errs, s.compressStrays(now), s.retain(now))
-	return errors.Join(errs...)
+	return errors.Join(append(errs, ctx.Err())...)
 }
 
 // resting are the logs nobody has used for a while.
@@ -52,7 +60,7 @@ func (s *Store) resting(now time.Time) []*log {
 func (s *Store) rest(l *log) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if l.busy(s.o) || s.closed {
+	if l.busy(s.o) || s.closed || s.logs[l.id] != l {
 		return nil
 	}
 	delete(s.logs, l.id)

@@ -36,12 +36,13 @@ type link struct {
 	failed chan struct{} // a call found the server gone
 	blobs  chan struct{} // one for each artifact under way
 
-	mu     sync.Mutex
-	queues map[key]*queue // guarded by mu
-	order  []key          // guarded by mu; those that wait for a worker
-	bytes  int            // guarded by mu
-	down   bool           // guarded by mu
-	since  time.Time      // guarded by mu; when it last answered, zero if it never did
+	mu      sync.Mutex
+	queues  map[key]*queue // guarded by mu
+	order   []key          // guarded by mu; those that wait for a worker
+	bytes   int            // guarded by mu
+	down    bool           // guarded by mu
+	since   time.Time      // guarded by mu; when it last answered, zero if it never did
+	refuses bool           // guarded by mu; it answers, and does not store what it is sent
 }
 
 // queue is what waits of one log.
@@ -197,16 +198,23 @@ func (l *link) send(ctx context.Context) {
 		}
 		err := l.carry(ctx, j)
 		l.finish(j.key, err)
-		if err != nil && ctx.Err() == nil {
-			l.trouble(err)
+		if ctx.Err() == nil {
+			l.judge(err)
 		}
 	}
 }
 
-// trouble has a look at whether the server is gone.
-func (l *link) trouble(err error) {
-	if !isOutage(err) {
+// judge says once that a server does not store what it is sent, and has a look whether it is gone.
+func (l *link) judge(err error) {
+	outage := err != nil && isOutage(err)
+	l.mu.Lock()
+	began := err != nil && !outage && !l.refuses
+	l.refuses = err != nil && !outage
+	l.mu.Unlock()
+	if began {
 		l.m.log.Warn("another server did not store log lines; they are sent again", "server", l.server, "err", err)
+	}
+	if !outage {
 		return
 	}
 	select {

@@ -192,6 +192,26 @@ func (m *Mirror) reachable() []*link {
 	return out
 }
 
+// Backlog is what waits for another server.
+type Backlog struct {
+	Logs    int  // logs with lines it does not have yet
+	Bytes   int  // of lines that wait in memory; the rest are in the logs' files
+	Answers bool // it can be reached
+}
+
+// Backlogs are what waits, by server.
+func (m *Mirror) Backlogs() map[string]Backlog {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	out := map[string]Backlog{}
+	for id, l := range m.links {
+		l.mu.Lock()
+		out[id] = Backlog{Logs: len(l.queues), Bytes: l.bytes, Answers: !l.down}
+		l.mu.Unlock()
+	}
+	return out
+}
+
 // tally counts voters that have something, against what is needed.
 type tally struct {
 	roster roster

@@ -27,8 +27,9 @@ type LogRef struct {
 
 const (
 	sweepRetry = 10 * time.Second
-	// margin is how long a task may have existed when its lines were missed.
+	// margin is how long a task may have existed when its lines were missed; recent is that without a known cause.
 	margin = 24 * time.Hour
+	recent = 2 * time.Hour
 )
 
 // lookSince asks for a look for what may be missing since a time.
@@ -73,7 +74,7 @@ func (m *Mirror) keepWhole(ctx context.Context) error {
 			wait, retry = min(retry, m.o.Every), 2*retry
 			continue
 		}
-		since, wait, retry = started.Add(-margin), m.o.Every, sweepRetry
+		since, wait, retry = started.Add(-recent), m.o.Every, sweepRetry
 	}
 }
 
