@@ -18,8 +18,10 @@ import (
 	"github.com/saas-gestor/gestor/proto/fault"
 	"github.com/saas-gestor/gestor/server/internal/admit"
 	"github.com/saas-gestor/gestor/server/internal/cluster"
+	"github.com/saas-gestor/gestor/server/internal/command"
 	"github.com/saas-gestor/gestor/server/internal/config"
 	"github.com/saas-gestor/gestor/server/internal/engine"
+	"github.com/saas-gestor/gestor/server/internal/gestor"
 	"github.com/saas-gestor/gestor/server/internal/logfile"
 	"github.com/saas-gestor/gestor/server/internal/metrics"
 	"github.com/saas-gestor/gestor/server/internal/peer"
@@ -156,7 +158,20 @@ func (s *Server) settle(ctx context.Context) error {
 	if err := s.engine.Ready(ctx); err != nil {
 		return fmt.Errorf("wait for the state: %w", err)
 	}
-	return s.initCluster(ctx)
+	if err := s.initCluster(ctx); err != nil {
+		return err
+	}
+	return s.register(ctx)
+}
+
+// register writes the server that is alone among the known ones before anybody can join it: who is not known is taken
+// out of the cluster.
+func (s *Server) register(ctx context.Context) error {
+	_, err := s.engine.Propose(ctx, command.Command{Actor: gestor.SystemActor("members"), Op: command.PutServer{Server: s.self()}})
+	if err != nil {
+		return fmt.Errorf("register this server: %w", err)
+	}
+	return nil
 }
 
 // bind starts to listen. Nothing is answered before Run.
