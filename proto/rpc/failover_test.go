@@ -14,6 +14,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -231,16 +232,20 @@ func TestFailover_TakesANoForAnAnswer(t *testing.T) {
 }
 
 func TestFailover_LeavesAServerThatHangsWithinSeconds(t *testing.T) {
+	t.Parallel()
 	members, pool := cluster(t, 2)
 	members[0].answer = func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }
 	for what, address := range map[string]string{"before the handshake": deaf(t), "after the request": members[0].address} {
-		begin := time.Now()
-		if err := list(t, client(t, rpc.Options{}, pool, address, members[1].address)); err != nil {
-			t.Errorf("%s: %v", what, err)
-		}
-		if d := time.Since(begin); d > 5*time.Second {
-			t.Errorf("%s: it took %s", what, d)
-		}
+		t.Run(what, func(t *testing.T) {
+			t.Parallel()
+			begin := time.Now()
+			if err := list(t, client(t, rpc.Options{}, pool, address, members[1].address)); err != nil {
+				t.Error(err)
+			}
+			if d := time.Since(begin); d > 5*time.Second {
+				t.Errorf("it took %s", d)
+			}
+		})
 	}
 }
 
@@ -320,6 +325,7 @@ func TestFailover_OpensAStreamElsewhereUntilItHasBegun(t *testing.T) {
 }
 
 func TestFailover_NoticesAServerThatFallsSilentUnderAStream(t *testing.T) {
+	t.Parallel()
 	members, pool := cluster(t, 2)
 	silent, hush := silenced(t, members[0].address)
 	c := client(t, rpc.Options{}, pool, silent, members[1].address)
@@ -346,5 +352,28 @@ func TestClient_WithOneAddressCallsOnce(t *testing.T) {
 	members[0].answer = func(context.Context) error { return fault.Unavailable("no control server leads") }
 	if err := list(t, client(t, rpc.Options{}, pool, members[0].address)); !errors.Is(err, fault.KindUnavailable) || members[0].count() != 1 {
 		t.Errorf("got %v after %d calls", err, members[0].count())
+	}
+}
+
+func TestFailover_LosesNoneOfManyCallsWhenAServerDies(t *testing.T) {
+	members, pool := cluster(t, 3)
+	var moves atomic.Int32
+	c := client(t, rpc.Options{Moved: func(rpc.Move) { moves.Add(1) }}, pool, members[0].address, members[1].address, members[2].address)
+	var calls sync.WaitGroup
+	for i := range 40 {
+		calls.Go(func() {
+			for j := range 20 {
+				if i == 0 && j == 5 {
+					members[0].kill()
+				}
+				if err := create(t, c, "cli_1"); err != nil {
+					t.Errorf("call %d of %d: %v", j, i, err)
+				}
+			}
+		})
+	}
+	calls.Wait()
+	if moves.Load() != 1 || members[1].count() == 0 || members[2].count() != 0 {
+		t.Errorf("moved %d times; %d calls at the second server, %d at the third", moves.Load(), members[1].count(), members[2].count())
 	}
 }

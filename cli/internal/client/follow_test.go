@@ -88,3 +88,37 @@ func TestFollow_EndsWithItsContext(t *testing.T) {
 		}
 	})
 }
+
+func TestFollow_SaysNothingOfAShortOutage(t *testing.T) {
+	for grace, want := range map[time.Duration]int{0: 1, time.Second: 1, time.Hour: 0} {
+		synctest.Test(t, func(t *testing.T) {
+			broken := 0
+			f := &client.Follow[gestorv1.TailTaskLogResponse]{
+				Open:   func(context.Context) (opened, error) { return nil, fault.Unavailable("away") },
+				Broken: func(error) { broken++ },
+				Grace:  grace,
+			}
+			if err := f.Run(t.Context()); err == nil || broken != want {
+				t.Errorf("with a grace of %s announced %d times, %v", grace, broken, err)
+			}
+		})
+	}
+}
+
+func TestFollow_ComesBackWhenAServerThatDropsItAsks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		begin, opens := time.Now(), 0
+		f := &client.Follow[gestorv1.TailTaskLogResponse]{
+			Open: func(context.Context) (opened, error) {
+				if opens++; opens == 1 {
+					return nil, fault.Exhausted("the reader is too slow").WithRetryAfter(5 * time.Second)
+				}
+				return nil, fault.Exhausted("no more for today")
+			},
+		}
+		err := f.Run(t.Context())
+		if fault.KindOf(err) != fault.KindExhausted || opens != 2 || time.Since(begin) < 5*time.Second {
+			t.Errorf("got %v after %d tries in %s", err, opens, time.Since(begin))
+		}
+	})
+}
