@@ -191,6 +191,41 @@ func TestTail_GoesOnAtAnotherServerWithoutGapOrRepeat(t *testing.T) {
 	}
 }
 
+// A reader goes from server to server, each of which is cut off now and then, while an agent does the same.
+func TestTail_HasNeitherGapNorRepeatWhateverHappens(t *testing.T) {
+	for seed := range uint64(3) {
+		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
+			c := newServers(t, 3, 3)
+			id := fmt.Sprintf("tsk_tail%d", seed)
+			var work sync.WaitGroup
+			work.Go(func() { pushAtRandom(t, c, rand.New(rand.NewPCG(seed, 2)), id, 1) })
+			var got []string
+			work.Go(func() { got = readAtRandom(c, rand.New(rand.NewPCG(seed, 3)), id) })
+			done := make(chan struct{})
+			go func() { work.Wait(); close(done) }()
+			faults(c, rand.New(rand.NewPCG(seed, 4)), done)
+			if text := strings.Join(got, " "); text != count(1, perAttempt) {
+				t.Errorf("read %q", text)
+			}
+		})
+	}
+}
+
+// readAtRandom is a reader that stays at no server for long.
+func readAtRandom(c *servers, r *rand.Rand, id string) (got []string) {
+	var after uint64
+	for len(got) < perAttempt {
+		ctx, leave := context.WithTimeout(context.Background(), time.Duration(50+r.IntN(300))*time.Millisecond)
+		for batch := range c.all[r.IntN(3)].Tail(ctx, id, history.TailOptions{Follow: true, After: after, Ended: make(chan struct{})}) {
+			for _, l := range batch {
+				got, after = append(got, l.GetText()), l.GetSeq()
+			}
+		}
+		leave()
+	}
+	return got
+}
+
 func TestTail_OfAServerThatIsCutOffGivesWhatItHas(t *testing.T) {
 	c := newServers(t, 3, 3)
 	c.all[0].push("tsk_one", source, 1, 3, false)
