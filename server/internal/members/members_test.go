@@ -453,3 +453,13 @@ func TestMarkedStates_AreEqualOnAllServers(t *testing.T) {
 		t.Errorf("got %v", got)
 	}
 }
+
+func TestAnnounce_OfTheOnlyServerThatMovedIsTakenByItself(t *testing.T) {
+	f := newFleet(t)
+	a := f.found("srv_a")
+	a.stop()
+	a = a.restart("127.0.0.1:0")
+	f.until("Raft knows the new address", func() bool { return memberOf(a, "srv_a").Address == a.port.Address() })
+	b := f.join("srv_b", a, "")
+	f.until("another one finds it there", func() bool { return b.engine.Leader() == "srv_a" && memberOf(b, "srv_a").Address == a.port.Address() })
+}
