@@ -128,7 +128,7 @@ func decodeWork(m *raftv1.Command) (Op, error) {
 	case *raftv1.Command_CancelTask:
 		return CancelTask{ID: gestor.TaskID(op.CancelTask.GetId())}, nil
 	case *raftv1.Command_LoseTask:
-		return LoseTask{ID: gestor.TaskID(op.LoseTask.GetId()), Fence: op.LoseTask.GetFence()}, nil
+		return LoseTask{ID: gestor.TaskID(op.LoseTask.GetId()), Fence: op.LoseTask.GetFence(), Reason: op.LoseTask.GetReason()}, nil
 	case *raftv1.Command_RetryTask:
 		return RetryTask{ID: gestor.TaskID(op.RetryTask.GetId())}, nil
 	case *raftv1.Command_ExplainTasks:

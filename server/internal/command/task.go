@@ -184,12 +184,13 @@ func (op CancelTask) encode(m *raftv1.Command) error {
 
 // LoseTask records that a lease ran out with its node gone.
 type LoseTask struct {
-	ID    gestor.TaskID
-	Fence uint64
+	ID     gestor.TaskID
+	Fence  uint64
+	Reason string // what is known of it and what follows, for people; has a default
 }
 
 func (op LoseTask) encode(m *raftv1.Command) error {
-	m.Op = &raftv1.Command_LoseTask{LoseTask: &raftv1.LoseTask{Id: string(op.ID), Fence: op.Fence}}
+	m.Op = &raftv1.Command_LoseTask{LoseTask: &raftv1.LoseTask{Id: string(op.ID), Fence: op.Fence, Reason: op.Reason}}
 	return nil
 }
 

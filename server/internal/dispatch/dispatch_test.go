@@ -198,3 +198,76 @@ func TestCalls_CancelRetryAndDetect(t *testing.T) {
 		t.Fatalf("cancel by another tenant: %v", err)
 	}
 }
+
+func TestRunTerm_TellsWhatBecomesOfTheTasksOfALostNode(t *testing.T) {
+	for name, c := range map[string]struct {
+		set  func(s *system, t *gestor.Task)
+		want gestor.TaskState // once the lease has run out
+		tell string           // at the end of the error
+	}{
+		"hold":       {func(_ *system, t *gestor.Task) { t.OnLost = gestor.LostHold }, gestor.TaskLost, "then retry the task or cancel it"},
+		"no more":    {func(_ *system, t *gestor.Task) { t.MaxAttempts = 1 }, gestor.TaskLost, "that was attempt 1 of 1"},
+		"same node":  {func(*system, *gestor.Task) {}, gestor.TaskQueued, "it is tried again there"},
+		"other node": {func(s *system, t *gestor.Task) { t.NodeID, t.Candidates = "", []gestor.NodeID{s.node, "nod_web-2"} }, gestor.TaskQueued, "on any node that may run it"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newSystem(t)
+			s.AddNode(t, "web-2")
+			s.add("tsk_1", func(t *gestor.Task) { c.set(s, t) })
+			s.lead()
+			s.await("tsk_1", "a lease", is(gestor.TaskLeased))
+			s.Must(t, command.SetNodeStatus{ID: s.node, Status: gestor.NodeLost})
+			task := s.await("tsk_1", "its end", is(c.want))
+			if !strings.HasPrefix(task.Error, "node web-1 was lost: it is not connected since ") || !strings.HasSuffix(task.Error, c.tell) {
+				t.Fatalf("error = %q", task.Error)
+			}
+		})
+	}
+}
+
+func TestRunTerm_GivesABuildOfALostNodeToAnotherThatMayRunIt(t *testing.T) {
+	s := newSystem(t)
+	other := s.AddNode(t, "web-2")
+	s.Must(t, command.SetNodeStatus{ID: other, Status: gestor.NodeConnected})
+	app := s.AddApp(t, "shop", gestor.AppSettings{}, s.node, other)
+	s.add("tsk_1", func(t *gestor.Task) {
+		t.Kind, t.AppID, t.NodeID, t.Candidates = gestor.TaskBuild, app, "", []gestor.NodeID{s.node, other}
+	})
+	s.lead()
+	first := s.await("tsk_1", "a lease", is(gestor.TaskLeased))
+	if first.NodeID != s.node {
+		t.Fatalf("leased to %s first", first.NodeID)
+	}
+	s.Must(t, command.SetNodeStatus{ID: s.node, Status: gestor.NodeLost})
+	again := s.await("tsk_1", "another attempt", func(t gestor.Task) bool { return t.State == gestor.TaskLeased && t.Attempt == 2 })
+	if again.NodeID != other || again.Fence <= first.Fence {
+		t.Fatalf("leased to %s with fence %d after %d", again.NodeID, again.Fence, first.Fence)
+	}
+}
+
+func TestRunTerm_AWaitingReleaseTellsWhichNodeItWaitsFor(t *testing.T) {
+	s := newSystem(t)
+	s.add("tsk_1", func(t *gestor.Task) { t.Kind = gestor.TaskPrepare })
+	s.lead()
+	s.await("tsk_1", "a lease", is(gestor.TaskLeased))
+	s.Must(t, command.SetNodeStatus{ID: s.node, Status: gestor.NodeLost})
+	s.await("tsk_1", "the reason", func(t gestor.Task) bool {
+		return t.State == gestor.TaskQueued && strings.HasPrefix(t.Waiting, "node web-1 is not connected since ")
+	})
+	s.Must(t, command.SetNodeStatus{ID: s.node, Status: gestor.NodeConnected})
+	s.await("tsk_1", "the next attempt", func(t gestor.Task) bool { return t.State == gestor.TaskLeased && t.Attempt == 2 })
+}
+
+func TestExcuse_GivesEveryLeaseItsTimeAnew(t *testing.T) {
+	s := newSystem(t)
+	s.add("tsk_1", nil)
+	s.lead()
+	task := s.await("tsk_1", "a lease", is(gestor.TaskLeased))
+	<-time.After(times.Lease * 2 / 3)
+	began := time.Now()
+	s.disp.Excuse()
+	s.await("tsk_1", "the next attempt", func(t gestor.Task) bool { return t.Attempt > task.Attempt })
+	if early := times.Lease - time.Since(began); early > 0 {
+		t.Fatalf("taken back %s too early", early)
+	}
+}

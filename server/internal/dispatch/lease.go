@@ -26,7 +26,7 @@ func (t *term) overdue(held []gestor.Task, now time.Time) (time.Time, []command.
 		known[h] = since
 		end := since.Add(t.times.Lease + t.times.Margin)
 		if !now.Before(end) {
-			ops = append(ops, command.LoseTask{ID: task.ID, Fence: task.Fence})
+			ops = append(ops, command.LoseTask{ID: task.ID, Fence: task.Fence, Reason: t.whyLost(task, now.Sub(since))})
 			continue
 		}
 		next = earlier(next, end)
@@ -38,6 +38,27 @@ func (t *term) overdue(held []gestor.Task, now time.Time) (time.Time, []command.
 	}
 	t.renewed = known
 	return next, ops
+}
+
+// whyLost says what is known of a task whose lease ran out, and what follows.
+func (t *term) whyLost(task gestor.Task, silence time.Duration) string {
+	why := "its node was lost"
+	if n, ok := t.memory.nodes[task.NodeID]; ok && n.Status == gestor.NodeConnected {
+		why = fmt.Sprintf("node %s is connected, but has not said for %s that it works on this", n.Name, silence.Round(time.Second))
+	} else if ok {
+		why = fmt.Sprintf("node %s was lost: it is not connected since %s", n.Name, n.Since.UTC().Format("15:04:05 UTC"))
+	}
+	switch {
+	case task.Cancelling:
+		return why
+	case task.OnLost != gestor.LostRetry:
+		return why + "; nobody knows how far it got, and doing it twice may do harm: look at the node, then retry the task or cancel it"
+	case task.Attempt >= task.MaxAttempts:
+		return why + fmt.Sprintf("; it is not tried again by itself, that was attempt %d of %d", task.Attempt, task.MaxAttempts)
+	case len(task.Candidates) > 1:
+		return why + "; it is tried again on any node that may run it"
+	}
+	return why + "; it is tried again there"
 }
 
 // late stops a task that is past its deadline: first the agent is asked to, then the task fails without it. The agent

@@ -1,6 +1,7 @@
 package fsm
 
 import (
+	"cmp"
 	"errors"
 	"slices"
 
@@ -128,7 +129,7 @@ func (c *change) loseTask(op command.LoseTask) error {
 	if err != nil {
 		return err
 	}
-	const why = "its node was lost"
+	why := cmp.Or(op.Reason, "its node was lost")
 	switch {
 	case t.Cancelling:
 		return c.endTask(t, gestor.TaskCancelled, why)

@@ -3170,7 +3170,9 @@ type LoseTask struct {
 	// The task.
 	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
 	// The fence it was assigned with.
-	Fence         uint64 `protobuf:"varint,2,opt,name=fence,proto3" json:"fence,omitempty"`
+	Fence uint64 `protobuf:"varint,2,opt,name=fence,proto3" json:"fence,omitempty"`
+	// What is known of it and what follows, for people.
+	Reason        string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3217,6 +3219,13 @@ func (x *LoseTask) GetFence() uint64 {
 		return x.Fence
 	}
 	return 0
+}
+
+func (x *LoseTask) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
 }
 
 // RetryTask queues a lost or failed task again.
@@ -3733,10 +3742,11 @@ const file_gestor_raft_v1_command_proto_rawDesc = "" +
 	"\x06result\x18\x06 \x01(\v2\x1b.gestor.agent.v1.TaskResultR\x06result\"\x1c\n" +
 	"\n" +
 	"CancelTask\x12\x0e\n" +
-	"\x02id\x18\x01 \x01(\tR\x02id\"0\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\"H\n" +
 	"\bLoseTask\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x14\n" +
-	"\x05fence\x18\x02 \x01(\x04R\x05fence\"\x1b\n" +
+	"\x05fence\x18\x02 \x01(\x04R\x05fence\x12\x16\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\"\x1b\n" +
 	"\tRetryTask\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\"\x8f\x01\n" +
 	"\fExplainTasks\x12C\n" +
