@@ -59,10 +59,16 @@ type wall struct {
 
 func newWall(t *testing.T, claimed bool, now time.Time) *wall {
 	t.Helper()
-	return newWallWith(t, claimed, now, Times{})
+	return newWallOf(t, claimed, now, func(*Deps) {})
 }
 
 func newWallWith(t *testing.T, claimed bool, now time.Time, times Times) *wall {
+	t.Helper()
+	return newWallOf(t, claimed, now, func(d *Deps) { d.Times = times })
+}
+
+// newWallOf makes a wall with what change does to its parts.
+func newWallOf(t *testing.T, claimed bool, now time.Time, change func(*Deps)) *wall {
 	t.Helper()
 	store, err := state.Open(t.Context(), t.TempDir())
 	if err != nil {
@@ -76,11 +82,12 @@ func newWallWith(t *testing.T, claimed bool, now time.Time, times Times) *wall {
 	}
 	w.fill(t, store, claimed, now)
 	verifier := pki.AgentVerifier{Roots: agents.Pool(), Cluster: wallCluster, Now: func() time.Time { return now }}
-	handler, err := New(Deps{
+	deps := Deps{
 		Engine: storeEngine{store}, Revision: func() uint64 { return 7 }, Agents: verifier, RootPEM: servers.PEM(),
 		Version: "test", Mounts: unimplemented(), Now: func() time.Time { return now },
-		Times: times,
-	})
+	}
+	change(&deps)
+	handler, err := New(deps)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -119,6 +126,7 @@ func (w *wall) fill(t *testing.T, store *state.Store, claimed bool, now time.Tim
 		x.PutCluster(ctx, gestor.Cluster{ID: wallCluster, Claimed: claimed}),
 		x.PutTenant(ctx, gestor.Tenant{ID: "ten_1", Name: "One", Status: "active"}),
 		x.PutTenant(ctx, gestor.Tenant{ID: "ten_2", Name: "Two", Status: "suspended"}),
+		x.PutTenant(ctx, gestor.Tenant{ID: "ten_3", Name: "Three", Status: "active"}),
 	}
 	user := func(name string, tenant gestor.TenantID, role gestor.Role, status string, ends time.Time) {
 		token, hash := auth.NewBearer()
@@ -131,6 +139,7 @@ func (w *wall) fill(t *testing.T, store *state.Store, claimed bool, now time.Tim
 	for _, role := range []gestor.Role{gestor.RoleAdmin, gestor.RoleDevOps, gestor.RoleDeveloper, gestor.RoleViewer} {
 		user(string(role), "ten_1", role, "active", now.Add(time.Hour))
 	}
+	user("other", "ten_3", gestor.RoleAdmin, "active", now.Add(time.Hour))
 	user("expired", "ten_1", gestor.RoleAdmin, "active", now)
 	user("blocked", "ten_1", gestor.RoleAdmin, "blocked", now.Add(time.Hour))
 	user("suspended", "ten_2", gestor.RoleAdmin, "active", now.Add(time.Hour))
