@@ -128,7 +128,7 @@ func (s *Server) mounts(p *parts) []api.Mount {
 	})
 	enrollment := api.NewEnrollmentService(api.EnrollmentDeps{
 		Engine: s.engine, AgentRoot: s.id.agentRoot, ServerRoot: s.id.serverRoot, Cluster: s.id.cluster.ID,
-		Servers: s.addresses(), Handover: s.handover, Barrier: s.engine.Barrier, Guesses: auth.NewThrottle(auth.ThrottleOptions{Free: 10}), Now: time.Now, Log: log,
+		Servers: s.agentAddresses, Handover: s.handover, Barrier: s.engine.Barrier, Guesses: auth.NewThrottle(auth.ThrottleOptions{Free: 10}), Now: time.Now, Log: log,
 	})
 	apps := api.NewAppService(api.AppDeps{Engine: s.engine, Sealer: s.ring, Detector: p.dispatch, Remover: p.deploy})
 	builds := api.NewBuildService(api.BuildDeps{Engine: s.engine, Builder: p.deploy})

@@ -27,7 +27,7 @@ type EnrollmentDeps struct {
 	AgentRoot  *pki.Root // signs agents
 	ServerRoot *pki.Root // told to agents
 	Cluster    gestor.ClusterID
-	Servers    []string                                      // where agents reach the servers, host:port
+	Servers    func(ctx context.Context) ([]string, error)   // where agents reach the servers, host:port
 	Handover   func() (*agentv1.EnrollServerResponse, error) // what a new control server is given, but for its name
 	Barrier    func(ctx context.Context) error               // returns once this server has all that was committed before; nil with one server only
 	Guesses    *auth.Throttle                                // by network
@@ -65,7 +65,7 @@ func (s *EnrollmentService) Enroll(ctx context.Context, req *agentv1.EnrollReque
 		return nil, err
 	}
 	s.deps.Log.Info("node enrolled", "node", node.ID, "name", node.Name, "address", requestOf(ctx).address)
-	identity, err := s.identity(node, signing)
+	identity, err := s.identity(ctx, node, signing)
 	return &agentv1.EnrollResponse{Identity: identity}, err
 }
 
@@ -147,7 +147,7 @@ func (s *EnrollmentService) Renew(ctx context.Context, req *agentv1.RenewRequest
 		s.deps.Log.Warn("renewal refused", "node", caller.Node.ID, "generation", req.GetGeneration(), "address", requestOf(ctx).address, "err", err)
 		return nil, err
 	}
-	identity, err := s.identity(node, signing)
+	identity, err := s.identity(ctx, node, signing)
 	return &agentv1.RenewResponse{Identity: identity}, err
 }
 
@@ -185,7 +185,11 @@ func (s *EnrollmentService) propose(ctx context.Context, c command.Command) erro
 	return s.deps.Engine.Wait(ctx, receipt.Revision)
 }
 
-func (s *EnrollmentService) identity(node gestor.Node, signing pki.Request) (*agentv1.Identity, error) {
+func (s *EnrollmentService) identity(ctx context.Context, node gestor.Node, signing pki.Request) (*agentv1.Identity, error) {
+	servers, err := s.deps.Servers(ctx)
+	if err != nil {
+		return nil, err
+	}
 	der, notAfter, err := s.deps.AgentRoot.SignAgent(string(s.deps.Cluster), string(node.ID), signing, s.deps.Now())
 	if err != nil {
 		return nil, err
@@ -196,7 +200,7 @@ func (s *EnrollmentService) identity(node gestor.Node, signing pki.Request) (*ag
 		ClusterId:   string(s.deps.Cluster),
 		Certificate: der,
 		ServerRoots: [][]byte{s.deps.ServerRoot.Certificate.Raw},
-		Servers:     s.deps.Servers,
+		Servers:     servers,
 		NotAfter:    timestamppb.New(notAfter),
 		Generation:  node.Generation,
 	}, nil

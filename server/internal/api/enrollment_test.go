@@ -57,7 +57,7 @@ func newEntrance(t *testing.T) *entrance {
 	e.servers, e.agents = e.root("server"), e.root("agent")
 	verifier := pki.AgentVerifier{Roots: e.agents.Pool(), Cluster: "clu_test", Now: e.now}
 	service := api.NewEnrollmentService(api.EnrollmentDeps{
-		Engine: e, AgentRoot: e.agents, ServerRoot: e.servers, Cluster: "clu_test", Servers: []string{"ctl.example:8443"}, Handover: handover, Barrier: e.barrier,
+		Engine: e, AgentRoot: e.agents, ServerRoot: e.servers, Cluster: "clu_test", Servers: func(context.Context) ([]string, error) { return []string{"ctl.example:8443"}, nil }, Handover: handover, Barrier: e.barrier,
 		Guesses: auth.NewThrottle(auth.ThrottleOptions{Free: 100}), Now: e.now, Log: slog.New(slog.DiscardHandler),
 	})
 	handler, err := api.New(api.Deps{
