@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"net"
 	"net/http"
+	"strconv"
 	"time"
 
 	"connectrpc.com/connect"
@@ -27,20 +28,26 @@ type Access struct {
 	Consistency string           // of its reads, as in rpc.HeaderConsistency
 	Anonymous   bool             // without the admin's token
 	Certificate *tls.Certificate // of an agent
+	Seen        *rpc.Revision    // what the caller has seen, shared by its clients of other servers; its own if nil
 }
 
 // Client is the admin's way to a server.
 func (c *Cluster) Client(s *Server) *Client { return c.Access(s, Access{}) }
 
-// Any is the admin's way to the first server that runs.
+// Any is the admin's way to the first server that runs. It remembers what it has seen.
 func (c *Cluster) Any() *Client {
-	for _, s := range c.Servers {
-		if s.Running() {
-			return c.Client(s)
+	s := c.Servers[0]
+	for _, other := range c.Servers {
+		if other.Running() {
+			s = other
+			break
 		}
 	}
-	return c.Client(c.Servers[0])
+	return c.Access(s, Access{Seen: &c.seen})
 }
+
+// Seen is what the test has seen through Any, for those who must know as much.
+func (c *Cluster) Seen() *rpc.Revision { return &c.seen }
 
 // Access is a way to a server, over the network with the faults. It ends with the test.
 func (c *Cluster) Access(s *Server, a Access) *Client {
@@ -51,7 +58,7 @@ func (c *Cluster) Access(s *Server, a Access) *Client {
 	if a.Certificate != nil {
 		config.Certificates = []tls.Certificate{*a.Certificate}
 	}
-	h := headers{consistency: a.Consistency}
+	h := headers{consistency: a.Consistency, seen: a.Seen}
 	if !a.Anonymous {
 		h.token = c.token
 	}
@@ -62,6 +69,9 @@ func (c *Cluster) Access(s *Server, a Access) *Client {
 
 // newClient calls an address from an endpoint.
 func newClient(from *Endpoint, address string, config *tls.Config, h headers) *Client {
+	if h.seen == nil {
+		h.seen = &rpc.Revision{}
+	}
 	protocols := &http.Protocols{}
 	protocols.SetHTTP2(true)
 	t := &http.Transport{
@@ -128,7 +138,10 @@ func (c *Client) Sessions() gestorv1connect.SessionServiceClient {
 }
 
 // headers says who calls and how fresh answers must be.
-type headers struct{ token, consistency string }
+type headers struct {
+	token, consistency string
+	seen               *rpc.Revision
+}
 
 var _ connect.Interceptor = headers{}
 
@@ -139,13 +152,26 @@ func (h headers) add(to http.Header) {
 	if h.consistency != "" {
 		to.Set(rpc.HeaderConsistency, h.consistency)
 	}
+	if seen := h.seen.Get(); seen > 0 {
+		to.Set(rpc.HeaderMinRevision, strconv.FormatUint(seen, 10))
+	}
+}
+
+func (h headers) saw(answer http.Header) {
+	if revision, err := strconv.ParseUint(answer.Get(rpc.HeaderRevision), 10, 64); err == nil {
+		h.seen.Saw(revision)
+	}
 }
 
 // WrapUnary implements connect.Interceptor.
 func (h headers) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
 	return func(ctx context.Context, req connect.AnyRequest) (connect.AnyResponse, error) {
 		h.add(req.Header())
-		return next(ctx, req)
+		res, err := next(ctx, req)
+		if err == nil {
+			h.saw(res.Header())
+		}
+		return res, err
 	}
 }
 

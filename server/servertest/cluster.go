@@ -16,6 +16,7 @@ import (
 
 	gestorv1 "github.com/saas-gestor/gestor/proto/gen/gestor/v1"
 	"github.com/saas-gestor/gestor/proto/gen/gestor/v1/gestorv1connect"
+	"github.com/saas-gestor/gestor/proto/rpc"
 	"github.com/saas-gestor/gestor/server"
 )
 
@@ -33,6 +34,7 @@ type Cluster struct {
 	t     testing.TB
 	pin   []byte
 	token string // of the admin
+	seen  rpc.Revision
 }
 
 // Server is one of them, running or not.
@@ -141,7 +143,13 @@ func (s *Server) run(token string, join []string) error {
 	}
 	live, end := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	go func() { done <- running.Run(live) }()
+	go func() {
+		err := running.Run(live)
+		if err != nil {
+			_, _ = fmt.Fprintf(s.log, "%s ended: %v\n", s.Name, err)
+		}
+		done <- err
+	}()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.running = running

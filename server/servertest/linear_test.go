@@ -3,6 +3,7 @@ package servertest_test
 import (
 	"context"
 	"os"
+	"slices"
 	"strconv"
 	"testing"
 	"time"
@@ -69,18 +70,11 @@ func TestAPI_IsLinearizableWhileServersFail(t *testing.T) {
 func TestChecker_CatchesALocalReadOfAServerThatIsBehind(t *testing.T) {
 	c := servertest.NewCluster(t, 3)
 	key := makeApps(t, c, 1)[0]
-	behind := c.Follower()
+	leader, behind := c.WaitLeader(), c.Follower()
 	r := &recorder{began: time.Now()}
 	p := newPerson(c, r, 1, 0, rpc.ConsistencyLocal)
-	var fresh, stale gestorAppClient
-	for i, s := range c.Servers {
-		switch s {
-		case behind:
-			stale = p.calls[i]
-		default:
-			fresh = p.calls[i]
-		}
-	}
+	fresh := p.calls[slices.Index(c.Servers, leader)]
+	stale := p.calls[slices.Index(c.Servers, behind)]
 	p.calls = []gestorAppClient{fresh}
 	if err := p.write(t.Context(), key, nil); err != nil {
 		t.Fatal(err)

@@ -221,7 +221,7 @@ func follow(ctx context.Context, c *servertest.Cluster, task string) (lines []st
 	var after uint64
 	for ctx.Err() == nil {
 		s := c.Servers[rand.IntN(len(c.Servers))] //nolint:gosec // any of them
-		tail, err := c.Access(s, servertest.Access{From: "reader"}).Logs().TailTaskLog(ctx, &gestorv1.TailTaskLogRequest{
+		tail, err := c.Access(s, servertest.Access{From: "reader", Seen: c.Seen()}).Logs().TailTaskLog(ctx, &gestorv1.TailTaskLogRequest{
 			TaskId: task, AfterSeq: after, Follow: true,
 		})
 		if err != nil {

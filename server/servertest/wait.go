@@ -25,6 +25,7 @@ func Until(ctx context.Context, limit time.Duration, ok func(ctx context.Context
 	defer cancel()
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
+	var last error
 	for {
 		look, done := context.WithTimeout(limited, 2*time.Second)
 		err := ok(look)
@@ -32,9 +33,12 @@ func Until(ctx context.Context, limit time.Duration, ok func(ctx context.Context
 		if err == nil {
 			return nil
 		}
+		if last == nil || limited.Err() == nil {
+			last = err // and not that the time was up
+		}
 		select {
 		case <-limited.Done():
-			return err
+			return last
 		case <-tick.C:
 		}
 	}

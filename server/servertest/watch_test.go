@@ -21,7 +21,7 @@ func watch(ctx context.Context, c *servertest.Cluster, task string) (last *gesto
 	var seen uint64
 	for ctx.Err() == nil {
 		s := c.Servers[rand.IntN(len(c.Servers))] //nolint:gosec // any of them
-		stream, err := c.Access(s, servertest.Access{From: "watcher"}).Tasks().WatchTask(ctx, &gestorv1.WatchTaskRequest{Id: task, AfterRevision: seen})
+		stream, err := c.Access(s, servertest.Access{From: "watcher", Seen: c.Seen()}).Tasks().WatchTask(ctx, &gestorv1.WatchTaskRequest{Id: task, AfterRevision: seen})
 		if err != nil {
 			return last, err
 		}
