@@ -239,6 +239,7 @@ type task struct {
 	ID           string `json:"id"`
 	Kind         string `json:"kind"`
 	State        string `json:"state"`
+	Node         string `json:"node_name"`
 	DeploymentID string `json:"deployment_id"`
 	Attempt      int    `json:"attempt"`
 	Phase        string `json:"phase"`

@@ -129,7 +129,11 @@ func (s *Stack) AddServer(ctx context.Context, more ...string) (*Server, error) 
 		return nil, err
 	}
 	s.Servers = append(s.Servers, server)
-	return server, s.Join(ctx, server, token)
+	if err := s.Join(ctx, server, token); err != nil {
+		return nil, err
+	}
+	_, err = s.CLI(ctx, "servers", "list") // the command keeps the servers it is told of
+	return server, err
 }
 
 // ServerToken makes a one-use token for a server to join with; more are the server's name and flags.
