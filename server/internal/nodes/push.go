@@ -138,7 +138,7 @@ func (s *Service) recall(ctx context.Context, sess *session) error {
 // want sets all that the node is to do.
 func (sess *session) want(tasks map[gestor.TaskID]gestor.Task) {
 	sess.mu.Lock()
-	sess.wanted = tasks
+	sess.wanted, sess.recalled = tasks, true
 	sess.mu.Unlock()
 	sess.pusher.kick()
 }

@@ -46,6 +46,7 @@ type session struct {
 	wanted    map[gestor.TaskID]gestor.Task // what the state says this node holds; nil for nothing, as are the next two
 	pushed    map[Held]bool                 // what the agent has, from its hello or from us
 	stops     map[Held]bool                 // cancels sent
+	recalled  bool                          // wanted is known
 	held      []*agentv1.HeldTask           // what it says it works on
 	load      *gestorv1.NodeLoad
 	loadNew   bool  // the leader was not told

@@ -44,11 +44,11 @@ func (s *Service) spread(total, servers int, now time.Time) {
 	}
 }
 
-// busy reports whether the node works on a task, or is to.
+// busy reports whether the node works on a task, or may have to.
 func (sess *session) busy() bool {
 	sess.mu.Lock()
 	defer sess.mu.Unlock()
-	return len(sess.held) > 0 || len(sess.wanted) > 0
+	return !sess.recalled || len(sess.held) > 0 || len(sess.wanted) > 0
 }
 
 // farewell ends all sessions and refuses new ones. Those without tasks go first, spread over a second or two where there
