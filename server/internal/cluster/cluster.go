@@ -74,11 +74,14 @@ type Cluster struct {
 	store   *store
 	batcher *batcher
 	reads   *reads
-	terms   terms
-	ready   atomic.Uint64 // the term in which this server leads and has applied all of earlier terms; 0 for none
-	log     *slog.Logger
-	cancel  context.CancelFunc
-	done    chan struct{}
+
+	leaderless leaderless
+	deaf       func() // ends its watch
+	terms      terms
+	ready      atomic.Uint64 // the term in which this server leads and has applied all of earlier terms; 0 for none
+	log        *slog.Logger
+	cancel     context.CancelFunc
+	done       chan struct{}
 }
 
 // What a snapshot is taken after, what stays in the log behind it, and how many are kept.
@@ -108,6 +111,7 @@ func Open(ctx context.Context, o Options) (*Cluster, error) {
 	c := &Cluster{raft: r, store: st, batcher: newBatcher(r), log: o.Log, cancel: cancel, done: make(chan struct{})}
 	c.batcher.made = o.OnBatch
 	c.terms.log = o.Log
+	c.deaf = c.leaderless.watch(r)
 	c.reads = &reads{raft: r, logs: st.logs, ready: c.leads, done: o.Machine.Applied}
 	go func() {
 		defer close(c.done)
@@ -186,7 +190,9 @@ func openSnapshots(o Options) (*raft.FileSnapshotStore, error) {
 func (c *Cluster) Close() error {
 	c.cancel()
 	<-c.done
-	return errors.Join(c.raft.Shutdown().Error(), c.store.Close())
+	err := c.raft.Shutdown().Error()
+	c.deaf()
+	return errors.Join(err, c.store.Close())
 }
 
 // IsLeader reports whether this server leads, as far as it knows.

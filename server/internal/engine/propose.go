@@ -25,6 +25,7 @@ func (e *Engine) Forward(f Forwarder) { e.forward = f }
 
 const (
 	patience = 10 * time.Second      // how long a call waits for a leader, unless its caller has less time
+	election = 3 * time.Second       // how long nobody may have led for a call to wait at all: by then a majority is missing
 	lookOut  = 20 * time.Millisecond // between looks for one
 
 	retrySoon = time.Second // a hint for callers
@@ -118,9 +119,12 @@ func (e *Engine) insist(ctx context.Context, harmless bool, do func(ctx context.
 		if err == nil || !errors.Is(err, fault.KindUnavailable) || !harmless && !errors.Is(err, cluster.ErrNotLeader) {
 			return err
 		}
+		if e.cluster.Leaderless() > election {
+			return err
+		}
 		select {
 		case <-limited.Done():
-			if ctx.Err() != nil {
+			if errors.Is(ctx.Err(), context.Canceled) {
 				return context.Cause(ctx)
 			}
 			return err

@@ -1,0 +1,21 @@
+package cluster
+
+import "testing"
+
+func TestLeaderless_CountsFromTheLossOfTheLastLeader(t *testing.T) {
+	c := grown(t)
+	alone := c.servers[2]
+	if d := alone.Leaderless(); d != 0 {
+		t.Fatalf("it knows a leader and has been without for %s", d)
+	}
+	alone.transport.DisconnectAll()
+	for _, s := range c.servers[:2] {
+		s.transport.Disconnect(alone.transport.LocalAddr())
+	}
+	until(t, "it counts", func() bool { return alone.Leaderless() > 0 })
+	for _, s := range c.servers[:2] {
+		s.transport.Connect(alone.transport.LocalAddr(), alone.transport)
+		alone.transport.Connect(s.transport.LocalAddr(), s.transport)
+	}
+	until(t, "it has a leader again", func() bool { return alone.Leaderless() == 0 })
+}
