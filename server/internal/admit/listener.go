@@ -76,11 +76,9 @@ type Listener struct {
 	ready chan net.Conn
 
 	ctx    context.Context // ends with the listener
-	cancel context.CancelFunc
+	cancel context.CancelCauseFunc
 	parts  sync.WaitGroup
-
-	once sync.Once
-	err  error // of the listener below; set before ctx ends
+	once   sync.Once
 }
 
 // New begins to take connections from l. Close ends it and l.
@@ -90,7 +88,7 @@ func New(l net.Listener, o Options) *Listener {
 		Listener: l, o: o, lobby: newLobby(o.Shaking), open: &limit.Counts{Most: o.PerNetwork, MostAll: o.Most},
 		work: make(chan struct{}, o.Working), ready: make(chan net.Conn),
 	}
-	a.ctx, a.cancel = context.WithCancel(context.Background()) //nolint:gosec // a listener has no caller; Close ends it
+	a.ctx, a.cancel = context.WithCancelCause(context.Background()) //nolint:gosec // a listener has no caller; Close ends it
 	a.parts.Go(a.accept)
 	return a
 }
@@ -101,16 +99,13 @@ func (a *Listener) Accept() (net.Conn, error) {
 	case conn := <-a.ready:
 		return conn, nil
 	case <-a.ctx.Done():
-		if a.err != nil {
-			return nil, a.err
-		}
-		return nil, net.ErrClosed
+		return nil, context.Cause(a.ctx)
 	}
 }
 
 // Close hangs up on who shakes hands, and waits for that. Connections that were handed on stay.
 func (a *Listener) Close() error {
-	a.cancel()
+	a.cancel(net.ErrClosed)
 	var err error
 	a.once.Do(func() { err = a.Listener.Close() })
 	a.parts.Wait()
@@ -125,8 +120,7 @@ func (a *Listener) accept() {
 			continue
 		}
 		if errors.Is(err, net.ErrClosed) || a.ctx.Err() != nil {
-			a.err = err
-			a.cancel()
+			a.cancel(err)
 			return
 		}
 		select { // out of file descriptors: somebody may leave
