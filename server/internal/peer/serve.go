@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"strings"
 	"time"
 
 	"connectrpc.com/connect"
@@ -65,6 +66,9 @@ func (p *Port) identify(next http.Handler) http.Handler {
 			return
 		}
 		ctx := context.WithValue(r.Context(), callKey{}, call{server: id, reference: rand.Text()[:16]})
+		if !strings.HasPrefix(r.Header.Get("Content-Type"), "application/connect+") { // a call with one message, not a stream
+			r.Body = http.MaxBytesReader(w, r.Body, rpc.MaxUnaryBytes+1) // what is larger is not even read to its end
+		}
 		next.ServeHTTP(w, r.WithContext(ctx))
 	})
 }
