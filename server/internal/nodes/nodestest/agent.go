@@ -26,15 +26,20 @@ func Caller(ctx context.Context) (gestor.NodeID, gestor.TenantID, bool) {
 	return id, Tenant, ok && id != ""
 }
 
+// Handler serves an agents' service to clients that say which node they are.
+func Handler(svc agentv1connect.AgentServiceHandler) http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle(agentv1connect.NewAgentServiceHandler(svc))
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		ctx := context.WithValue(r.Context(), nodeKey{}, gestor.NodeID(r.Header.Get(nodeHeader)))
+		mux.ServeHTTP(w, r.WithContext(ctx))
+	})
+}
+
 // NewServer serves an agents' service over HTTP/2 and returns its address.
 func NewServer(t testing.TB, svc agentv1connect.AgentServiceHandler) string {
 	t.Helper()
-	mux := http.NewServeMux()
-	mux.Handle(agentv1connect.NewAgentServiceHandler(svc))
-	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		ctx := context.WithValue(r.Context(), nodeKey{}, gestor.NodeID(r.Header.Get(nodeHeader)))
-		mux.ServeHTTP(w, r.WithContext(ctx))
-	}))
+	srv := httptest.NewUnstartedServer(Handler(svc))
 	srv.Config.Protocols = new(http.Protocols)
 	srv.Config.Protocols.SetUnencryptedHTTP2(true)
 	srv.Start()
@@ -53,6 +58,9 @@ func NewClient(t testing.TB, url string, node gestor.NodeID) agentv1connect.Agen
 	t.Cleanup(transport.CloseIdleConnections)
 	return agentv1connect.NewAgentServiceClient(&http.Client{Transport: asNode{transport, node}}, url)
 }
+
+// AsNode makes requests come from node.
+func AsNode(next http.RoundTripper, node gestor.NodeID) http.RoundTripper { return asNode{next, node} }
 
 type asNode struct {
 	next http.RoundTripper
