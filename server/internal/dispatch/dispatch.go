@@ -128,6 +128,7 @@ type term struct {
 	memory    *memory
 	began     time.Time
 	explained map[gestor.TaskID]explanation
+	seen      map[nodes.Held]time.Time // leases, since this term knows them
 }
 
 // idle is how long the loop rests when nothing is due.

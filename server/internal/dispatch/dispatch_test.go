@@ -142,6 +142,32 @@ func TestRunTerm_StopsWhatIsPastItsDeadlineEvenIfItsAgentDoesNot(t *testing.T) {
 	}
 }
 
+func TestRunTerm_DoesNotEndATaskByTheClockOfTheLeaderBefore(t *testing.T) {
+	for name, jump := range map[string]time.Duration{"an hour behind": -time.Hour, "an hour ahead": time.Hour} {
+		t.Run(name, func(t *testing.T) {
+			s := newSystem(t)
+			s.add("tsk_1", nil)
+			lease := command.Command{At: time.Now().Add(jump), Actor: gestor.SystemActor("dispatch"), Op: command.LeaseTask{ID: "tsk_1", Node: s.node}}
+			r, err := s.Propose(t.Context(), lease)
+			if err != nil {
+				t.Fatal(err)
+			}
+			s.lead()
+			held := nodes.Held{Task: "tsk_1", Fence: r.Revision}
+			for until := time.Now().Add(4 * times.Lease); time.Now().Before(until); {
+				s.disp.Renew(s.node, []nodes.Held{held}, time.Now())
+				select {
+				case <-t.Context().Done():
+				case <-time.After(times.Lease / 10):
+				}
+			}
+			if task := s.await("tsk_1", "the task", func(gestor.Task) bool { return true }); task.Fence != r.Revision || task.Cancelling || !task.State.Held() {
+				t.Errorf("the task is %+v", task)
+			}
+		})
+	}
+}
+
 func TestRunTerm_ExplainsWhyTasksWait(t *testing.T) {
 	s := newSystem(t)
 	off := s.AddNode(t, "web-2")

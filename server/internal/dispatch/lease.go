@@ -16,27 +16,31 @@ func (t *term) overdue(held []gestor.Task, now time.Time) (time.Time, []command.
 	defer t.mu.Unlock()
 	var next time.Time
 	var ops []command.Op
-	known := make(map[nodes.Held]time.Time, len(held))
+	known, seen := make(map[nodes.Held]time.Time, len(held)), make(map[nodes.Held]time.Time, len(held))
 	for _, task := range held {
 		h := nodes.Held{Task: task.ID, Fence: task.Fence}
 		since, ok := t.renewed[h]
 		if !ok {
 			since = now
 		}
-		known[h] = since
+		first, ok := t.seen[h]
+		if !ok {
+			first = now
+		}
+		known[h], seen[h] = since, first
 		end := since.Add(t.times.Lease + t.times.Margin)
 		if !now.Before(end) {
 			ops = append(ops, command.LoseTask{ID: task.ID, Fence: task.Fence, Reason: t.whyLost(task, now.Sub(since))})
 			continue
 		}
 		next = earlier(next, end)
-		at, op := t.late(task, now)
+		at, op := t.late(task, first, now)
 		if op != nil {
 			ops = append(ops, op)
 		}
 		next = earlier(next, at)
 	}
-	t.renewed = known
+	t.renewed, t.seen = known, seen
 	return next, ops
 }
 
@@ -61,13 +65,14 @@ func (t *term) whyLost(task gestor.Task, silence time.Duration) string {
 	return why + "; it is tried again there"
 }
 
-// late stops a task that is past its deadline: first the agent is asked to, then the task fails without it. The agent
-// keeps deadlines itself, so this is for agents that do not. It returns when to look again.
-func (t *term) late(task gestor.Task, now time.Time) (time.Time, command.Op) {
-	if task.Deadline.IsZero() {
+// late stops a task that had its time: first the agent is asked to, then the task fails without it. The agent keeps
+// deadlines itself, so this is for agents that do not. The time counts from when this term saw the lease first: the deadline
+// in the state is of the clock of whoever led then, and a clock that jumps must end no task. It returns when to look again.
+func (t *term) late(task gestor.Task, first, now time.Time) (time.Time, command.Op) {
+	if task.Timeout <= 0 {
 		return time.Time{}, nil
 	}
-	ask := task.Deadline.Add(t.times.Overdue)
+	ask := first.Add(task.Timeout + t.times.Overdue)
 	fail := ask.Add(t.times.Overdue)
 	switch {
 	case now.Before(ask):
