@@ -43,6 +43,7 @@ type Options struct {
 	JoinToken string            // a secret; needed at the first start of a server with Config.Join
 	Network   peer.Network      // how servers reach each other; nil means TCP
 	OnStall   func(call string) // what happens when the disk hangs; by default the process ends
+	Tuning    Tuning            // zero is what servers live with
 }
 
 // Server is an open control server.

@@ -81,12 +81,12 @@ func wire(s *Server) (_ *parts, err error) {
 	p.mirror = mirror.New(mirror.Options{
 		Peers: s.port, History: p.history, Blobs: p.blobs, Catalogue: mirror.StateCatalogue{Engine: s.engine, Needed: deploy.NeededArtifacts}, Log: s.log,
 	})
-	p.dispatch = dispatch.New(dispatch.Options{Engine: s.engine, Log: s.log})
+	p.dispatch = dispatch.New(dispatch.Options{Engine: s.engine, Times: s.options.Tuning.Dispatch, Log: s.log})
 	p.deploy = deploy.New(deploy.Options{Engine: s.engine, Log: s.log})
 	p.nodes = nodes.New(nodes.Options{
 		Engine: s.engine, History: p.mirror, Blobs: p.mirror, Secrets: nodes.NewVault(s.engine, s.ring), Leases: p.dispatch,
 		Peers: nodes.OverPort(s.port), Servers: s.agentAddresses,
-		Caller: auth.NodeFrom, ClusterID: s.id.cluster.ID, Version: s.options.Version, Log: s.log,
+		Caller: auth.NodeFrom, ClusterID: s.id.cluster.ID, Version: s.options.Version, Times: s.options.Tuning.Nodes, Log: s.log,
 	})
 	retention := deploy.NewRetention(deploy.RetentionOptions{Engine: s.engine, History: p.history, Blobs: p.blobs, Log: s.log})
 

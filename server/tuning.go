@@ -1,0 +1,12 @@
+package server
+
+import (
+	"github.com/saas-gestor/gestor/server/internal/dispatch"
+	"github.com/saas-gestor/gestor/server/internal/nodes"
+)
+
+// Tuning is how long things take that nobody wants to wait for in a test. Zeros are the defaults.
+type Tuning struct {
+	Nodes    nodes.Times    // heartbeats, and when a silent node is suspect and lost
+	Dispatch dispatch.Times // leases
+}
