@@ -35,7 +35,11 @@ func openStore(o Options) (*store, error) {
 		return nil, err
 	}
 	v := verifier.NewLogStore(w, isCheckpoint, report(o.Log), &metrics.NoOpCollector{})
-	dog := &watchdog{limit: o.Stall, onStall: o.OnStall}
+	dog := &watchdog{limit: o.Stall, onStall: o.OnStall, onStuck: func(err error) {
+		o.Log.Error("the log could not be continued, most likely the disk is full; ending: free space on it and start again, "+
+			"nothing that was acknowledged is lost", "dir", dir, "err", err)
+		os.Exit(1)
+	}}
 	return &store{
 		logs:   watchedLogs{dog: dog, LogStore: v},
 		stable: watchedStable{dog: dog, StableStore: w},

@@ -1,10 +1,12 @@
 package cluster
 
 import (
+	"errors"
 	"sync"
 	"time"
 
 	"github.com/hashicorp/raft"
+	"github.com/hashicorp/raft-wal/types"
 )
 
 // watchdog notices calls that do not come back. Raft waits for its log without a limit, and a leader that waits for a
@@ -12,6 +14,7 @@ import (
 type watchdog struct {
 	limit   time.Duration
 	onStall func(call string)
+	onStuck func(err error) // the log could not begin a new segment; it never tries again in this process
 	once    sync.Once
 }
 
@@ -30,14 +33,15 @@ func (l watchedLogs) GetLog(index uint64, log *raft.Log) error {
 	return l.LogStore.GetLog(index, log)
 }
 
-func (l watchedLogs) StoreLog(log *raft.Log) error {
-	defer l.dog.watch("write log")()
-	return l.LogStore.StoreLog(log)
-}
+func (l watchedLogs) StoreLog(log *raft.Log) error { return l.StoreLogs([]*raft.Log{log}) }
 
 func (l watchedLogs) StoreLogs(logs []*raft.Log) error {
 	defer l.dog.watch("write log")()
-	return l.LogStore.StoreLogs(logs)
+	err := l.LogStore.StoreLogs(logs)
+	if errors.Is(err, types.ErrSealed) && l.dog.onStuck != nil {
+		l.dog.onStuck(err)
+	}
+	return err
 }
 
 func (l watchedLogs) DeleteRange(first, last uint64) error {

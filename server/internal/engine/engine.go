@@ -46,6 +46,7 @@ type Engine struct {
 	observe func(took time.Duration, err error) // of Propose; may be nil
 	levels  levels
 	refuse  func() error
+	log     *slog.Logger
 }
 
 // Open starts the engine. Ready tells when it can be used.
@@ -53,11 +54,15 @@ func Open(ctx context.Context, o Options) (*Engine, error) {
 	if o.ServerID == "" {
 		o.ServerID = "server-1"
 	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
 	store, err := state.Open(ctx, filepath.Join(o.Dir, "state"))
 	if err != nil {
 		return nil, fmt.Errorf("open engine: %w", err)
 	}
 	e := &Engine{id: o.ServerID, store: store, fsm: fsm.New(store, o.Version), applied: newApplied(), observe: o.OnPropose}
+	e.log = o.Log
 	e.cluster, err = cluster.Open(ctx, cluster.Options{
 		Dir:       filepath.Join(o.Dir, "raft"),
 		ServerID:  o.ServerID,

@@ -3,10 +3,12 @@ package engine
 import (
 	"context"
 	"io"
+	"os"
 	"sync"
 
 	"github.com/saas-gestor/gestor/server/internal/cluster"
 	"github.com/saas-gestor/gestor/server/internal/fsm"
+	"github.com/saas-gestor/gestor/server/internal/state"
 )
 
 // machine is the state machine as cluster wants it, which knows nothing of commands.
@@ -17,6 +19,7 @@ func (m machine) Apply(entries []cluster.Entry) [][]any {
 	for i, e := range entries {
 		in[i] = fsm.Entry(e)
 	}
+	defer m.engine.endIfFull()
 	out := make([][]any, len(entries))
 	for i, results := range m.engine.fsm.Apply(in) {
 		out[i] = make([]any, len(results))
@@ -26,6 +29,20 @@ func (m machine) Apply(entries []cluster.Entry) [][]any {
 	}
 	m.engine.applied.set(entries[len(entries)-1].Index)
 	return out
+}
+
+// endIfFull ends the process when the disk is full: a committed entry that cannot be applied cannot be passed over either.
+// Nothing is lost, the log has it.
+func (e *Engine) endIfFull() {
+	p := recover()
+	if p == nil {
+		return
+	}
+	if f, ok := p.(*fsm.Failure); ok && state.IsFull(f) {
+		e.log.Error("the disk is full, ending: free space on it and start again, nothing that was acknowledged is lost", "err", f)
+		os.Exit(1)
+	}
+	panic(p)
 }
 
 func (m machine) Applied() uint64 { return m.engine.applied.last() }

@@ -47,6 +47,18 @@ type Result struct {
 	Err     error // nil or a *fault.Error
 }
 
+// Failure is what Apply panics with when the database fails.
+type Failure struct {
+	Index uint64
+	Err   error
+}
+
+// Error says at which entry.
+func (f *Failure) Error() string { return fmt.Sprintf("apply entry %d: %v", f.Index, f.Err) }
+
+// Unwrap is what the database said.
+func (f *Failure) Unwrap() error { return f.Err }
+
 // Apply applies entries in one transaction, which is committed when it returns; one that holds a mark ends a
 // transaction, so that the state is the same there on every server, however entries come together. Results are by
 // entry and by the position of the command in it.
@@ -63,7 +75,7 @@ func (f *FSM) Apply(entries []Entry) [][]Result {
 func (f *FSM) applySome(ctx context.Context, entries []Entry) [][]Result {
 	x, err := f.store.Begin(ctx)
 	if err != nil {
-		panic(fmt.Sprintf("apply: %v", err))
+		panic(&Failure{Index: entries[0].Index, Err: err})
 	}
 	var results [][]Result
 	var last uint64
@@ -82,7 +94,7 @@ func (f *FSM) applySome(ctx context.Context, entries []Entry) [][]Result {
 		err = f.mark(ctx, last)
 	}
 	if err != nil {
-		panic(fmt.Sprintf("apply up to entry %d: %v", last, err))
+		panic(&Failure{Index: last, Err: err})
 	}
 	return results
 }
@@ -101,7 +113,7 @@ func applyEntry(ctx context.Context, x *state.Txn, e Entry) (results []Result, m
 		}
 		var mark bool
 		if results[i], mark, err = applyCommand(ctx, x, e.Index, c); err != nil {
-			panic(fmt.Sprintf("apply entry %d, %T: %v", e.Index, c.Op, err))
+			panic(&Failure{Index: e.Index, Err: fmt.Errorf("%T: %w", c.Op, err)})
 		}
 		marked = marked || mark
 	}

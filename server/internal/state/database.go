@@ -10,7 +10,9 @@ import (
 	"os"
 	"sync"
 
-	_ "modernc.org/sqlite" // the driver
+	"golang.org/x/sys/unix"
+	"modernc.org/sqlite" // also the driver
+	sqlite3 "modernc.org/sqlite/lib"
 )
 
 //go:embed schema.sql
@@ -73,6 +75,12 @@ func dsn(path, pragma string) string {
 		q.Add("_pragma", pragma)
 	}
 	return (&url.URL{Scheme: "file", OmitHost: true, Path: path, RawQuery: q.Encode()}).String()
+}
+
+// IsFull reports whether err says that the disk of the state is full.
+func IsFull(err error) bool {
+	code, ok := errors.AsType[*sqlite.Error](err)
+	return ok && code.Code()&0xff == sqlite3.SQLITE_FULL || errors.Is(err, unix.ENOSPC)
 }
 
 func (d *database) close() error {
