@@ -75,8 +75,19 @@ var afflictions = []affliction{
 		s.must(leader.Resume())
 		s.must(s.WaitServers(s.ctx()))
 	}},
-	{"the disk of a follower is full", func(s *suffering) { s.full(s.follower()) }},
-	{"the disk of the leader is full", func(s *suffering) { s.full(s.leader()) }},
+	{"the disk of a follower is full", func(s *suffering) {
+		follower := s.follower()
+		s.must(follower.Disk.Fill())
+		s.tr.goesOn(40)
+		s.emptied(follower)
+	}},
+	{"the disk of the leader is full", func(s *suffering) {
+		leader := s.leader()
+		s.must(leader.Disk.Fill())
+		s.replaced(leader, patience) // it hands over to one with room
+		s.tr.goesOn(40)
+		s.emptied(leader)
+	}},
 	{"the disk of a follower is slow", func(s *suffering) { s.slow(s.follower()) }},
 	{"the disk of the leader is slow", func(s *suffering) { s.slow(s.leader()) }},
 	{"the disk of the leader hangs", func(s *suffering) {
@@ -92,9 +103,7 @@ var afflictions = []affliction{
 		for _, server := range s.Servers {
 			s.must(server.Signal(9))
 		}
-		for _, server := range s.Servers {
-			s.back(server)
-		}
+		s.back(s.Servers...)
 		s.tr.goesOn(5)
 	}},
 }
@@ -129,12 +138,15 @@ func (s *suffering) replaced(leader *stack.Server, within time.Duration) {
 	}
 }
 
-// back waits until a server's process is gone, if it goes, and starts it again.
-func (s *suffering) back(server *stack.Server) {
+// back waits until servers' processes are gone, and starts them again.
+func (s *suffering) back(servers ...*stack.Server) {
 	s.t.Helper()
-	server.Kill()
-	s.must(server.Start())
-	s.must(s.WaitListening(s.ctx(), server.Address, server.Process))
+	for _, server := range servers {
+		server.Kill()
+	}
+	for _, server := range servers {
+		s.must(server.Start())
+	}
 	s.must(s.WaitServers(s.ctx()))
 }
 
@@ -152,16 +164,14 @@ func (s *suffering) healed() {
 	s.must(s.WaitServers(s.ctx()))
 }
 
-func (s *suffering) full(server *stack.Server) {
+// emptied makes room again. A server that could not go on without room starts again.
+func (s *suffering) emptied(server *stack.Server) {
 	s.t.Helper()
-	s.must(server.Disk.Fill())
-	s.tr.goesOn(8)
 	s.must(server.Disk.Repair())
-	if server.Running() {
-		s.must(s.WaitServers(s.ctx()))
-		return
+	if !server.Running() {
+		s.back(server)
 	}
-	s.back(server)
+	s.must(s.WaitServers(s.ctx()))
 }
 
 func (s *suffering) slow(server *stack.Server) {

@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -30,8 +29,8 @@ func (tr *traffic) settle() {
 	tr.hooksRanOnce()
 	tr.logsAreEqual()
 	for i, line := range lines {
-		if line != strconv.Itoa(i+1) {
-			w.t.Errorf("the followed log has %q as its line %d: a gap or a repeat", line, i+1)
+		if line != i+1 {
+			w.t.Errorf("the followed log has %d as its line %d: a gap or a repeat", line, i+1)
 			break
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -56,7 +57,7 @@ func newTraffic(w *world) *traffic {
 	w.t.Cleanup(client.Close)
 	tr := &traffic{w: w, client: client, jobs: map[string]string{}}
 	w.create("jobs", w.repo("jobs", map[string]string{"index.html": "job"}), len(w.Agents), "--domain", "jobs.example",
-		"--type", "static", "--output", ".", "--build-command", "echo the job begins; echo the job ends")
+		"--type", "static", "--output", ".", "--build-command", `echo "the job" begins; echo "the job" ends`)
 	w.create("counter", w.repo("counter", map[string]string{"index.html": "0"}), 1, "--domain", "counter.example")
 	tr.site = w.create("site", w.repo("site", map[string]string{"index.html": "v0"}), len(w.Agents), "--watch", "0s",
 		"--pre-switch", `echo "$GESTOR_RELEASE" >> "$HOME/uploads/hooks"`)
@@ -264,7 +265,7 @@ func newTalker(w *world) *talker {
 	built := w.background("build", "talker")
 	w.until("the talking build to run", func() bool { return w.taskIn("talker", "build", "RUNNING") })
 	var err error
-	t.lines, err = os.Create(filepath.Join(w.Dir, "followed.log"))
+	t.lines, err = os.Create(filepath.Join(w.Dir, "followed.txt"))
 	must(w.t, err)
 	w.t.Cleanup(func() { _ = t.lines.Close() })
 	notices, err := os.Create(filepath.Join(w.Dir, "follower.log"))
@@ -278,7 +279,7 @@ func newTalker(w *world) *talker {
 }
 
 // end makes the build end and returns what the follower printed of its counting.
-func (t *talker) end() []string {
+func (t *talker) end() []int {
 	t.w.t.Helper()
 	must(t.w.t, os.WriteFile(t.gate, nil, 0o644))
 	done := make(chan error, 1)
@@ -293,10 +294,11 @@ func (t *talker) end() []string {
 	}
 	raw, err := os.ReadFile(t.lines.Name())
 	must(t.w.t, err)
-	var counted []string
+	var counted []int
 	for line := range strings.Lines(string(raw)) {
-		if _, rest, ok := strings.Cut(strings.TrimRight(line, "\n"), "line "); ok {
-			counted = append(counted, rest)
+		_, rest, _ := strings.Cut(strings.TrimRight(line, "\n"), "line ")
+		if n, err := strconv.Atoi(rest); err == nil { // else the command itself, or a word of Gestor's
+			counted = append(counted, n)
 		}
 	}
 	return counted

@@ -49,6 +49,15 @@ func (s *Server) Use(program string) {
 	}
 }
 
+// Offline is how another subcommand of gestor-server is run for it while it is stopped.
+func (s *Server) Offline(command string, more ...string) (path string, args []string) {
+	args = append([]string{command, "--config", s.config}, more...)
+	if s.network == nil {
+		return s.program, args
+	}
+	return s.network.Command(s.Host, s.program, args...)
+}
+
 // here is the only server, at an address of this machine.
 func (s *Stack) here(ports settled) (*Server, error) {
 	server := &Server{
