@@ -110,7 +110,8 @@ func (d *Dispatcher) RunTerm(ctx context.Context) error {
 			d.log.Error("could not dispatch", "err", err)
 			next = time.Now().Add(time.Second)
 		}
-		timer := time.NewTimer(time.Until(next))
+		rest := max(time.Until(next), 0)
+		began, timer := time.Now(), time.NewTimer(rest)
 		select {
 		case <-ctx.Done():
 			timer.Stop()
@@ -119,6 +120,10 @@ func (d *Dispatcher) RunTerm(ctx context.Context) error {
 		case <-timer.C:
 		}
 		timer.Stop()
+		if overslept := time.Since(began) - rest; overslept > standstill {
+			d.log.Warn("this server stood still; all leases get their time anew", "time", overslept)
+			d.Excuse()
+		}
 	}
 }
 
@@ -130,6 +135,9 @@ type term struct {
 	explained map[gestor.TaskID]explanation
 	seen      map[nodes.Held]time.Time // leases, since this term knows them
 }
+
+// standstill is how late a timer must be for it to be certain that this process did not run: it has heard no agent either.
+const standstill = 2 * time.Second
 
 // idle is how long the loop rests when nothing is due.
 const idle = time.Minute
