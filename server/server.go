@@ -26,6 +26,7 @@ import (
 	"github.com/saas-gestor/gestor/server/internal/metrics"
 	"github.com/saas-gestor/gestor/server/internal/peer"
 	"github.com/saas-gestor/gestor/server/internal/pki"
+	"github.com/saas-gestor/gestor/server/internal/rescue"
 	"github.com/saas-gestor/gestor/server/internal/secret"
 )
 
@@ -89,6 +90,9 @@ func (s *Server) open(ctx context.Context) error {
 	var err error
 	if s.lock, err = takeDir(dir); err != nil {
 		return err
+	}
+	if err := rescue.Finish(dir); err != nil {
+		return fmt.Errorf("finish a recovery: %w", err)
 	}
 	if err := s.join(ctx); err != nil {
 		return err
