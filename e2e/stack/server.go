@@ -80,7 +80,7 @@ func (s *Stack) configure(server *Server, ports settled, more map[string]any) er
 		}
 		settings += key + " = " + string(raw) + "\n"
 	}
-	return os.WriteFile(server.config, []byte(settings), 0o600)
+	return os.WriteFile(server.config, []byte(settings+s.settings), 0o600)
 }
 
 // NewHost makes a host and all a server needs to start there, but does not start it. With join it joins the servers

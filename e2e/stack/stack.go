@@ -21,6 +21,7 @@ type Options struct {
 	HTTPPorts []int  // the agents' web ports; free ones if absent
 	Servers   int    // how many, an odd number; 1 if 0. Several have a host each in a network of their own, and end for good with the stack
 	Network   bool   // give a single server a host of its own too, so that others can join it
+	Settings  string // more of each server's settings, TOML
 	Disks     bool   // give each server on a host of its own a disk of its own, which can be full, slow or stuck
 }
 
@@ -37,6 +38,7 @@ type Stack struct {
 	firstUID int
 	ports    settled
 	disks    bool
+	settings string
 	hosts    int         // made so far
 	pin      []byte      // of the servers' root
 	token    string      // of the session that clients share
@@ -51,7 +53,7 @@ func Open(ctx context.Context, o Options) (*Stack, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Stack{Dir: o.Dir, Bin: o.Bin, firstUID: ports.FirstUID, ports: ports, disks: o.Disks}
+	s := &Stack{Dir: o.Dir, Bin: o.Bin, firstUID: ports.FirstUID, ports: ports, disks: o.Disks, settings: o.Settings}
 	if err := s.open(ctx, o); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
