@@ -9,6 +9,7 @@ import (
 	"connectrpc.com/connect"
 
 	"github.com/saas-gestor/gestor/proto/fault"
+	"github.com/saas-gestor/gestor/proto/rpc"
 	"github.com/saas-gestor/gestor/server/internal/auth"
 )
 
@@ -62,6 +63,12 @@ type patientConn struct {
 	connect.StreamingHandlerConn
 	r *request
 	a *admission
+}
+
+// Receive reads one message and no more of one that is too large.
+func (c *patientConn) Receive(message any) error {
+	c.r.mostBody = c.r.received.Load() + rpc.MaxStreamBytes + envelope
+	return c.StreamingHandlerConn.Receive(message)
 }
 
 func (c *patientConn) Send(message any) error {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -60,7 +61,7 @@ func (b *body) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
 	all := b.r.received.Add(int64(n))
 	if b.r.mostBody > 0 && all > b.r.mostBody {
-		return 0, connect.NewError(connect.CodeResourceExhausted, fmt.Errorf("the message has more than %d bytes", b.r.mostBody-envelope))
+		return 0, connect.NewError(connect.CodeResourceExhausted, errors.New("the message is larger than it may be"))
 	}
 	if b.r.memory == nil || n == 0 {
 		return n, err

@@ -168,12 +168,13 @@ func TestSizes_AMessageOfOneGiBIsRefusedEarlyAndWithoutMemory(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := io.Copy(packer, &endless{gibi}); err != nil {
+	if _, err := io.Copy(packer, &endless{1 << 20}); err != nil {
 		t.Fatal(err)
 	}
 	if err := packer.Close(); err != nil {
 		t.Fatal(err)
 	}
+	bomb = *bytes.NewBuffer(bytes.Repeat(bomb.Bytes(), gibi>>20)) // packed texts behind each other are one
 	watch := gestorv1connect.TaskServiceWatchTaskProcedure
 	frame := func(flags byte, size uint32) []byte { return binary.BigEndian.AppendUint32([]byte{flags}, size) }
 	for what, c := range map[string]struct {
