@@ -1,6 +1,7 @@
 package session
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -176,7 +177,7 @@ func (c *conn) speak(ctx context.Context, every time.Duration) error {
 	beat := time.NewTicker(every)
 	defer beat.Stop()
 	if err := c.heartbeat(); err != nil {
-		return err
+		return c.heed(ctx, err)
 	}
 	for {
 		var err error
@@ -191,7 +192,7 @@ func (c *conn) speak(ctx context.Context, every time.Duration) error {
 			err = c.heartbeat()
 		}
 		if err != nil {
-			return err
+			return c.heed(ctx, err)
 		}
 	}
 }
@@ -215,13 +216,25 @@ func (c *conn) sendPending() error {
 	return nil
 }
 
+// errEnded is the error of a send on a stream that the server has ended.
+var errEnded = fault.Unavailable("the server ended the session")
+
 // send leaves the reason of a stream the server has ended to the listener.
 func (c *conn) send(m *agentv1.SessionRequest) error {
 	err := c.stream.Send(m)
 	if errors.Is(err, io.EOF) {
-		return fault.Unavailable("the server ended the session")
+		return errEnded
 	}
 	return err
+}
+
+// heed gives the listener time to hear why the server has ended the stream: perhaps with a goodbye that tells how long to
+// stay away.
+func (c *conn) heed(ctx context.Context, err error) error {
+	if errors.Is(err, errEnded) {
+		pause(ctx, helloTimeout)
+	}
+	return cmp.Or(context.Cause(ctx), err)
 }
 
 func (c *conn) openTail(t *agentv1.OpenTail) {

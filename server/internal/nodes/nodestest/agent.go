@@ -137,12 +137,11 @@ func (a *FakeAgent) session(ctx context.Context) error {
 	defer wg.Wait()
 	defer cancel()
 	wg.Go(func() {
-		defer cancel()
 		for {
 			select {
 			case m := <-send:
 				if stream.Send(m) != nil {
-					return
+					return // why, the server has said before it ended the stream
 				}
 			case <-ctx.Done():
 				return
