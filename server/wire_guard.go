@@ -2,6 +2,8 @@ package server
 
 import (
 	"context"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/saas-gestor/gestor/server/internal/backup"
@@ -53,4 +55,13 @@ func (s *Server) roomOfVoters(ctx context.Context, p *parts) map[string]uint64 {
 		room[string(id)] = status.GetDiskFreeBytes()
 	}
 	return room
+}
+
+// notice is what a person should know of this server, in a sentence or two.
+func (p *parts) notice() string {
+	notices := []string{p.disk.Notice()}
+	if p.backups != nil {
+		notices = append(notices, p.backups.Notice())
+	}
+	return strings.Join(slices.DeleteFunc(notices, func(n string) bool { return n == "" }), "; ")
 }

@@ -20,7 +20,7 @@ import (
 // wirePeers puts together what servers are to each other.
 func (s *Server) wirePeers(p *parts) {
 	p.members = members.New(members.Options{
-		Engine: s.engine, Port: s.port, Self: s.self, Agents: p.nodes.Agents, StartedAt: time.Now(), DiskFree: p.disk.Free, Log: s.log.With("component", "members"),
+		Engine: s.engine, Port: s.port, Self: s.self, Agents: p.nodes.Agents, StartedAt: time.Now(), DiskFree: p.disk.Free, Notice: p.notice, Log: s.log.With("component", "members"),
 	})
 	s.engine.Forward(members.Forwarder(s.port))
 	s.engine.OnTerm("members", p.members.RunTerm)
