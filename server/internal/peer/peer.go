@@ -117,7 +117,7 @@ func Open(ctx context.Context, o Options) (*Port, error) {
 }
 
 // Transport is Raft's way to the other servers.
-func (p *Port) Transport() raft.Transport { return p.transport }
+func (p *Port) Transport() raft.Transport { return transport{p.transport, ioTimeout + time.Second} }
 
 // Address is where other servers reach this one, host:port.
 func (p *Port) Address() string { return p.o.Advertise }
