@@ -70,3 +70,6 @@ func (s *Stack) ListServers(ctx context.Context, o rpc.Options, at ...*Server) (
 		ListServers(ctx, &gestorv1.ListServersRequest{})
 	return answer.GetServers(), err
 }
+
+// Pin is the SHA-256 of the key of the servers' root; nil before the first Client.
+func (s *Stack) Pin() []byte { return s.pin }

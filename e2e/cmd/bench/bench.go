@@ -16,6 +16,7 @@ type bench struct {
 	dir     string
 	scripts string
 	rounds  int
+	herd    int // simulated agents
 	stack   *stack.Stack
 }
 
@@ -42,7 +43,7 @@ func newBench(ctx context.Context, bin, scripts string, rounds int) (*bench, err
 }
 
 func (b *bench) close() {
-	_ = b.stack.Close() // the programs have ended then, and that is all there is to close
+	_ = b.stack.Close()                           // the programs have ended then, and that is all there is to close
 	_ = b.stack.RemoveUsers(context.Background()) // also after an interrupt
 	_ = os.RemoveAll(b.dir)
 }
