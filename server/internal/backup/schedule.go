@@ -31,7 +31,8 @@ type ScheduleOptions struct {
 	Retry time.Duration // the first pause after a failure, which doubles up to an hour; default 1 min
 }
 
-// Status is how the scheduled backups of this server go. It is all zero on a server that has not led since its start.
+// Status is how the scheduled backups of this server go. Err and Next are of the server that leads; others have
+// what they saw when they led last.
 type Status struct {
 	LastSuccess time.Time // of the newest backup in the place
 	LastFailure time.Time
@@ -75,6 +76,7 @@ const longestRetry = time.Hour
 // RunTerm makes backups while ctx lasts. What counts is the age of the newest backup in the place, so that a change of
 // the leader brings none too many and none too few.
 func (s *Schedule) RunTerm(ctx context.Context) error {
+	defer s.note(time.Time{}, nil) // who leads next tells how it goes
 	pause := s.o.Retry
 	for ctx.Err() == nil {
 		next, err := s.once(ctx)
