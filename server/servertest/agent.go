@@ -41,6 +41,7 @@ type FakeAgent struct {
 	servers  []string          // addresses, as last told; guarded by mu, as all below
 	jobs     map[string]*Job   // by task
 	fences   map[string]uint64 // the highest by resource
+	busy     map[string]*Job   // the last by resource
 	spooled  []*Job            // acknowledged, with lines that are not stored
 	effects  []*Effect
 	goodbyes []string
@@ -56,7 +57,7 @@ func (c *Cluster) FakeAgent(name string, work Work) *FakeAgent {
 	}
 	a := &FakeAgent{
 		Name: name, cluster: c, work: work, changed: make(chan struct{}, 1),
-		jobs: map[string]*Job{}, fences: map[string]uint64{}, linked: make(chan struct{}),
+		jobs: map[string]*Job{}, fences: map[string]uint64{}, busy: map[string]*Job{}, linked: make(chan struct{}),
 	}
 	a.enrol()
 	ctx, cancel := context.WithCancel(context.Background())
@@ -92,7 +93,7 @@ func (a *FakeAgent) enrol() {
 	if err != nil {
 		t.Fatal(err)
 	}
-	client := a.cluster.Access(a.cluster.Servers[0], Access{From: a.Name, Anonymous: true})
+	client := a.cluster.Access(a.cluster.running(), Access{From: a.Name, Anonymous: true})
 	enrolment := agentv1connect.NewEnrollmentServiceClient(client.HTTP, client.URL, client.Options()...)
 	res, err := enrolment.Enroll(t.Context(), &agentv1.EnrollRequest{TokenId: token.ID, TokenSecret: token.Secret, Csr: csr, Facts: facts()})
 	if err != nil {

@@ -35,15 +35,16 @@ type Access struct {
 func (c *Cluster) Client(s *Server) *Client { return c.Access(s, Access{}) }
 
 // Any is the admin's way to the first server that runs. It remembers what it has seen.
-func (c *Cluster) Any() *Client {
-	s := c.Servers[0]
-	for _, other := range c.Servers {
-		if other.Running() {
-			s = other
-			break
+func (c *Cluster) Any() *Client { return c.Access(c.running(), Access{Seen: &c.seen}) }
+
+// running is the first server that runs; the first of all if none does.
+func (c *Cluster) running() *Server {
+	for _, s := range c.Servers {
+		if s.Running() {
+			return s
 		}
 	}
-	return c.Access(s, Access{Seen: &c.seen})
+	return c.Servers[0]
 }
 
 // Seen is what the test has seen through Any, for those who must know as much.

@@ -31,10 +31,11 @@ type Cluster struct {
 	Network *Network
 	Servers []*Server // in the order they came
 
-	t     testing.TB
-	pin   []byte
-	token string // of the admin
-	seen  rpc.Revision
+	t      testing.TB
+	tuning server.Tuning
+	pin    []byte
+	token  string // of the admin
+	seen   rpc.Revision
 }
 
 // Server is one of them, running or not.
@@ -58,7 +59,13 @@ const startLimit = 60 * time.Second
 // let them. It returns when as many vote as should. They end with the test.
 func NewCluster(t testing.TB, n int) *Cluster {
 	t.Helper()
-	c := &Cluster{Network: NewNetwork(t), t: t}
+	return NewTunedCluster(t, n, server.Tuning{})
+}
+
+// NewTunedCluster is NewCluster with servers that are more impatient than others.
+func NewTunedCluster(t testing.TB, n int, tuning server.Tuning) *Cluster {
+	t.Helper()
+	c := &Cluster{Network: NewNetwork(t), t: t, tuning: tuning}
 	t.Cleanup(c.end)
 	first := c.newServer()
 	c.start(first, "", nil)
@@ -135,7 +142,7 @@ func (s *Server) run(token string, join []string) error {
 			Join: join, LogLevel: "info", LogFormat: "text",
 		},
 		Version: "test", Log: slog.New(slog.NewTextHandler(s.log, nil)).With("server", s.Name), JoinToken: token,
-		Network: s.cluster.Network.Endpoint(s.Name),
+		Network: s.cluster.Network.Endpoint(s.Name), Tuning: s.cluster.tuning,
 		OnStall: func(call string) { s.cluster.t.Logf("%s: %s takes long", s.Name, call) }, // a busy machine is no broken disk
 	})
 	if err != nil {

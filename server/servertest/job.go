@@ -25,6 +25,7 @@ type Job struct {
 
 	agent      *FakeAgent
 	cancel     context.CancelFunc
+	done       chan struct{}         // closed when its work has ended
 	finished   *agentv1.TaskFinished // nil while it runs
 	startSent  bool
 	finishSent bool
@@ -121,20 +122,28 @@ func (a *FakeAgent) assign(m *agentv1.Assignment) {
 	case old != nil && old.cancel != nil:
 		old.cancel()
 	}
+	before := a.busy[spec.GetResource()]
 	a.fences[spec.GetResource()] = spec.GetFence()
 	ctx, cancel := context.WithCancel(context.Background())
-	j := &Job{Spec: spec, Secrets: m.GetSecrets(), agent: a, cancel: cancel}
-	a.jobs[spec.GetId()] = j
-	e := &Effect{
-		Node: a.ID, Task: spec.GetId(), Resource: spec.GetResource(), Attempt: spec.GetAttempt(), Fence: spec.GetFence(), Began: time.Now(),
-	}
-	a.effects = append(a.effects, e)
-	go a.do(ctx, j, e)
+	j := &Job{Spec: spec, Secrets: m.GetSecrets(), agent: a, cancel: cancel, done: make(chan struct{})}
+	a.jobs[spec.GetId()], a.busy[spec.GetResource()] = j, j
+	go a.do(ctx, j, before)
 }
 
-// do runs the work of a job. What it ended with is told until it is acknowledged.
-func (a *FakeAgent) do(ctx context.Context, j *Job, e *Effect) {
+// do runs the work of a job, once what was begun on its resource before has ended. What it ended with is told until it
+// is acknowledged.
+func (a *FakeAgent) do(ctx context.Context, j, before *Job) {
 	defer j.cancel()
+	defer close(j.done)
+	if before != nil {
+		<-before.done
+	}
+	e := &Effect{
+		Node: a.ID, Task: j.Spec.GetId(), Resource: j.Spec.GetResource(), Attempt: j.Spec.GetAttempt(), Fence: j.Spec.GetFence(), Began: time.Now(),
+	}
+	a.mu.Lock()
+	a.effects = append(a.effects, e)
+	a.mu.Unlock()
 	f := a.work(ctx, j)
 	f.TaskId, f.Fence = j.Spec.GetId(), j.Spec.GetFence()
 	a.mu.Lock()

@@ -14,6 +14,9 @@ import (
 	"github.com/saas-gestor/gestor/proto/fault"
 	agentv1 "github.com/saas-gestor/gestor/proto/gen/gestor/agent/v1"
 	gestorv1 "github.com/saas-gestor/gestor/proto/gen/gestor/v1"
+	"github.com/saas-gestor/gestor/server"
+	"github.com/saas-gestor/gestor/server/internal/dispatch"
+	"github.com/saas-gestor/gestor/server/internal/nodes"
 	"github.com/saas-gestor/gestor/server/servertest"
 )
 
@@ -190,29 +193,58 @@ func TestTasks_EndOnceWhileLeadersDieAndAgentsLoseTheirSessions(t *testing.T) {
 	t.Logf("%d tasks ran", runs)
 }
 
-func TestTask_OfANodeThatIsGoneSaysWhyItWaits(t *testing.T) {
-	c := servertest.NewCluster(t, 3)
-	a := c.FakeAgent("web1", servertest.Hang)
-	<-a.Connected()
-	c.Network.Kill(a.Name)
-	c.Await(3*time.Second, "the node to be noticed", func(ctx context.Context) error {
-		res, err := c.Any().Nodes().GetNode(ctx, &gestorv1.GetNodeRequest{Node: a.Name})
-		if err == nil && res.GetNode().GetStatus() != gestorv1.NodeStatus_NODE_STATUS_SUSPECT {
+// awaitNode waits until a node has a status.
+func awaitNode(t *testing.T, c *servertest.Cluster, limit time.Duration, name string, want gestorv1.NodeStatus) {
+	t.Helper()
+	c.Await(limit, fmt.Sprint(name, " to be ", want), func(ctx context.Context) error {
+		res, err := c.Any().Nodes().GetNode(ctx, &gestorv1.GetNodeRequest{Node: name})
+		if err == nil && res.GetNode().GetStatus() != want {
 			err = fmt.Errorf("it is %s", res.GetNode().GetStatus())
 		}
 		return err
 	})
+}
+
+func TestNode_ThatIsGoneIsNoticedAndItsTasksAreExplainedAndTriedAgain(t *testing.T) {
+	c := servertest.NewTunedCluster(t, 3, server.Tuning{
+		Nodes:    nodes.Times{Heartbeat: 200 * time.Millisecond, Suspect: 600 * time.Millisecond, Lost: 1200 * time.Millisecond, Lease: 1500 * time.Millisecond},
+		Dispatch: dispatch.Times{Lease: 1500 * time.Millisecond, Margin: 300 * time.Millisecond},
+	})
+	a := c.FakeAgent("web1", func(ctx context.Context, j *servertest.Job) *agentv1.TaskFinished {
+		if j.Spec.GetAttempt() == 1 {
+			return servertest.Hang(ctx, j)
+		}
+		return servertest.Succeed(ctx, j)
+	})
+	awaitNode(t, c, 5*time.Second, a.Name, gestorv1.NodeStatus_NODE_STATUS_CONNECTED)
 	made, err := c.Any().Apps().DetectApp(t.Context(), &gestorv1.DetectAppRequest{Repository: "https://git.example.com/shop"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.Await(5*time.Second, "a reason", func(ctx context.Context) error {
+	a.Await(5*time.Second, "the task to begin", func(e []servertest.Effect) bool { return len(e) == 1 })
+	c.Network.Isolate(a.Name) // it goes on in the dark
+	awaitNode(t, c, 3*time.Second, a.Name, gestorv1.NodeStatus_NODE_STATUS_SUSPECT)
+	c.Kill(c.WaitLeader())
+	awaitNode(t, c, 10*time.Second, a.Name, gestorv1.NodeStatus_NODE_STATUS_LOST)
+	var task *gestorv1.Task
+	c.Await(10*time.Second, "a reason", func(ctx context.Context) error {
 		res, err := c.Any().Tasks().GetTask(ctx, &gestorv1.GetTaskRequest{Id: made.GetTaskId()})
-		if err == nil && (res.GetTask().GetState() != gestorv1.TaskState_TASK_STATE_QUEUED || res.GetTask().GetWaiting() == "") {
-			err = fmt.Errorf("got %v", res.GetTask())
+		if task = res.GetTask(); err == nil && (task.GetState() != gestorv1.TaskState_TASK_STATE_QUEUED || task.GetWaiting() == "") {
+			err = fmt.Errorf("got %v", task)
 		}
 		return err
 	})
+	c.Network.Heal()
+	c.Await(10*time.Second, "the task to end", func(ctx context.Context) error {
+		res, err := c.Any().Tasks().GetTask(ctx, &gestorv1.GetTaskRequest{Id: made.GetTaskId()})
+		if task = res.GetTask(); err == nil && task.GetState() != gestorv1.TaskState_TASK_STATE_SUCCEEDED {
+			err = fmt.Errorf("got %v", task)
+		}
+		return err
+	})
+	if task.GetAttempt() != 2 || once(t, a) != 2 {
+		t.Errorf("after %+v the task is %v", a.Effects(), task)
+	}
 }
 
 // follow reads the log of a task to its end, from random servers, each time from where it was. The servers' faults end
