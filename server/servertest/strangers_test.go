@@ -176,7 +176,6 @@ func TestPeerPort_KeepsNothingOfAMessageOfAGibibyte(t *testing.T) {
 		"a stranger's":          {"", nil},
 		"HTTP/2 without frames": {"h2", []byte("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")},
 		"entries for Raft":      {"gestor-raft", []byte("\x00\xc6\x40\x00\x00\x00")}, // AppendEntries, a binary of 1 GiB
-		"a vote for Raft":       {"gestor-raft", []byte("\x01\x81\xa9Candidate\xc6\x40\x00\x00\x00")},
 		"nothing known":         {"gestor-raft", []byte("\xff")},
 	}
 	for name, m := range messages {
@@ -209,7 +208,7 @@ func TestPeerPort_KeepsNothingOfAMessageOfAGibibyte(t *testing.T) {
 				}
 				taken++
 			}
-			if after := heap(); after > before+128<<20 {
+			if after := heap(); after > before+32<<20 {
 				t.Errorf("it keeps %d MiB after %d MiB were sent", (after-before)>>20, taken)
 			}
 		})

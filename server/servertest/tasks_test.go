@@ -154,6 +154,7 @@ func once(t *testing.T, agents ...*servertest.FakeAgent) (runs int) {
 }
 
 func TestTasks_EndOnceWhileLeadersDieAndAgentsLoseTheirSessions(t *testing.T) {
+	t.Parallel()
 	c := servertest.NewCluster(t, 3)
 	var agents []*servertest.FakeAgent
 	for i := range 5 {
@@ -161,7 +162,7 @@ func TestTasks_EndOnceWhileLeadersDieAndAgentsLoseTheirSessions(t *testing.T) {
 			return servertest.Take(time.Duration(rand.IntN(60))*time.Millisecond)(ctx, j) //nolint:gosec // any time
 		}))
 	}
-	length, seed := soak(t, 8*time.Second)
+	length, seed := soak(t, 5*time.Second)
 	ctx, cancel := context.WithTimeout(t.Context(), length)
 	defer cancel()
 	told := &ledger{tasks: map[string]string{}}
@@ -206,6 +207,7 @@ func awaitNode(t *testing.T, c *servertest.Cluster, limit time.Duration, name st
 }
 
 func TestNode_ThatIsGoneIsNoticedAndItsTasksAreExplainedAndTriedAgain(t *testing.T) {
+	t.Parallel()
 	c := servertest.NewTunedCluster(t, 3, server.Tuning{
 		Nodes:    nodes.Times{Heartbeat: 200 * time.Millisecond, Suspect: 600 * time.Millisecond, Lost: 1200 * time.Millisecond, Lease: 1500 * time.Millisecond},
 		Dispatch: dispatch.Times{Lease: 1500 * time.Millisecond, Margin: 300 * time.Millisecond},
@@ -285,8 +287,9 @@ func follow(ctx context.Context, c *servertest.Cluster, task string) (lines []st
 }
 
 func TestTail_HasNoGapAndNoRepeatOverDyingServers(t *testing.T) {
+	t.Parallel()
 	c := servertest.NewCluster(t, 3)
-	length, seed := soak(t, 6*time.Second)
+	length, seed := soak(t, 4*time.Second)
 	lines := int(length / (10 * time.Millisecond))
 	c.FakeAgent("web1", func(ctx context.Context, j *servertest.Job) *agentv1.TaskFinished {
 		for n := range lines {

@@ -47,11 +47,12 @@ func watch(ctx context.Context, c *servertest.Cluster, task string) (last *gesto
 }
 
 func TestWatch_GoesOnAtAnotherServerAndNeverBack(t *testing.T) {
+	t.Parallel()
 	c := servertest.NewCluster(t, 3)
 	c.FakeAgent("web1", func(ctx context.Context, j *servertest.Job) *agentv1.TaskFinished {
 		return servertest.Take(time.Duration(500+rand.IntN(1500))*time.Millisecond)(ctx, j) //nolint:gosec // any time
 	})
-	length, seed := soak(t, 5*time.Second)
+	length, seed := soak(t, 3*time.Second)
 	faulty, cancel := context.WithTimeout(t.Context(), length)
 	defer cancel()
 	limit, done := context.WithTimeout(t.Context(), length+30*time.Second)
