@@ -39,8 +39,8 @@ type Herd struct {
 	count  counters
 }
 
-// enrolAtOnce keeps the servers busy without a queue.
-const enrolAtOnce = 64
+// enrolAtOnce stays below what a server takes for guessing when it comes from one address.
+const enrolAtOnce = 8
 
 // Enroll makes the nodes.
 func Enroll(ctx context.Context, o Options) (*Herd, error) {
