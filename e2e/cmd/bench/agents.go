@@ -72,10 +72,16 @@ func (c *crowd) enroll(ctx context.Context, n int) error {
 		servers = append(servers, s.Address)
 	}
 	began := time.Now()
+	nodes := gestorv1connect.NewNodeServiceClient(c.client.HTTP, c.client.URL, c.client.Options()...)
+	for _, real := range c.stack.Agents { // they would take tasks, and work on them
+		if _, err := nodes.DrainNode(ctx, &gestorv1.DrainNodeRequest{Node: real.Node}); err != nil {
+			return err
+		}
+	}
 	var err error
 	c.herd, err = herd.Enroll(ctx, herd.Options{
 		Agents: n, Prefix: "herd", Servers: servers, Pin: c.stack.Pin(), Tasks: c.take,
-		Nodes: gestorv1connect.NewNodeServiceClient(c.client.HTTP, c.client.URL, c.client.Options()...),
+		Nodes: nodes,
 	})
 	if err == nil {
 		fmt.Printf("%-46s %.0f/s\n", "enrolled, token and certificate", float64(n)/time.Since(began).Seconds())
