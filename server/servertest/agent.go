@@ -77,10 +77,12 @@ func (c *Cluster) FakeAgent(name string, work Work) *FakeAgent {
 func (a *FakeAgent) enrol() {
 	t := a.cluster.t
 	t.Helper()
-	made, err := a.cluster.Any().Nodes().CreateJoinToken(t.Context(), &gestorv1.CreateJoinTokenRequest{Name: a.Name})
-	if err != nil {
-		t.Fatalf("make a join token: %v", err)
-	}
+	var made *gestorv1.CreateJoinTokenResponse
+	request := &gestorv1.CreateJoinTokenRequest{Name: a.Name}
+	a.cluster.Await(startLimit, "a join token", func(ctx context.Context) (err error) {
+		made, err = a.cluster.Any().Nodes().CreateJoinToken(ctx, request)
+		return err
+	})
 	token, err := pki.ParseJoinToken(made.GetToken())
 	if err != nil {
 		t.Fatal(err)
@@ -93,12 +95,13 @@ func (a *FakeAgent) enrol() {
 	if err != nil {
 		t.Fatal(err)
 	}
-	client := a.cluster.Access(a.cluster.running(), Access{From: a.Name, Anonymous: true})
-	enrolment := agentv1connect.NewEnrollmentServiceClient(client.HTTP, client.URL, client.Options()...)
-	res, err := enrolment.Enroll(t.Context(), &agentv1.EnrollRequest{TokenId: token.ID, TokenSecret: token.Secret, Csr: csr, Facts: facts()})
-	if err != nil {
-		t.Fatalf("enrol %s: %v", a.Name, err)
-	}
+	var res *agentv1.EnrollResponse
+	a.cluster.Await(startLimit, a.Name+" to enrol", func(ctx context.Context) (err error) {
+		client := a.cluster.Access(a.cluster.running(), Access{From: a.Name, Anonymous: true, Seen: a.cluster.Seen()})
+		enrolment := agentv1connect.NewEnrollmentServiceClient(client.HTTP, client.URL, client.Options()...)
+		res, err = enrolment.Enroll(ctx, &agentv1.EnrollRequest{TokenId: token.ID, TokenSecret: token.Secret, Csr: csr, Facts: facts()})
+		return err
+	})
 	id := res.GetIdentity()
 	a.ID, a.serverName = id.GetNodeId(), rpc.ServerName(id.GetClusterId())
 	a.certificate = tls.Certificate{Certificate: [][]byte{id.GetCertificate()}, PrivateKey: key}

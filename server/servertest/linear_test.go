@@ -55,7 +55,6 @@ func during(t *testing.T, c *servertest.Cluster, r *recorder, short time.Duratio
 }
 
 func TestAPI_IsLinearizableWhileServersFail(t *testing.T) {
-	t.Parallel()
 	c := servertest.NewCluster(t, 3)
 	r := &recorder{began: time.Now()}
 	during(t, c, r, 6*time.Second, rpc.ConsistencyLeader, servertest.Faults()...)

@@ -154,7 +154,6 @@ func once(t *testing.T, agents ...*servertest.FakeAgent) (runs int) {
 }
 
 func TestTasks_EndOnceWhileLeadersDieAndAgentsLoseTheirSessions(t *testing.T) {
-	t.Parallel()
 	c := servertest.NewCluster(t, 3)
 	var agents []*servertest.FakeAgent
 	for i := range 5 {
@@ -194,6 +193,18 @@ func TestTasks_EndOnceWhileLeadersDieAndAgentsLoseTheirSessions(t *testing.T) {
 	t.Logf("%d tasks ran", runs)
 }
 
+// detect makes a task.
+func detect(t *testing.T, c *servertest.Cluster, id string) (task string) {
+	t.Helper()
+	req := &gestorv1.DetectAppRequest{Repository: "https://git.example.com/" + id, RequestId: id}
+	c.Await(10*time.Second, "a task", func(ctx context.Context) error {
+		res, err := c.Any().Apps().DetectApp(ctx, req)
+		task = res.GetTaskId()
+		return err
+	})
+	return task
+}
+
 // awaitNode waits until a node has a status.
 func awaitNode(t *testing.T, c *servertest.Cluster, limit time.Duration, name string, want gestorv1.NodeStatus) {
 	t.Helper()
@@ -219,33 +230,30 @@ func TestNode_ThatIsGoneIsNoticedAndItsTasksAreExplainedAndTriedAgain(t *testing
 		return servertest.Succeed(ctx, j)
 	})
 	awaitNode(t, c, 5*time.Second, a.Name, gestorv1.NodeStatus_NODE_STATUS_CONNECTED)
-	made, err := c.Any().Apps().DetectApp(t.Context(), &gestorv1.DetectAppRequest{Repository: "https://git.example.com/shop"})
-	if err != nil {
-		t.Fatal(err)
-	}
+	task := detect(t, c, "shop")
 	a.Await(5*time.Second, "the task to begin", func(e []servertest.Effect) bool { return len(e) == 1 })
 	c.Network.Isolate(a.Name) // it goes on in the dark
 	awaitNode(t, c, 3*time.Second, a.Name, gestorv1.NodeStatus_NODE_STATUS_SUSPECT)
 	c.Kill(c.WaitLeader())
 	awaitNode(t, c, 10*time.Second, a.Name, gestorv1.NodeStatus_NODE_STATUS_LOST)
-	var task *gestorv1.Task
+	var got *gestorv1.Task
 	c.Await(10*time.Second, "a reason", func(ctx context.Context) error {
-		res, err := c.Any().Tasks().GetTask(ctx, &gestorv1.GetTaskRequest{Id: made.GetTaskId()})
-		if task = res.GetTask(); err == nil && (task.GetState() != gestorv1.TaskState_TASK_STATE_QUEUED || task.GetWaiting() == "") {
-			err = fmt.Errorf("got %v", task)
+		res, err := c.Any().Tasks().GetTask(ctx, &gestorv1.GetTaskRequest{Id: task})
+		if got = res.GetTask(); err == nil && (got.GetState() != gestorv1.TaskState_TASK_STATE_QUEUED || got.GetWaiting() == "") {
+			err = fmt.Errorf("got %v", got)
 		}
 		return err
 	})
 	c.Network.Heal()
 	c.Await(10*time.Second, "the task to end", func(ctx context.Context) error {
-		res, err := c.Any().Tasks().GetTask(ctx, &gestorv1.GetTaskRequest{Id: made.GetTaskId()})
-		if task = res.GetTask(); err == nil && task.GetState() != gestorv1.TaskState_TASK_STATE_SUCCEEDED {
-			err = fmt.Errorf("got %v", task)
+		res, err := c.Any().Tasks().GetTask(ctx, &gestorv1.GetTaskRequest{Id: task})
+		if got = res.GetTask(); err == nil && got.GetState() != gestorv1.TaskState_TASK_STATE_SUCCEEDED {
+			err = fmt.Errorf("got %v", got)
 		}
 		return err
 	})
-	if task.GetAttempt() != 2 || once(t, a) != 2 {
-		t.Errorf("after %+v the task is %v", a.Effects(), task)
+	if got.GetAttempt() != 2 || once(t, a) != 2 {
+		t.Errorf("after %+v the task is %v", a.Effects(), got)
 	}
 }
 
@@ -302,10 +310,7 @@ func TestTail_HasNoGapAndNoRepeatOverDyingServers(t *testing.T) {
 		}
 		return servertest.Succeed(ctx, j)
 	})
-	made, err := c.Any().Apps().DetectApp(t.Context(), &gestorv1.DetectAppRequest{Repository: "https://git.example.com/shop"})
-	if err != nil {
-		t.Fatal(err)
-	}
+	task := detect(t, c, "shop")
 	faulty, cancel := context.WithTimeout(t.Context(), length)
 	defer cancel()
 	limit, done := context.WithTimeout(t.Context(), length+30*time.Second)
@@ -313,7 +318,7 @@ func TestTail_HasNoGapAndNoRepeatOverDyingServers(t *testing.T) {
 	var readers errgroup.Group
 	for range 3 {
 		readers.Go(func() error {
-			got, breaks, err := follow(limit, c, made.GetTaskId())
+			got, breaks, err := follow(limit, c, task)
 			if err != nil {
 				return fmt.Errorf("after %d lines and %d breaks: %w", len(got), breaks, err)
 			}

@@ -59,13 +59,9 @@ func TestWatch_GoesOnAtAnotherServerAndNeverBack(t *testing.T) {
 	defer done()
 	var watchers errgroup.Group
 	for n := range 8 {
-		id := fmt.Sprint("shop", n)
-		made, err := c.Any().Apps().DetectApp(t.Context(), &gestorv1.DetectAppRequest{Repository: "https://git.example.com/" + id, RequestId: id})
-		if err != nil {
-			t.Fatal(err)
-		}
+		task := detect(t, c, fmt.Sprint("shop", n))
 		watchers.Go(func() error {
-			last, err := watch(limit, c, made.GetTaskId())
+			last, err := watch(limit, c, task)
 			if err == nil && last.GetState() != gestorv1.TaskState_TASK_STATE_SUCCEEDED {
 				err = fmt.Errorf("the watch ended with %v", last)
 			}
