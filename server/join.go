@@ -65,9 +65,13 @@ func (s *Server) enroll(ctx context.Context, token pki.JoinToken, id string) (*a
 		TokenId: token.ID, TokenSecret: token.Secret, ServerId: id, Name: serverName(s.options.Config), PeerAddress: peer,
 		Addresses: s.addresses(), Version: s.options.Version, Level: command.Level,
 	}
-	for n := 0; ; n++ {
-		answer, err := enrollAt(ctx, s.options.Config.Join[n%len(s.options.Config.Join)], token, req)
-		if err == nil || !errors.Is(err, fault.KindUnavailable) {
+	at := s.options.Config.Join
+	for n, strangers := 0, 0; ; n++ {
+		answer, err := enrollAt(ctx, at[n%len(at)], token, req)
+		if _, stranger := errors.AsType[*rpc.PinError](err); stranger {
+			strangers++ // waiting does not make another installation of it
+		}
+		if err == nil || !errors.Is(err, fault.KindUnavailable) || strangers >= len(at) {
 			return answer, err
 		}
 		s.log.Warn("could not join yet", "err", err)

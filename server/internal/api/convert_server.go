@@ -97,9 +97,10 @@ func (p panorama) noticeOf(s *gestorv1.Server) string {
 	leader := p.status[p.leader]
 	switch {
 	case !s.Reachable && s.GetRole() == gestorv1.ServerRole_SERVER_ROLE_JOINING:
-		return "it has used its token and does not answer yet"
+		return "it has used its token and does not answer yet at " + s.GetPeerAddress()
 	case !s.Reachable:
-		return "it does not answer: start it, or replace it with `gestor servers add --replace " + s.GetName() + "`"
+		return "it does not answer at " + s.GetPeerAddress() + ": start it, see that the other servers can connect there, or replace it with " +
+			"`gestor servers add --replace " + s.GetName() + "`"
 	case s.GetDiskFreeBytes() > 0 && s.GetDiskFreeBytes() < lowDisk:
 		return fmt.Sprintf("its disk has %d MiB free: make room, it stops working at %d MiB", s.GetDiskFreeBytes()>>20, lowDisk>>21)
 	case s.GetBehind() > farBehind:

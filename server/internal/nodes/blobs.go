@@ -41,10 +41,23 @@ func (s *Service) PutBlob(ctx context.Context, stream *connect.ClientStream[agen
 	pieces := &pieces{stream: stream, rest: first.GetData()}
 	err = s.blobs.Put(ctx, first.GetDigest(), first.GetSize(), pieces)
 	done(err == nil)
+	if errors.Is(err, fault.KindExhausted) {
+		s.sendOn(node)
+	}
 	if err != nil {
 		return nil, err
 	}
 	return &agentv1.PutBlobResponse{}, nil
+}
+
+// sendOn sends a node to the next server, which may have the room that this one lacks.
+func (s *Service) sendOn(node gestor.NodeID) {
+	s.mu.Lock()
+	sess := s.sessions[node]
+	s.mu.Unlock()
+	if sess != nil {
+		sess.end(goodbye{"this server has no room for artifacts", leastWait})
+	}
 }
 
 // holds returns the task if the node holds it with that fence, once this server has applied what the fence is of.
