@@ -93,8 +93,8 @@ var afflictions = []affliction{
 	{"the disk of the leader hangs", func(s *suffering) {
 		leader := s.leader()
 		leader.Disk.Hang()
-		// Two seconds until the server gives itself up, then an election.
-		s.replaced(leader, 4*time.Second)
+		// Two seconds until the server gives itself up, then an election; seeing it takes some time too.
+		s.replaced(leader, 5*time.Second)
 		s.tr.goesOn(5)
 		s.must(leader.Disk.Repair())
 		s.back(leader)
