@@ -75,11 +75,11 @@ func (d *Dispatcher) CreateDetect(ctx context.Context, c Call, source *agentv1.S
 
 // someNode refuses work that no node could do.
 func (d *Dispatcher) someNode(ctx context.Context, tenant gestor.TenantID) error {
-	n, err := d.engine.View(gestor.TenantScope(tenant)).CountNodes(ctx)
+	some, _, err := d.engine.View(gestor.TenantScope(tenant)).Nodes(ctx, gestor.Page{Size: 1})
 	if err != nil {
 		return err
 	}
-	if n == 0 {
+	if len(some) == 0 {
 		return fault.Conflict("there is no node to look from").WithFix("add a node first: gestor nodes join-command <name>")
 	}
 	return nil

@@ -100,7 +100,9 @@ func (d *Dispatcher) Excuse() {
 func (d *Dispatcher) RunTerm(ctx context.Context) error {
 	sub := d.engine.Watch(state.Tasks, state.Nodes)
 	defer sub.Close()
-	t := &term{Dispatcher: d, memory: newMemory(d.engine), began: time.Now(), explained: map[gestor.TaskID]explanation{}}
+	nodes := d.engine.Watch(state.Nodes)
+	defer nodes.Close()
+	t := &term{nodes: nodes.C, Dispatcher: d, memory: newMemory(d.engine), began: time.Now(), explained: map[gestor.TaskID]explanation{}}
 	d.mu.Lock()
 	clear(d.renewed)
 	d.mu.Unlock()
@@ -131,6 +133,8 @@ func (d *Dispatcher) RunTerm(ctx context.Context) error {
 type term struct {
 	*Dispatcher
 	memory    *memory
+	nodes     <-chan struct{} // signalled when a node changed
+	behind    bool            // a node changed, and the memory may not have it
 	began     time.Time
 	explained map[gestor.TaskID]explanation
 	seen      map[nodes.Held]time.Time // leases, since this term knows them
@@ -144,9 +148,15 @@ const idle = time.Minute
 
 // step looks at everything once and does what is due. It returns when to look again without a change.
 func (t *term) step(ctx context.Context, now time.Time) (time.Time, error) {
-	if err := t.memory.refresh(ctx); err != nil {
+	select {
+	case <-t.nodes:
+		t.behind = true
+	default:
+	}
+	if err := t.memory.refresh(ctx, t.behind); err != nil {
 		return time.Time{}, err
 	}
+	t.behind = false
 	snap := t.memory.snapshot(t.limits)
 	due, ops := t.overdue(snap.Held, now)
 	plan := scheduler.New(snap, now)

@@ -29,8 +29,8 @@ func newMemory(e Engine) *memory {
 	}
 }
 
-// refresh takes in what changed.
-func (m *memory) refresh(ctx context.Context) error {
+// refresh takes in what changed; nodes tells whether any node did.
+func (m *memory) refresh(ctx context.Context, nodes bool) error {
 	view := m.engine.View(gestor.SystemScope())
 	if m.tasksAt == 0 {
 		return m.load(ctx, view)
@@ -42,6 +42,9 @@ func (m *memory) refresh(ctx context.Context) error {
 	for _, t := range tasks {
 		m.take(t)
 		m.tasksAt = max(m.tasksAt, t.Revision)
+	}
+	if !nodes {
+		return nil
 	}
 	return m.refreshNodes(ctx, view)
 }
