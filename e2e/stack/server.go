@@ -66,7 +66,7 @@ func (s *Stack) here(ports settled) (*Server, error) {
 	}
 	server.Process = &Process{Name: "gestor-server", Log: filepath.Join(s.Dir, "server.log")}
 	server.Use(filepath.Join(s.Bin, "gestor-server"))
-	return server, s.configure(server, ports, nil)
+	return server, s.configure(server, ports, map[string]any{"peer_listen": ""}) // it stays alone: any free port of the loopback interface
 }
 
 // configure writes the server's settings.
