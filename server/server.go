@@ -144,7 +144,7 @@ func (s *Server) openEngine(ctx context.Context) error {
 	s.engine, err = engine.Open(ctx, engine.Options{
 		Dir: c.DataDir, ServerID: s.id.server, Version: s.options.Version, Log: s.log,
 		Transport: s.port.Transport(), Join: s.id.joined, OnStall: s.options.OnStall, Heartbeat: time.Duration(c.Heartbeat),
-		OnPropose: s.metrics.Proposed, OnBatch: s.metrics.Batched,
+		OnPropose: s.metrics.Proposed, OnBatch: s.metrics.Batched, SnapshotAfter: s.options.Tuning.SnapshotAfter,
 	})
 	if err != nil {
 		return err

@@ -9,4 +9,6 @@ import (
 type Tuning struct {
 	Nodes    nodes.Times    // heartbeats, and when a silent node is suspect and lost
 	Dispatch dispatch.Times // leases
+
+	SnapshotAfter uint64 // entries of the log between snapshots
 }

@@ -154,7 +154,7 @@ func once(t *testing.T, agents ...*servertest.FakeAgent) (runs int) {
 }
 
 func TestTasks_EndOnceWhileLeadersDieAndAgentsLoseTheirSessions(t *testing.T) {
-	c := servertest.NewCluster(t, 3)
+	c := servertest.NewTunedCluster(t, 3, server.Tuning{SnapshotAfter: 100}) // who was away gets a snapshot
 	var agents []*servertest.FakeAgent
 	for i := range 5 {
 		agents = append(agents, c.FakeAgent(fmt.Sprint("web", i), func(ctx context.Context, j *servertest.Job) *agentv1.TaskFinished {

@@ -64,6 +64,9 @@ type Options struct {
 	Stall time.Duration
 	// OnStall is called once when the disk hangs. The default logs and ends the process with code 1.
 	OnStall func(call string)
+	// SnapshotAfter is how many entries a snapshot is taken after, looked at every second, and half of them stay in the log; as
+	// many as suit a server by default.
+	SnapshotAfter uint64
 	// OnBatch is told how many commands each entry has that this server makes; it must not wait. May be nil.
 	OnBatch func(commands int)
 }
@@ -153,6 +156,9 @@ func (o Options) raftConfig() *raft.Config {
 	c.LeaderLeaseTimeout = o.Heartbeat / 2
 	c.SnapshotThreshold = snapshotThreshold
 	c.TrailingLogs = trailingLogs
+	if o.SnapshotAfter > 0 {
+		c.SnapshotThreshold, c.TrailingLogs, c.SnapshotInterval = o.SnapshotAfter, o.SnapshotAfter/2, time.Second
+	}
 	c.NoLegacyTelemetry = true
 	c.Logger = NewLogger(o.Log)
 	return c

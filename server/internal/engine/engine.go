@@ -31,6 +31,8 @@ type Options struct {
 	Heartbeat time.Duration     // election timeout; 300 ms by default
 	OnStall   func(call string) // what happens when the disk hangs; by default the process ends
 
+	SnapshotAfter uint64 // entries of the log; see cluster.Options
+
 	OnPropose func(took time.Duration, err error) // is told of every Propose; may be nil
 	OnBatch   func(commands int)                  // is told of every entry this server makes; may be nil
 }
@@ -73,6 +75,8 @@ func Open(ctx context.Context, o Options) (*Engine, error) {
 		Heartbeat: o.Heartbeat,
 		OnStall:   o.OnStall,
 		OnBatch:   o.OnBatch,
+
+		SnapshotAfter: o.SnapshotAfter,
 	})
 	if err != nil {
 		e.fsm.Close()
