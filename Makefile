@@ -61,6 +61,15 @@ test-unit: ## Run the tests without the scenarios on the real programs
 test-race: ## Run the tests under the race detector
 	$(AS_ROOT) go test -race -timeout 15m ./proto/... ./plugins/... ./cli/... ./agent/... ./server/... ./e2e/...
 
+.PHONY: soak
+soak: deps ## Let three servers suffer at random under a load (GESTOR_SOAK=30m, GESTOR_SEED=n)
+	$(AS_ROOT) env GESTOR_SOAK=$(or $(GESTOR_SOAK),30m) GESTOR_SEED=$(GESTOR_SEED) \
+		go test -count=1 -timeout 0 -v -run '^TestServers_NothingIsLost' ./e2e
+
+.PHONY: test-upgrade
+test-upgrade: deps ## Upgrade a cluster of the git revision FROM to this tree, server by server
+	$(AS_ROOT) env GESTOR_UPGRADE_FROM=$(FROM) go test -count=1 -timeout 15m -tags upgrade -v -run '^TestUpgrade_' ./e2e
+
 .PHONY: bench
 bench: deps build ## Measure releases, switches, writes, logs and memory, beside plain scripts and ssh
 	go build -buildvcs=false -o bin/gestor-bench ./e2e/cmd/bench

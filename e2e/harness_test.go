@@ -33,7 +33,7 @@ func run(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	if err := buildPrograms(dir); err != nil {
+	if err := buildPrograms(".", dir); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
@@ -41,7 +41,8 @@ func run(m *testing.M) int {
 	return m.Run()
 }
 
-func buildPrograms(dir string) error {
+// buildPrograms builds the programs of the tree that a directory is in.
+func buildPrograms(tree, dir string) error {
 	for name, pkg := range map[string]string{
 		"gestor-server":        "server/cmd/gestor-server",
 		"gestor-agent":         "agent/cmd/gestor-agent",
@@ -50,7 +51,7 @@ func buildPrograms(dir string) error {
 		"gestor-runner-node":   "plugins/cmd/gestor-runner-node",
 	} {
 		cmd := exec.CommandContext(context.Background(), "go", "build", "-buildvcs=false", "-o", filepath.Join(dir, name), "github.com/saas-gestor/gestor/"+pkg)
-		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+		cmd.Dir, cmd.Env = tree, append(os.Environ(), "CGO_ENABLED=0")
 		if out, err := cmd.CombinedOutput(); err != nil {
 			return fmt.Errorf("build %s: %w: %s", name, err, out)
 		}
@@ -76,7 +77,9 @@ func startWith(t *testing.T, o stack.Options) *world {
 	dir, err := os.MkdirTemp("/var/lib", "gestor-e2e-") //nolint:usetesting // steps have a /tmp of their own, and must see the repositories
 	must(t, err)
 	must(t, os.Chmod(dir, 0o755))
-	o.Dir, o.Bin = dir, bin
+	if o.Dir = dir; o.Bin == "" {
+		o.Bin = bin
+	}
 	s, err := stack.Open(t.Context(), o)
 	if err != nil {
 		printLogs(t, dir)

@@ -262,7 +262,8 @@ func newTalker(w *world) *talker {
 	w.create("talker", w.repo("talker", map[string]string{"index.html": "x"}), 1, "--domain", "talker.example",
 		"--type", "static", "--output", ".", "--build-command",
 		fmt.Sprintf("i=0; until [ -e %s ]; do i=$((i+1)); echo \"line $i\"; sleep 0.05; done", t.gate))
-	built := w.background("build", "talker")
+	building := w.Command(w.t.Context(), "build", "talker") // as long as the test
+	must(w.t, building.Start())
 	w.until("the talking build to run", func() bool { return w.taskIn("talker", "build", "RUNNING") })
 	var err error
 	t.lines, err = os.Create(filepath.Join(w.Dir, "followed.txt"))
@@ -274,7 +275,7 @@ func newTalker(w *world) *talker {
 	cmd := w.Command(w.t.Context(), "logs", "talker", "--build", "1", "--follow")
 	cmd.Stdout, cmd.Stderr = t.lines, notices
 	must(w.t, cmd.Start())
-	t.wait = func() error { return errors.Join(cmd.Wait(), built()) }
+	t.wait = func() error { return errors.Join(cmd.Wait(), building.Wait()) }
 	return t
 }
 
