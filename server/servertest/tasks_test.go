@@ -187,7 +187,7 @@ func TestTasks_EndOnceWhileLeadersDieAndAgentsLoseTheirSessions(t *testing.T) {
 	c.Await(45*time.Second, "all tasks to end", func(ctx context.Context) error { return told.ended(ctx, c) })
 	c.Check()
 	runs := once(t, agents...)
-	if runs < 50 {
+	if runs < 30 {
 		t.Errorf("only %d tasks ran: too few to prove anything", runs)
 	}
 	t.Logf("%d tasks ran", runs)
