@@ -105,6 +105,8 @@ func Open(ctx context.Context, o Options) (*Cluster, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open cluster: %w", err)
 	}
+	contacts := newContacts(o.Transport)
+	o.Transport = contacts
 	r, err := startRaft(o, st, adapter{o.Machine})
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open cluster: %w", err), st.Close())
@@ -115,7 +117,9 @@ func Open(ctx context.Context, o Options) (*Cluster, error) {
 	c.batcher.made = o.OnBatch
 	c.terms.log = o.Log
 	c.deaf = c.leaderless.watch(r)
-	c.reads = &reads{raft: r, logs: st.logs, ready: c.leads, done: o.Machine.Applied}
+	c.reads = &reads{
+		raft: r, self: raft.ServerID(o.ServerID), contacts: contacts, logs: st.logs, term: c.leadsIn, done: o.Machine.Applied,
+	}
 	go func() {
 		defer close(c.done)
 		c.batcher.run(run)
@@ -206,8 +210,16 @@ func (c *Cluster) IsLeader() bool { return c.raft.State() == raft.Leader }
 
 // leads reports whether this server leads and has applied everything of earlier terms.
 func (c *Cluster) leads() bool {
+	return c.leadsIn() != 0
+}
+
+// leadsIn is the term in which this server leads and has applied everything of earlier ones; 0 if it does not.
+func (c *Cluster) leadsIn() uint64 {
 	term := c.ready.Load()
-	return term != 0 && c.IsLeader() && term == c.raft.CurrentTerm()
+	if !c.IsLeader() || term != c.raft.CurrentTerm() {
+		return 0
+	}
+	return term
 }
 
 // Leader is the id of the server that leads, as far as this one knows; empty if there is none.

@@ -11,14 +11,23 @@ import (
 // reads confirms leadership for many readers at a time. A confirmation that was under way when a reader came does not
 // count for it: what was committed in between might be missing. It waits for the next.
 type reads struct {
-	raft  *raft.Raft
-	logs  raft.LogStore
-	ready func() bool   // whether this server leads and has applied everything of earlier terms
-	done  func() uint64 // the last index that is in the machine
+	raft     confirmer
+	self     raft.ServerID
+	contacts *contacts
+	logs     raft.LogStore
+	term     func() uint64 // in which this server leads and has applied everything of earlier ones; 0 if it does not
+	done     func() uint64 // the last index that is in the machine
 
 	mu      sync.Mutex
 	running bool   // guarded by mu
 	next    *round // guarded by mu; of readers that came while one was running
+}
+
+// confirmer is what reads need of Raft.
+type confirmer interface {
+	CommitIndex() uint64
+	VerifyLeader() raft.Future
+	GetConfiguration() raft.ConfigurationFuture
 }
 
 // round is one confirmation and what came of it.
@@ -70,17 +79,31 @@ func (r *reads) run() {
 	}
 }
 
-// confirm is the read index of Ongaro's thesis, 6.4: note the commit index, then have a majority confirm the leader. A
-// leader knows the commit index only once it has committed something in its own term.
+// confirm is the read index of Ongaro's thesis, 6.4: note the commit index, then have a majority confirm the leader, by
+// answers to what it was asked after that. A leader knows the commit index only once it has committed something in its own
+// term.
 func (r *reads) confirm() (uint64, error) {
-	if !r.ready() {
+	term := r.term()
+	if term == 0 {
 		return 0, notLeader()
 	}
-	index := r.raft.CommitIndex()
-	if err := r.raft.VerifyLeader().Error(); err != nil {
-		return 0, translate(err)
+	moment, index := r.contacts.moment(), r.raft.CommitIndex()
+	for {
+		// This sends heartbeats at once. It ends with the lease at the latest when no majority answers.
+		if err := r.raft.VerifyLeader().Error(); err != nil {
+			return 0, translate(err)
+		}
+		members := r.raft.GetConfiguration()
+		if err := members.Error(); err != nil {
+			return 0, translate(err)
+		}
+		if r.contacts.followed(members.Configuration().Servers, r.self, term, moment) {
+			return r.lastCommand(index)
+		}
+		if r.term() != term {
+			return 0, notLeader()
+		}
 	}
-	return r.lastCommand(index)
 }
 
 // lastCommand is the last index up to index at which the machine has or will have something to apply. Raft's own
