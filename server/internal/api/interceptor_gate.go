@@ -69,20 +69,34 @@ func (g *gate) admit(ctx context.Context, spec connect.Spec, header http.Header)
 	if err := g.claimed(ctx, spec.Procedure, want); err != nil {
 		return auth.Caller{}, err
 	}
-	caller, why := g.identity(ctx, header, want)
-	public := access.GetPermission() == gestorv1.Permission_PERMISSION_PUBLIC
-	if why != nil && (!public || fault.KindOf(why) == fault.KindInternal) { // an old token must not keep people from signing in
-		return auth.Caller{}, why
-	}
-	identify(ctx, caller)
-	if err := allowed(caller, spec.Procedure, access.GetPermission()); err != nil {
+	seen := g.deps.Revision()
+	caller, err := g.recognise(ctx, spec, func() (auth.Caller, error) { return g.identity(ctx, header, want) })
+	if err != nil {
 		return auth.Caller{}, err
 	}
 	if wait, reason := g.deps.Limits.fromCaller(caller, spec); wait > 0 {
 		return auth.Caller{}, g.refuse(reason, tooOften(whose[caller.Kind], wait))
 	}
+	if err := g.refresh(ctx, caller, spec, want); err != nil {
+		return auth.Caller{}, err
+	}
+	if caller.Kind != auth.Anonymous && g.deps.Revision() != seen { // what has arrived may have ended a sign-in, or a role
+		caller, err = g.recognise(ctx, spec, func() (auth.Caller, error) { return g.authenticate(ctx, header) })
+	}
 	caller.Actor = actor(caller, requestOf(ctx), access.GetAudit())
-	return caller, g.refresh(ctx, caller, spec, want)
+	return caller, err
+}
+
+// recognise says who makes a call, as far as this server knows, if they may make it.
+func (g *gate) recognise(ctx context.Context, spec connect.Spec, who func() (auth.Caller, error)) (auth.Caller, error) {
+	permission := g.policy[spec.Procedure].GetPermission()
+	caller, why := who()
+	public := permission == gestorv1.Permission_PERMISSION_PUBLIC
+	if why != nil && (!public || fault.KindOf(why) == fault.KindInternal) { // an old token must not keep people from signing in
+		return auth.Caller{}, why
+	}
+	identify(ctx, caller)
+	return caller, allowed(caller, spec.Procedure, permission)
 }
 
 var whose = map[auth.Kind]string{auth.User: "tenant", auth.Agent: "node"}
