@@ -179,9 +179,9 @@ func (c *change) stillGone(t gestor.Task) error {
 	return nil
 }
 
-// queueAgain makes a task wait for its next attempt, on any of its candidates if it has some.
+// queueAgain makes a task wait for its next attempt, on any node that may do it.
 func (c *change) queueAgain(t gestor.Task, why string) error {
-	if len(t.Candidates) > 0 {
+	if len(t.Candidates) > 0 || t.Anywhere() {
 		t.NodeID = ""
 	}
 	t.State, t.Error, t.Cancelling, t.FinishedAt = gestor.TaskQueued, why, false, time.Time{}

@@ -91,10 +91,12 @@ func (l *lives) create(r *rapid.T) {
 	}
 	task := gestor.Task{ID: id, Kind: gestor.TaskDetect, MaxAttempts: x.most, Timeout: time.Minute, OnLost: x.onLost, Spec: spec}
 	if x.free {
-		task.Candidates = lifeNodes
+		if rapid.Bool().Draw(r, "named") {
+			task.Candidates = lifeNodes
+		}
 	} else {
 		x.node = rapid.SampledFrom(lifeNodes).Draw(r, "node")
-		task.NodeID = x.node
+		task.Kind, task.NodeID = gestor.TaskWatch, x.node // a look may be done anywhere
 	}
 	l.try(true, command.CreateTask{Task: task})
 	l.tasks[id] = x

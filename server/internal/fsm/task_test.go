@@ -32,6 +32,16 @@ func TestTask_IsFencedByTheIndexOfItsLease(t *testing.T) {
 	}
 }
 
+func TestLoseTask_LetsAnotherNodeLookIntoARepository(t *testing.T) {
+	w := newWorld(t)
+	w.must(command.CreateTask{Task: gestor.Task{ID: "tsk_look", TenantID: "ten_1", Kind: gestor.TaskDetect, MaxAttempts: 2, OnLost: gestor.LostRetry}})
+	fence := w.must(command.LeaseTask{ID: "tsk_look", Node: "nod_1"}).Revision
+	w.must(command.LoseTask{ID: "tsk_look", Fence: fence})
+	if x := w.task("tsk_look"); x.State != gestor.TaskQueued || x.NodeID != "" {
+		t.Fatalf("it waits for the node that is gone: %+v", x)
+	}
+}
+
 func TestFinishTask_QueuesARetryableFailureWithBackoffUntilAttemptsRunOut(t *testing.T) {
 	w := newWorld(t)
 	w.must(newBuild("bld_1", "app_1"))

@@ -59,7 +59,7 @@ type Task struct {
 	Kind         string
 	State        TaskState
 	NodeID       NodeID   // the node it is for or was given to
-	Candidates   []NodeID // where it may go while NodeID is empty, best first; none means any node of the tenant
+	Candidates   []NodeID // where it may go while NodeID is empty, best first
 	AppID        AppID
 	DeploymentID DeploymentID
 	BuildID      BuildID
@@ -84,6 +84,9 @@ type Task struct {
 	FinishedAt   time.Time
 	Revision     uint64
 }
+
+// Anywhere reports whether any node of the tenant may do t: it concerns no app and names no nodes of its own.
+func (t Task) Anywhere() bool { return t.Kind == TaskDetect && t.AppID == "" && len(t.Candidates) == 0 }
 
 // Backoff is how long to wait before the attempt after n (from 1): 1 s, 2 s, 4 s … at most 5 min.
 func Backoff(n int) time.Duration {

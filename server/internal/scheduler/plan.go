@@ -51,7 +51,7 @@ func (b *board) place(t gestor.Task) (Lease, string) {
 		return Lease{}, why
 	}
 	nodes := candidates(t)
-	if len(nodes) == 0 && t.AppID != "" {
+	if len(nodes) == 0 && !t.Anywhere() {
 		return Lease{}, "no node may do this; add a node to the app"
 	}
 	if len(nodes) == 0 {
@@ -116,8 +116,8 @@ func (b *board) anyOf(t gestor.Task) []gestor.NodeID {
 	return all[start : start+half]
 }
 
-// candidates are the nodes t may go to, best first; none means any node of its tenant, for
-// a task that is of no app. The list goes before the node, because a task that was taken
+// candidates are the nodes t may go to, best first; none if any
+// will do. The list goes before the node, because a task that was taken
 // from a node may still name it.
 func candidates(t gestor.Task) []gestor.NodeID {
 	if len(t.Candidates) > 0 {
