@@ -114,24 +114,40 @@ func (e *Engine) ReadIndexHere(ctx context.Context) (uint64, error) { return e.c
 func (e *Engine) insist(ctx context.Context, harmless bool, do func(ctx context.Context, leader string) error) error {
 	limited, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
+	open := false // whether an attempt before may have been taken
 	for {
 		err := e.once(limited, do)
 		if err == nil || !errors.Is(err, fault.KindUnavailable) || !harmless && !errors.Is(err, cluster.ErrNotLeader) {
-			return err
+			return honest(err, open)
 		}
 		if e.cluster.Leaderless() > election {
-			return err
+			return honest(err, open)
 		}
+		open = open || !errors.Is(err, cluster.ErrNotLeader)
 		select {
 		case <-limited.Done():
 			if errors.Is(ctx.Err(), context.Canceled) {
 				return context.Cause(ctx)
 			}
-			return err
+			return honest(err, open)
 		case <-time.After(lookOut):
 		}
 	}
 }
+
+// honest does not let the last attempt say that nothing was done, or refuse, when one before it may have been taken.
+func honest(err error, open bool) error {
+	if !open || !errors.Is(err, fault.KindUnavailable) && !errors.Is(err, fault.KindExhausted) {
+		return err // a refusal by the state machine is of all attempts, they have one request id
+	}
+	return fault.Unavailable("the servers changed their leader meanwhile, the outcome is not known").
+		WithFix("look whether it was done, or try again").WithRetryAfter(retrySoon).WithCause(opaque{err})
+}
+
+// opaque keeps an error for the log, and from being recognised.
+type opaque struct{ err error }
+
+func (o opaque) Error() string { return o.err.Error() }
 
 func (e *Engine) once(ctx context.Context, do func(ctx context.Context, leader string) error) error {
 	leader := e.Leader()
