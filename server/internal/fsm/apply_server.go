@@ -94,6 +94,9 @@ func (c *change) admit(t gestor.ServerToken, s gestor.Server) error {
 	if len(all) == 0 {
 		return fault.Unavailable("the first server has not said yet who it is").WithRetryAfter(time.Second).WithFix("try again in a moment")
 	}
+	if err := c.checkPeerAddress(s, t.Replaces); err != nil {
+		return err
+	}
 	wanted := t.Name
 	if wanted == "" {
 		wanted = s.Name
@@ -121,6 +124,21 @@ func (c *change) enrollServerAgain(t gestor.ServerToken, op command.EnrollServer
 	}
 	op.Server.Name = known.Name
 	return c.updateServer(known, op.Server)
+}
+
+// checkPeerAddress refuses the address of another server, but for one that is replaced: no two can be reached at it.
+func (c *change) checkPeerAddress(s gestor.Server, replaces gestor.ServerID) error {
+	all, err := c.Servers(c.ctx)
+	if err != nil {
+		return err
+	}
+	for _, other := range all {
+		if other.PeerAddress == s.PeerAddress && other.ID != s.ID && other.ID != replaces {
+			return fault.Exists("%s is the peer address of server %s", s.PeerAddress, other.Name).
+				WithFix("give this one another, or, if it stands in place of that one, remove that first: gestor servers remove %s", other.Name)
+		}
+	}
+	return nil
 }
 
 // freeServerName is wanted, or wanted with the first number that makes it unique: many hosts are called "debian".
@@ -170,6 +188,11 @@ func (c *change) putFirstServer(s gestor.Server) error {
 func (c *change) updateServer(known, s gestor.Server) error {
 	if s.Same(known) {
 		return nil
+	}
+	if s.PeerAddress != known.PeerAddress {
+		if err := c.checkPeerAddress(s, known.Replaces); err != nil {
+			return err
+		}
 	}
 	if s.Name != known.Name {
 		taken := fault.Exists("there is another server named %s", s.Name).WithFix("give this one another name")

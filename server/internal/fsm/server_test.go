@@ -86,15 +86,16 @@ func TestEnrollServer_RefusesStrangersAlikeAndLateComers(t *testing.T) {
 func TestEnrollServer_MakesAHostsNameUniqueAndPrefersTheTokens(t *testing.T) {
 	w := serverWorld(t)
 	w.must(enroll("srv_2", "ctl1"))
+	at := func(host string, s gestor.Server) gestor.Server { s.PeerAddress = host + ":8444"; return s }
 	named := newServerToken("tok_2")
 	named.Name, named.Replaces = "frankfurt", ""
 	w.must(command.CreateServerToken{Token: named})
-	w.must(command.EnrollServer{TokenID: "tok_2", SecretHash: secret, Server: newServer("srv_3", "ctl1")})
+	w.must(command.EnrollServer{TokenID: "tok_2", SecretHash: secret, Server: at("c", newServer("srv_3", "ctl1"))})
 	long := strings.Repeat("a", 63)
 	for _, id := range []gestor.ServerID{"srv_4", "srv_5"} {
 		token := newServerToken("tok_" + string(id))
 		w.must(command.CreateServerToken{Token: token})
-		w.must(command.EnrollServer{TokenID: token.ID, SecretHash: secret, Server: newServer(id, long)})
+		w.must(command.EnrollServer{TokenID: token.ID, SecretHash: secret, Server: at(string(id[4:]), newServer(id, long))})
 	}
 	for id, want := range map[gestor.ServerID]string{
 		"srv_1": "ctl1", "srv_2": "ctl1-2", "srv_3": "frankfurt", "srv_4": long, "srv_5": long[:61] + "-2",
@@ -103,6 +104,19 @@ func TestEnrollServer_MakesAHostsNameUniqueAndPrefersTheTokens(t *testing.T) {
 			t.Errorf("%s is called %s, want %s", id, s.Name, want)
 		}
 	}
+}
+
+func TestEnrollServer_RefusesTheAddressOfAnotherUnlessItReplacesThat(t *testing.T) {
+	w := serverWorld(t)
+	w.must(command.CreateServerToken{Token: func() gestor.ServerToken { s := newServerToken("tok_2"); s.Replaces = ""; return s }()})
+	same := newServer("srv_2", "ctl2")
+	same.PeerAddress = w.server("srv_1").PeerAddress
+	w.refuses(fault.KindExists, command.EnrollServer{TokenID: "tok_2", SecretHash: secret, Server: same})
+	w.must(command.EnrollServer{TokenID: "tok_1", SecretHash: secret, Server: same})
+	w.must(command.EnrollServer{TokenID: "tok_2", SecretHash: secret, Server: newServer("srv_3", "ctl3")})
+	moved := newServer("srv_3", "ctl3")
+	moved.PeerAddress = same.PeerAddress
+	w.refuses(fault.KindExists, command.PutServer{Server: moved})
 }
 
 func TestCreateServerToken_RefusesATakenNameAndAnUnknownServerToReplace(t *testing.T) {

@@ -68,7 +68,7 @@ func (p picture) known(id gestor.ServerID) bool {
 
 func (p picture) move() step {
 	for _, s := range p.servers {
-		if m, ok := p.member(s.ID); ok && m.Address != s.PeerAddress {
+		if m, ok := p.member(s.ID); ok && m.Address != s.PeerAddress && !p.isTaken(s) {
 			return step{actMove, s.ID, s.PeerAddress}
 		}
 	}
@@ -77,11 +77,17 @@ func (p picture) move() step {
 
 func (p picture) add() step {
 	for _, s := range p.servers {
-		if _, ok := p.member(s.ID); !ok {
+		if _, ok := p.member(s.ID); !ok && !p.isTaken(s) {
 			return step{actAdd, s.ID, s.PeerAddress}
 		}
 	}
 	return step{}
+}
+
+// isTaken reports whether another member has the server's address: Raft takes no two of one address, and trying would
+// keep all other changes from being made.
+func (p picture) isTaken(s gestor.Server) bool {
+	return slices.ContainsFunc(p.members, func(m cluster.Member) bool { return m.Address == s.PeerAddress && m.ID != string(s.ID) })
 }
 
 // promote gives votes to servers that stay and have caught up, the oldest first, until there are as many voters as there
@@ -115,9 +121,13 @@ func (p picture) isReplaced(id gestor.ServerID) bool {
 	})
 }
 
+// forget waits until the new server votes, but where it stands at the old one's address: that one is gone for good then,
+// and in its way.
 func (p picture) forget() step {
 	for _, s := range p.servers {
-		if s.Replaces != "" && s.Replaces != s.ID && p.votes(s.ID) && p.known(s.Replaces) {
+		old, is := p.member(s.Replaces)
+		inTheWay := is && old.Address == s.PeerAddress && s.Replaces != p.self
+		if s.Replaces != "" && s.Replaces != s.ID && (p.votes(s.ID) || inTheWay) && p.known(s.Replaces) {
 			return step{act: actForget, id: s.Replaces}
 		}
 	}

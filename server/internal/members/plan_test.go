@@ -75,6 +75,39 @@ func TestNext_MovesAMemberWhoseAddressChanged(t *testing.T) {
 	}
 }
 
+func TestNext_LetsAServerComeBackAnewAtItsOldAddress(t *testing.T) {
+	p := draw("A B C D=C E", "A* B* C*")
+	p.servers[3].PeerAddress = "at-C"
+	for _, want := range []step{{actAdd, "E", "at-E"}, {act: actForget, id: "C"}} {
+		if do := p.next(); do != want {
+			t.Fatalf("got %+v, want %+v", do, want)
+		} else if do.act == actAdd {
+			p.members = append(p.members, cluster.Member{ID: "E", Address: "at-E"})
+		}
+	}
+	p.servers = deleted(p.servers, func(s gestor.Server) bool { return s.ID == "C" })
+	if do := p.next(); do != (step{act: actRemove, id: "C"}) {
+		t.Fatalf("got %+v", do)
+	}
+	p.members = deleted(p.members, func(m cluster.Member) bool { return m.ID == "C" })
+	if do := p.next(); do != (step{actAdd, "D", "at-C"}) {
+		t.Fatalf("got %+v", do)
+	}
+}
+
+func TestNext_IsNotHeldUpByTwoServersOfOneAddress(t *testing.T) {
+	p := draw("A B C", "A* B* C* D*")
+	p.servers[1].PeerAddress = "at-C"
+	if do := p.next(); do != (step{act: actRemove, id: "D"}) {
+		t.Errorf("got %+v", do)
+	}
+	p = draw("A B=A", "A*")
+	p.servers[1].PeerAddress = "at-A"
+	if do := p.next(); do.act != actNone {
+		t.Errorf("the leader does not make way at its own address: got %+v", do)
+	}
+}
+
 // carry does a step, as Raft and the state machine would.
 func (p *picture) carry(s step) {
 	switch s.act {
