@@ -69,6 +69,8 @@ type Options struct {
 	SnapshotAfter uint64
 	// OnBatch is told how many commands each entry has that this server makes; it must not wait. May be nil.
 	OnBatch func(commands int)
+
+	commitTimeout time.Duration // of Raft; its default if 0; for tests
 }
 
 // Cluster is this server's part of it.
@@ -81,6 +83,7 @@ type Cluster struct {
 	leaderless leaderless
 	deaf       func() // ends its watch
 	terms      terms
+	told       atomic.Uint64 // what Nudge told of last
 	ready      atomic.Uint64 // the term in which this server leads and has applied all of earlier terms; 0 for none
 	log        *slog.Logger
 	cancel     context.CancelFunc
@@ -158,6 +161,9 @@ func (o Options) raftConfig() *raft.Config {
 	c.HeartbeatTimeout = o.Heartbeat
 	c.ElectionTimeout = o.Heartbeat
 	c.LeaderLeaseTimeout = o.Heartbeat / 2
+	if o.commitTimeout > 0 {
+		c.CommitTimeout = o.commitTimeout
+	}
 	c.SnapshotThreshold = snapshotThreshold
 	c.TrailingLogs = trailingLogs
 	if o.SnapshotAfter > 0 {

@@ -27,6 +27,8 @@ type crowd struct {
 	t       *testing.T
 	dir     string
 	servers []*server
+
+	commitTimeout time.Duration
 }
 
 // add opens a server; the first makes the installation, the others wait to be added.
@@ -41,7 +43,7 @@ func (c *crowd) add() *server {
 	var err error
 	s.Cluster, err = Open(c.t.Context(), Options{
 		Dir: filepath.Join(c.dir, s.id), ServerID: s.id, Machine: s.machine, Heartbeat: 100 * time.Millisecond,
-		Transport: s.transport, Join: len(c.servers) > 0,
+		Transport: s.transport, Join: len(c.servers) > 0, commitTimeout: c.commitTimeout,
 	})
 	if err != nil {
 		c.t.Fatal(err)
@@ -76,7 +78,12 @@ func until(t *testing.T, what string, is func() bool) {
 // grown is three voters, the first of which leads.
 func grown(t *testing.T) *crowd {
 	t.Helper()
-	c := &crowd{t: t, dir: t.TempDir()}
+	return grownWith(t, 0)
+}
+
+func grownWith(t *testing.T, commitTimeout time.Duration) *crowd {
+	t.Helper()
+	c := &crowd{t: t, dir: t.TempDir(), commitTimeout: commitTimeout}
 	first := c.add()
 	until(t, "the first leads", first.leads)
 	for range 2 {
@@ -240,4 +247,16 @@ func TestRemoveMember_LeavesAClusterThatWorks(t *testing.T) {
 		_, err := leader.Propose(t.Context(), []byte("alone"))
 		return err
 	})
+}
+
+func TestNudge_TellsFollowersWithoutWaitingForTheNextEntry(t *testing.T) {
+	c := grownWith(t, time.Hour) // so long the leader would keep it to itself
+	c.change(func(leader *server) error {
+		_, err := leader.Propose(t.Context(), []byte("x"))
+		leader.Nudge(leader.machine.Applied())
+		return err
+	})
+	for _, s := range c.servers {
+		until(t, s.id+" has applied it", func() bool { return slices.Contains(s.machine.all(), "x") })
+	}
 }

@@ -125,6 +125,9 @@ func (e *Engine) LastContact() time.Time { return e.cluster.LastContact() }
 // LastIndex is the last entry in this server's log, applied or not.
 func (e *Engine) LastIndex() uint64 { return e.cluster.Progress() }
 
+// Nudge has followers told at once that revision is committed, where this server leads; see cluster.Cluster.Nudge.
+func (e *Engine) Nudge(revision uint64) { e.cluster.Nudge(revision) }
+
 // Stats are the numbers of the replication as of now.
 func (e *Engine) Stats() cluster.Stats { return e.cluster.Stats() }
 

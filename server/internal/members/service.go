@@ -21,6 +21,7 @@ func (s *Service) Propose(ctx context.Context, req *peerv1.ProposeRequest) (*pee
 	if err != nil {
 		return nil, answer(err)
 	}
+	s.o.Engine.Nudge(receipt.Revision) // the caller's own server waits for it
 	return &peerv1.ProposeResponse{Revision: receipt.Revision, Object: receipt.Object}, nil
 }
 
@@ -30,6 +31,7 @@ func (s *Service) ReadIndex(ctx context.Context, _ *peerv1.ReadIndexRequest) (*p
 	if err != nil {
 		return nil, answer(err)
 	}
+	s.o.Engine.Nudge(revision)
 	return &peerv1.ReadIndexResponse{Revision: revision}, nil
 }
 
