@@ -62,6 +62,7 @@ type Dispatcher struct {
 
 	mu      sync.Mutex
 	renewed map[nodes.Held]time.Time // when a lease was last renewed; guarded by mu
+	pulse   nodes.Pulse              // guarded by mu
 }
 
 var _ nodes.Leases = (*Dispatcher)(nil)
@@ -73,7 +74,7 @@ func New(o Options) *Dispatcher {
 	}
 	return &Dispatcher{
 		engine: o.Engine, limits: o.Limits, times: o.Times.withDefaults(), log: o.Log.With("component", "dispatch"),
-		renewed: map[nodes.Held]time.Time{},
+		renewed: map[nodes.Held]time.Time{}, pulse: nodes.Pulse{Most: standstill},
 	}
 }
 
@@ -105,15 +106,18 @@ func (d *Dispatcher) RunTerm(ctx context.Context) error {
 	t := &term{nodes: nodes.C, Dispatcher: d, memory: newMemory(d.engine), began: time.Now(), explained: map[gestor.TaskID]explanation{}}
 	d.mu.Lock()
 	clear(d.renewed)
+	d.pulse.Stop()
 	d.mu.Unlock()
+	beating, stop := context.WithCancel(ctx)
+	defer stop()
+	go d.beat(beating) // ends with the term
 	for {
 		next, err := t.step(ctx, time.Now())
 		if err != nil && ctx.Err() == nil {
 			d.log.Error("could not dispatch", "err", err)
 			next = time.Now().Add(time.Second)
 		}
-		rest := max(time.Until(next), 0)
-		began, timer := time.Now(), time.NewTimer(rest)
+		timer := time.NewTimer(max(time.Until(next), 0))
 		select {
 		case <-ctx.Done():
 			timer.Stop()
@@ -122,10 +126,30 @@ func (d *Dispatcher) RunTerm(ctx context.Context) error {
 		case <-timer.C:
 		}
 		timer.Stop()
-		if overslept := time.Since(began) - rest; overslept > standstill {
-			d.log.Warn("this server stood still; all leases get their time anew", "time", overslept)
-			d.Excuse()
+	}
+}
+
+// beat notices pauses of this process, also while a commit takes long.
+func (d *Dispatcher) beat(ctx context.Context) {
+	tick := time.NewTicker(standstill / 4)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			d.mu.Lock()
+			d.resume(time.Now())
+			d.mu.Unlock()
 		}
+	}
+}
+
+// resume lets all leases count from now if this server did not run for a while. d.mu is held.
+func (d *Dispatcher) resume(now time.Time) {
+	if stood := d.pulse.Beat(now); stood > 0 {
+		d.log.Warn("this server stood still; all leases get their time anew", "time", stood)
+		clear(d.renewed)
 	}
 }
 
@@ -140,7 +164,7 @@ type term struct {
 	seen      map[nodes.Held]time.Time // leases, since this term knows them
 }
 
-// standstill is how late a timer must be for it to be certain that this process did not run: it has heard no agent either.
+// standstill is without a beat of a process that did not run: it has heard no agent either.
 const standstill = 2 * time.Second
 
 // idle is how long the loop rests when nothing is due.
@@ -158,7 +182,7 @@ func (t *term) step(ctx context.Context, now time.Time) (time.Time, error) {
 	}
 	t.behind = false
 	snap := t.memory.snapshot(t.limits)
-	due, ops := t.overdue(snap.Held, now)
+	due, ops := t.overdue(snap.Held)
 	plan := scheduler.New(snap, now)
 	for _, l := range plan.Leases {
 		ops = append(ops, command.LeaseTask{ID: l.Task, Node: l.Node})

@@ -11,9 +11,11 @@ import (
 
 // overdue takes back what is not renewed and ends what is past its deadline. It returns when the next of them is due.
 // A lease this term has not seen before counts from now: the leader before may have heard of it a moment ago.
-func (t *term) overdue(held []gestor.Task, now time.Time) (time.Time, []command.Op) {
+func (t *term) overdue(held []gestor.Task) (time.Time, []command.Op) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	now := time.Now() // after the state was read: a pause before that must not count
+	t.resume(now)
 	var next time.Time
 	var ops []command.Op
 	known, seen := make(map[nodes.Held]time.Time, len(held)), make(map[nodes.Held]time.Time, len(held))

@@ -128,6 +128,7 @@ type Service struct {
 
 	leading sync.Mutex
 	board   *board        // guarded by leading; nil while this server does not lead
+	pulse   Pulse         // guarded by leading
 	news    chan struct{} // a report came
 }
 
@@ -139,11 +140,12 @@ func New(o Options) *Service {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
+	times := o.Times.withDefaults()
 	return &Service{
 		engine: o.Engine, history: o.History, blobs: o.Blobs, secrets: o.Secrets, leases: o.Leases, caller: o.Caller, peers: o.Peers,
-		cluster: o.ClusterID, version: o.Version, times: o.Times.withDefaults(), log: o.Log.With("component", "nodes"),
+		cluster: o.ClusterID, version: o.Version, times: times, log: o.Log.With("component", "nodes"),
 		servers: addresses{read: o.Servers}, sessions: map[gestor.NodeID]*session{}, feed: feed{holders: map[gestor.TaskID]gestor.NodeID{}},
-		wake: make(chan struct{}, 1), news: make(chan struct{}, 1),
+		wake: make(chan struct{}, 1), news: make(chan struct{}, 1), pulse: Pulse{Most: times.Suspect / 2},
 	}
 }
 

@@ -26,20 +26,38 @@ func (s *Service) RunTerm(ctx context.Context) error {
 	}
 	s.lead(newBoard(s.times, nodes, time.Now()))
 	defer s.lead(nil)
+	beating, stop := context.WithCancel(ctx)
+	defer stop()
+	go s.beat(beating) // ends with the term
 	s.stir()
 	tick := time.NewTicker(s.times.Heartbeat / 5)
 	defer tick.Stop()
-	for last := time.Now(); ; {
-		now := time.Now()
-		s.resume(now, now.Sub(last))
+	for {
 		s.settle(ctx)
-		last = time.Now()
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-tick.C:
 		case <-s.news:
 			pause(ctx, breath)
+		}
+	}
+}
+
+// beat notices pauses of this process, also while a commit takes long.
+func (s *Service) beat(ctx context.Context) {
+	tick := time.NewTicker(s.times.Heartbeat / 10)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			s.leading.Lock()
+			if s.board != nil {
+				s.resume(time.Now())
+			}
+			s.leading.Unlock()
 		}
 	}
 }
@@ -58,24 +76,27 @@ func (s *Service) lead(b *board) {
 	s.leading.Lock()
 	defer s.leading.Unlock()
 	s.board = b
+	s.pulse.Stop()
 }
 
 // resume excuses everybody when this server has not run for a while: it could hear nobody, and none of them is to blame.
-func (s *Service) resume(now time.Time, since time.Duration) {
-	if since < s.times.Suspect/2 {
+// s.leading is held.
+func (s *Service) resume(now time.Time) {
+	stood := s.pulse.Beat(now)
+	if stood == 0 {
 		return
 	}
-	s.log.Warn("this server stood still; all nodes and leases get their time anew", "time", since)
-	s.leading.Lock()
+	s.log.Warn("this server stood still; all nodes and leases get their time anew", "time", stood)
 	s.board.excuse(now)
-	s.leading.Unlock()
 	s.leases.Excuse()
 }
 
 // settle commits, at once, every status that differs from the one the state has.
 func (s *Service) settle(ctx context.Context) {
 	s.leading.Lock()
-	changes := s.board.changes(time.Now())
+	now := time.Now()
+	s.resume(now)
+	changes := s.board.changes(now)
 	s.leading.Unlock()
 	var g errgroup.Group
 	g.SetLimit(128)
