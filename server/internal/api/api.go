@@ -118,7 +118,7 @@ func guards(d Deps, policy Policy) ([]connect.HandlerOption, error) {
 		connect.WithRequestGate(gate.enter),
 		connect.WithInterceptors(
 			&outcomes{revision: d.Revision, contact: d.Contact, now: d.Now}, faults, &admission{deps: d}, &recovery{}, validation,
-			&doubts{gate},
+			&doubts{gate}, &vigil{gate},
 		),
 		connect.WithCodec(strictJSON{"json"}),
 		connect.WithCodec(strictJSON{"json; charset=utf-8"}),

@@ -3,10 +3,16 @@ package api
 import (
 	"context"
 	"errors"
+	"net/http"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"connectrpc.com/connect"
+
+	"github.com/saas-gestor/gestor/proto/fault"
+	gestorv1 "github.com/saas-gestor/gestor/proto/gen/gestor/v1"
+	"github.com/saas-gestor/gestor/proto/gen/gestor/v1/gestorv1connect"
 	"github.com/saas-gestor/gestor/proto/rpc"
 	"github.com/saas-gestor/gestor/server/internal/gestor"
 	"github.com/saas-gestor/gestor/server/internal/state"
@@ -57,5 +63,62 @@ func TestCatchUp_ASessionThatWasRevokedBeforeWhatItHasSeenIsRefused(t *testing.T
 	seen := map[string]string{rpc.HeaderMinRevision: "8"}
 	if _, code, text := revokedElsewhere(t).ask(t, "viewer", aRead, seen); code != "unauthenticated" {
 		t.Errorf("a read: got %s %s", code, text)
+	}
+}
+
+// pacedTasks sends one event for each that is asked for.
+type pacedTasks struct {
+	gestorv1connect.UnimplementedTaskServiceHandler
+	ask chan struct{}
+}
+
+func (s *pacedTasks) WatchTask(_ context.Context, _ *gestorv1.WatchTaskRequest, stream *connect.ServerStream[gestorv1.WatchTaskResponse]) error {
+	for range s.ask {
+		if err := stream.Send(&gestorv1.WatchTaskResponse{Task: &gestorv1.Task{Id: "x"}}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func TestStreams_EndWithTheSignInTheyBelongTo(t *testing.T) {
+	tasks, r := &pacedTasks{ask: make(chan struct{}, 1)}, &revocation{}
+	begun, later := time.Now(), atomic.Int64{}
+	w := newWallOf(t, true, begun, func(d *Deps) {
+		engine, ok := d.Engine.(storeEngine)
+		if !ok {
+			t.Fatal("another engine")
+		}
+		r.store = engine.Store
+		d.Now = func() time.Time { return begun.Add(time.Duration(later.Load())) }
+		d.Mounts = []Mount{func(o ...connect.HandlerOption) (string, http.Handler) {
+			return gestorv1connect.NewTaskServiceHandler(tasks, o...)
+		}}
+	})
+	t.Cleanup(func() { close(tasks.ask) })
+	tasks.ask <- struct{}{} // without a message there is no answer to the call
+	c := w.client(t, "viewer")
+	stream, err := gestorv1connect.NewTaskServiceClient(c.HTTP, c.URL, c.Options()...).WatchTask(t.Context(), &gestorv1.WatchTaskRequest{Id: "t"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = stream.Close() }()
+	for range 2 {
+		if !stream.Receive() {
+			t.Fatalf("who is signed in gets nothing: %v", stream.Err())
+		}
+		later.Add(int64(2 * time.Second))
+		tasks.ask <- struct{}{}
+	}
+	if !stream.Receive() {
+		t.Fatal(stream.Err())
+	}
+	later.Add(int64(2 * time.Second))
+	if err := r.arrive(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	tasks.ask <- struct{}{}
+	if stream.Receive() || !errors.Is(stream.Err(), fault.KindUnauthenticated) {
+		t.Errorf("got %v, %v", stream.Msg(), stream.Err())
 	}
 }
