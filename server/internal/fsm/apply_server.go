@@ -110,6 +110,10 @@ func (c *change) admit(t gestor.ServerToken, s gestor.Server) error {
 	return errors.Join(c.PutServerToken(c.ctx, t), c.PutServer(c.ctx, s))
 }
 
+// answerLost is how long a server may ask again for an answer that was lost. It is short because who asks proves no more
+// than the token, which is worth nothing once it has been used, and the server's id, which its certificate shows to everybody.
+const answerLost = 2 * time.Minute
+
 // enrollServerAgain lets the server in whose first answer was lost. What it says of itself now counts, but for its name.
 func (c *change) enrollServerAgain(t gestor.ServerToken, op command.EnrollServer) error {
 	if t.UsedBy != op.Server.ID {
@@ -121,6 +125,10 @@ func (c *change) enrollServerAgain(t gestor.ServerToken, op command.EnrollServer
 		return fault.Conflict("the server %s was removed", op.Server.ID).WithFix("make a new token: gestor servers add")
 	} else if err != nil {
 		return err
+	}
+	if c.at.Sub(known.CreatedAt) > answerLost {
+		return fault.Conflict("the server %s has joined already with this token", known.Name).
+			WithFix("start it without --join; if it was never told who it is: gestor servers remove %s, then make a new token", known.Name)
 	}
 	op.Server.Name = known.Name
 	return c.updateServer(known, op.Server)

@@ -65,6 +65,15 @@ func TestEnrollServer_UsesTheTokenOnceAndAnswersTheSameServerAgain(t *testing.T)
 	w.refuses(fault.KindConflict, enroll("srv_2", "ctl2"))
 }
 
+func TestEnrollServer_ATokenThatWasUsedIsWorthNothingSoonAfter(t *testing.T) {
+	w := serverWorld(t)
+	w.must(enroll("srv_2", "ctl2"))
+	w.now = w.now.Add(answerLost)
+	w.must(enroll("srv_2", "ctl2"))
+	w.now = w.now.Add(time.Second)
+	w.refuses(fault.KindConflict, enroll("srv_2", "ctl2"))
+}
+
 func TestEnrollServer_RefusesStrangersAlikeAndLateComers(t *testing.T) {
 	w := serverWorld(t)
 	wrong, unknown := enroll("srv_2", "ctl2"), enroll("srv_2", "ctl2")
