@@ -3,6 +3,7 @@ package deploy
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"time"
 
@@ -17,13 +18,20 @@ import (
 
 // RetentionOptions are what a Retention is made of. Zero times mean the defaults.
 type RetentionOptions struct {
-	Engine  Engine
+	Engine  CurrentEngine
 	History *history.Store
 	Blobs   *blob.Store
 	Every   time.Duration // between rounds; 1 h
 	Records time.Duration // how long ended tasks, request ids and expired sessions stay; 30 days
 	Young   time.Duration // how long an artifact stays whoever needs it; 24 h
 	Log     *slog.Logger  // nil discards
+}
+
+// CurrentEngine is an Engine that knows when it is up to date.
+type CurrentEngine interface {
+	Engine
+	// Barrier returns once this server has applied everything that was committed before the call.
+	Barrier(ctx context.Context) error
 }
 
 // Retention removes what is old enough: records in the state, logs, and artifacts that no kept release and no recent
@@ -90,6 +98,10 @@ func (r *Retention) Tidy(ctx context.Context) error {
 func (r *Retention) collect(ctx context.Context) error {
 	// The time is taken before the state is read: what is stored after that is young.
 	before := time.Now().Add(-r.o.Young)
+	// A server that has just started has an old state, or none, until it has heard the others: nothing would be needed there.
+	if err := r.current(ctx); err != nil {
+		return fmt.Errorf("know which artifacts are needed: %w", err)
+	}
 	needed, err := NeededArtifacts(ctx, r.o.Engine.View(gestor.SystemScope()))
 	if err != nil {
 		return err
@@ -99,6 +111,15 @@ func (r *Retention) collect(ctx context.Context) error {
 		r.o.Log.Info("artifact removed", "digest", b.Digest, "bytes", b.Bytes)
 	}
 	return err
+}
+
+// catchUpLimit is how long the state may take to be up to date, until the next round.
+const catchUpLimit = time.Minute
+
+func (r *Retention) current(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, catchUpLimit)
+	defer cancel()
+	return r.o.Engine.Barrier(ctx)
 }
 
 // recentBuilds is how many of an app's latest builds keep their artifacts, so that they can still be deployed.

@@ -64,3 +64,33 @@ func TestRetention_KeepsArtifactsThatMayStillBeDeployed(t *testing.T) {
 		}
 	}
 }
+
+// behind is an engine that cannot find out whether it is up to date.
+type behind struct{ deploy.CurrentEngine }
+
+func (behind) Barrier(context.Context) error { return fault.Unavailable("no control server leads") }
+
+func TestRetention_RemovesNoArtifactBeforeItsStateIsUpToDate(t *testing.T) {
+	s := newSystem(t)
+	data := []byte("x")
+	sum := sha256.Sum256(data)
+	digest := hex.EncodeToString(sum[:])
+	if err := s.blobs.Put(t.Context(), digest, 1, bytes.NewReader(data)); err != nil {
+		t.Fatal(err)
+	}
+	tidy := func(e deploy.CurrentEngine) error {
+		return deploy.NewRetention(deploy.RetentionOptions{Engine: e, History: s.hist, Blobs: s.blobs, Young: time.Nanosecond}).Tidy(t.Context())
+	}
+	if err := tidy(behind{s.Engine}); !errors.Is(err, fault.KindUnavailable) {
+		t.Errorf("got %v", err)
+	}
+	if _, err := s.blobs.Stat(digest); err != nil {
+		t.Errorf("an artifact was removed by a state that may be old: %v", err)
+	}
+	if err := tidy(s.Engine); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.blobs.Stat(digest); !errors.Is(err, fault.KindNotFound) {
+		t.Errorf("nobody needs it, and it is there: %v", err)
+	}
+}
