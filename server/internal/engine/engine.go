@@ -97,6 +97,9 @@ func (e *Engine) View(s gestor.Scope) *state.View { return e.store.View(s) }
 // Watch announces commits that touch one of tables. The caller closes the subscription.
 func (e *Engine) Watch(tables ...state.Table) *state.Subscription { return e.store.Watch(tables...) }
 
+// Version changes with every commit that touches one of tables; see state.Store.Version.
+func (e *Engine) Version(tables ...state.Table) uint64 { return e.store.Version(tables...) }
+
 // Wait returns once this server has applied revision.
 func (e *Engine) Wait(ctx context.Context, revision uint64) error {
 	return e.applied.wait(ctx, revision)

@@ -177,6 +177,20 @@ func TestView_NeverReturnsAnotherTenantsRows(t *testing.T) {
 	}
 }
 
+func TestVersion_ChangesWithTheTablesThatAreTouchedAlone(t *testing.T) {
+	s := newStore(t)
+	users, servers := s.Version(Users, Sessions), s.Version(Servers)
+	write(t, s, 1, func(ctx context.Context, x *Txn) error {
+		return x.PutUser(ctx, gestor.User{ID: "usr_1", TenantID: "ten_1"})
+	})
+	if s.Version(Users, Sessions) == users {
+		t.Error("a new user changed nothing")
+	}
+	if s.Version(Servers) != servers {
+		t.Error("a new user changed the servers")
+	}
+}
+
 func TestPopulate_LeavesNoTenantTableEmpty(t *testing.T) {
 	s := newStore(t)
 	populate(t, s, "mine", 1)

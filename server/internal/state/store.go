@@ -55,6 +55,10 @@ func (s *Store) View(scope gestor.Scope) *View { return &View{from: s, scope: sc
 // Watch subscribes to commits that touch one of tables.
 func (s *Store) Watch(tables ...Table) *Subscription { return s.hub.subscribe(tables) }
 
+// Version changes with every commit that touches one of tables, before whoever proposed the commit hears of it: what
+// was read after a call is up to date for as long as later calls return the same.
+func (s *Store) Version(tables ...Table) uint64 { return s.hub.version(tables) }
+
 // Close ends everything. Reads that are under way may fail.
 func (s *Store) Close() error {
 	s.mu.Lock()

@@ -1,6 +1,9 @@
 package state
 
-import "sync"
+import (
+	"sync"
+	"sync/atomic"
+)
 
 // Table names tables for Watch. Tables are bits, so a set of them is a Table too.
 type Table uint32
@@ -43,8 +46,26 @@ func (s *Subscription) Close() {
 
 // hub knows who waits for what.
 type hub struct {
+	versions [32]atomic.Uint64 // by the bit of a table: how many commits touched it
+
 	mu         sync.Mutex
 	subscribed map[*Subscription]struct{} // guarded by mu
+}
+
+// version counts the commits that touched one of tables. What was read after a look at it is good for as long as a
+// later look finds the same.
+func (h *hub) version(tables []Table) uint64 {
+	var all Table
+	for _, t := range tables {
+		all |= t
+	}
+	var sum uint64
+	for i := range h.versions {
+		if all&(1<<i) != 0 {
+			sum += h.versions[i].Load()
+		}
+	}
+	return sum
 }
 
 func (h *hub) subscribe(tables []Table) *Subscription {
@@ -63,6 +84,11 @@ func (h *hub) subscribe(tables []Table) *Subscription {
 }
 
 func (h *hub) publish(touched Table) {
+	for i := range h.versions {
+		if touched&(1<<i) != 0 {
+			h.versions[i].Add(1)
+		}
+	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for s := range h.subscribed {
