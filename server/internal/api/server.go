@@ -2,6 +2,7 @@ package api
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/base64"
@@ -218,6 +219,9 @@ func (s *ServerService) TransferLeader(ctx context.Context, req *gestorv1.Transf
 		}
 		to = named.ID
 	}
+	if err := s.note(ctx, cmp.Or(string(to), "the most up to date")); err != nil {
+		return nil, err
+	}
 	leader, took, err := s.deps.Peers.Transfer(ctx, to)
 	if err != nil {
 		return nil, err
@@ -258,11 +262,24 @@ func (s *ServerService) CheckServers(ctx context.Context, _ *gestorv1.CheckServe
 	return out, nil
 }
 
+// note writes into the audit log what a caller is about to do that changes nothing in the state.
+func (s *ServerService) note(ctx context.Context, object string) error {
+	r, err := reachOf(ctx, s.deps.Engine)
+	if err != nil {
+		return err
+	}
+	_, err = r.propose(ctx, "", command.Mark{ID: object})
+	return err
+}
+
 // backupPiece is how much of a backup goes in one message.
 const backupPiece = 256 << 10
 
-// Backup sends the state as of now.
+// Backup sends the state as of now, in which the audit log tells of it.
 func (s *ServerService) Backup(ctx context.Context, _ *gestorv1.BackupRequest, stream *connect.ServerStream[gestorv1.BackupResponse]) error {
+	if err := s.note(ctx, "backup_"+rand.Text()); err != nil {
+		return err
+	}
 	if err := open(stream); err != nil {
 		return err
 	}

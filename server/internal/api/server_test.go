@@ -284,3 +284,30 @@ func TestBackup_ArrivesWhole(t *testing.T) {
 		t.Errorf("%d of %d bytes came, %v", len(got), len(p.backup), err)
 	}
 }
+
+func TestAudit_TellsWhoTookABackupAndWhoMovedTheLeader(t *testing.T) {
+	p := newPlant(t)
+	stream, err := p.service.Backup(t.Context(), &gestorv1.BackupRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for stream.Receive() {
+	}
+	if err := errors.Join(stream.Err(), stream.Close()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.service.TransferLeader(t.Context(), &gestorv1.TransferLeaderRequest{Server: "ctl2"}); err != nil {
+		t.Fatal(err)
+	}
+	entries, _, err := p.View(gestor.TenantScope("ten_1")).AuditEntries(t.Context(), gestor.Page{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	told := map[string]string{}
+	for _, e := range entries {
+		told[e.Action] = e.Actor.ID + " " + e.Object
+	}
+	if told["server.transfer_leader"] != "usr_1 srv_ctl2" || !strings.HasPrefix(told["server.backup"], "usr_1 backup_") {
+		t.Errorf("got %v", told)
+	}
+}

@@ -10,8 +10,8 @@ import (
 )
 
 // Refuse sets what is asked before this server, while it leads, takes a change: an error refuses what users do, from
-// whichever server it comes, but for what helps: signing in and out, removing apps, adding and removing servers. It is
-// called before Run.
+// whichever server it comes, but for what helps: signing in and out, removing apps, adding, removing and checking servers,
+// and backups. It is called before Run.
 func (e *Engine) Refuse(why func() error) { e.refuse = why }
 
 // admit refuses a command in its wire form, or lets it in.
@@ -36,7 +36,7 @@ func (e *Engine) admit(data []byte) error {
 	}
 	switch c.Op.(type) {
 	case command.CreateSession, command.DeleteSession, command.DeleteApp, command.CancelTask, command.CancelDeployment,
-		command.CreateServerToken, command.DeleteServer, command.DeleteNode:
+		command.CreateServerToken, command.DeleteServer, command.DeleteNode, command.Mark:
 		return nil
 	}
 	return why
