@@ -38,6 +38,7 @@ type Guard struct {
 	free  atomic.Uint64
 	least atomic.Uint64
 	low   atomic.Bool
+	away  atomic.Bool // leadership is about to be given away, so that nobody need be refused yet
 }
 
 // What the reserve is when nothing is said.
@@ -92,6 +93,7 @@ func (g *Guard) look() error {
 	g.least.Store(reserve)
 	was := g.low.Load()
 	low := free < reserve || was && free < reserve+reserve/10
+	g.away.Store(low && !was && g.o.Voters != nil && g.o.Leads())
 	g.low.Store(low)
 	switch {
 	case low && !was:
@@ -112,6 +114,7 @@ func (g *Guard) Run(ctx context.Context) error {
 			tried = time.Now()
 			g.handOver(ctx)
 		}
+		g.away.Store(false)
 		select {
 		case <-ctx.Done():
 			return nil
@@ -148,9 +151,10 @@ func (g *Guard) handOver(ctx context.Context) {
 // Free is how many bytes were free when it looked last.
 func (g *Guard) Free() uint64 { return g.free.Load() }
 
-// Refuse is why users' changes are not taken, or nil.
+// Refuse is why users' changes are not taken, or nil. A leader that finds a voter with room refuses nobody: what is written
+// until that one leads goes on out of the reserve.
 func (g *Guard) Refuse() error {
-	if !g.low.Load() {
+	if !g.low.Load() || g.away.Load() {
 		return nil
 	}
 	return fault.Exhausted("the disk of the control server that leads is almost full: %d MiB are free, %d MiB are kept", g.free.Load()>>20, g.least.Load()>>20).
@@ -159,7 +163,7 @@ func (g *Guard) Refuse() error {
 
 // Notice is what a person should know, in a sentence; empty when all is well.
 func (g *Guard) Notice() string {
-	if err := g.Refuse(); err != nil {
+	if g.low.Load() {
 		return fmt.Sprintf("its disk is almost full: %d MiB are free", g.free.Load()>>20)
 	}
 	return ""

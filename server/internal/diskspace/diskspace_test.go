@@ -39,6 +39,7 @@ type disk struct {
 	free  atomic.Uint64
 	leads atomic.Bool
 	to    atomic.Pointer[string]
+	asked func() // while leadership is given away
 }
 
 func (d *disk) guard(t *testing.T, voters map[string]uint64) *Guard {
@@ -49,6 +50,9 @@ func (d *disk) guard(t *testing.T, voters map[string]uint64) *Guard {
 		Measure: func(string) (uint64, uint64, error) { return d.free.Load(), 1 << 40, nil },
 		Voters:  func(context.Context) (map[string]uint64, error) { return voters, nil },
 		HandOver: func(id string) error {
+			if d.asked != nil {
+				d.asked()
+			}
 			d.to.Store(&id)
 			d.leads.Store(false)
 			return nil
@@ -104,6 +108,11 @@ func TestGuard_HandsLeadershipToTheVoterWithTheMostRoom(t *testing.T) {
 		d := &disk{}
 		d.free.Store(10 << 20)
 		g := d.guard(t, map[string]uint64{"full": 20 << 20, "tight": 1001 << 20, "some": 2000 << 20, "most": 9000 << 20})
+		d.asked = func() {
+			if err := g.Refuse(); err != nil {
+				t.Errorf("refused while leadership is given away: %v", err)
+			}
+		}
 		watch(t, g, func() { <-time.After(3 * time.Second) })
 		if to := d.to.Load(); to == nil || *to != "most" {
 			t.Errorf("leadership went to %v", to)
