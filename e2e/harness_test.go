@@ -80,6 +80,11 @@ func startWith(t *testing.T, o stack.Options) *world {
 	if o.Dir = dir; o.Bin == "" {
 		o.Bin = bin
 	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
 	s, err := stack.Open(t.Context(), o)
 	if err != nil {
 		printLogs(t, dir)
@@ -88,17 +93,12 @@ func startWith(t *testing.T, o stack.Options) *world {
 	t.Cleanup(func() {
 		if t.Failed() {
 			printLogs(t, dir)
+			keepLogs(t, dir)
 		}
 		if err := s.Close(); err != nil {
 			t.Error(err)
 		}
 		if err := s.RemoveUsers(context.Background()); err != nil { // the test's own context has ended
-			t.Error(err)
-		}
-		if t.Failed() {
-			keepLogs(t, dir)
-		}
-		if err := os.RemoveAll(dir); err != nil {
 			t.Error(err)
 		}
 	})

@@ -21,9 +21,10 @@ import (
 // A host with systemd as its first process, made of this machine's own root file system: an overlay over / in a
 // container that shares the network. What is written there is gone with it.
 type systemdHost struct {
-	t    *testing.T
-	root string
-	pid  int // systemd, as seen from outside
+	t      *testing.T
+	root   string
+	nspawn int // systemd-nspawn
+	pid    int // systemd, as seen from outside
 }
 
 // controllers are the cgroup v1 hierarchies a container wants its own group in; a pure v2 machine has none of them.
@@ -48,14 +49,26 @@ func bootSystemd(t *testing.T, binds ...string) *systemdHost {
 		_ = os.Remove(filepath.Join(h.root, "etc/systemd/system/multi-user.target.wants", unit))
 	}
 	h.boot(binds)
-	ctx := t.Context()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
 	must(t, stack.Poll(ctx, "systemd to be up", func(ctx context.Context) (bool, error) {
 		ctx, cancel := context.WithTimeout(ctx, 2*time.Second) // asked while the bus comes up, it may never answer
 		defer cancel()
+		h.pid = child(ctx, h.nspawn) // at first it may be one that only makes the real one
+		if h.pid == 0 {
+			return false, nil
+		}
 		state, _ := h.command(ctx, "systemctl", "is-system-running").Output()
 		return strings.TrimSpace(string(state)) == "running" || strings.TrimSpace(string(state)) == "degraded", nil
 	}))
 	return h
+}
+
+// child is the first child of a process, 0 if it has none.
+func child(ctx context.Context, of int) int {
+	out, _ := exec.CommandContext(ctx, "pgrep", "-o", "-P", strconv.Itoa(of)).Output()
+	pid, _ := strconv.Atoi(strings.TrimSpace(string(out)))
+	return pid
 }
 
 // overlay mounts / under a writable layer in memory.
@@ -100,11 +113,7 @@ func (h *systemdHost) boot(binds []string) {
 		_ = cmd.Wait()
 		removeGroups(name)
 	})
-	must(h.t, stack.Poll(h.t.Context(), "the container's first process", func(ctx context.Context) (bool, error) {
-		out, _ := exec.CommandContext(ctx, "pgrep", "-P", strconv.Itoa(cmd.Process.Pid)).Output()
-		h.pid, _ = strconv.Atoi(strings.TrimSpace(string(out)))
-		return h.pid > 0, nil
-	}))
+	h.nspawn = cmd.Process.Pid
 }
 
 // enterGroups puts this process into a group of its own in each v1 hierarchy, so that the container is born there;
@@ -154,7 +163,9 @@ func removeGroups(name string) {
 
 // command runs inside the host.
 func (h *systemdHost) command(ctx context.Context, args ...string) *exec.Cmd {
-	return exec.CommandContext(ctx, "nsenter", append([]string{"-t", strconv.Itoa(h.pid), "-m", "-p", "-u", "-i", "-C", "--"}, args...)...)
+	cmd := exec.CommandContext(ctx, "nsenter", append([]string{"-t", strconv.Itoa(h.pid), "-m", "-p", "-u", "-i", "-C", "--"}, args...)...)
+	cmd.WaitDelay = time.Second // nsenter's child outlives it, with the pipe open
+	return cmd
 }
 
 func (h *systemdHost) run(args ...string) string {
