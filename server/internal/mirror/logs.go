@@ -22,7 +22,7 @@ func (m *Mirror) Append(ctx context.Context, id, source string, lines []*gestorv
 // Begin is the first half of Append: the lines are stored here and on their way to the others. stored is the other half,
 // so that a caller can go on with the next lines meanwhile.
 func (m *Mirror) Begin(ctx context.Context, id, source string, lines []*gestorv1.LogLine, eof bool) (stored func(context.Context) (uint64, error), err error) {
-	if err := m.closeGap(ctx, id, source, lines); err != nil {
+	if err := m.closeGap(ctx, id, source, lines, eof); err != nil {
 		return nil, err
 	}
 	b, err := m.o.History.Take(ctx, id, source, lines, eof)
@@ -65,9 +65,10 @@ func (m *Mirror) spread(k key, b history.Batch) bool {
 const gapRetry = 500 * time.Millisecond
 
 // closeGap makes sure that lines which an agent does not send are on no other server: an agent that changes servers
-// goes on behind what was acknowledged, which this server may not have yet. It returns once enough servers were asked.
-func (m *Mirror) closeGap(ctx context.Context, id, source string, lines []*gestorv1.LogLine) error {
-	if len(lines) == 0 || lines[0].GetSeq() == 1 || len(m.known().others) == 0 {
+// goes on behind what was acknowledged, which this server may not have yet. An end without lines does not say what it comes
+// behind, and whoever follows the log here stops at it. It returns once enough servers were asked.
+func (m *Mirror) closeGap(ctx context.Context, id, source string, lines []*gestorv1.LogLine, eof bool) error {
+	if len(lines) == 0 && !eof || len(lines) > 0 && lines[0].GetSeq() == 1 || len(m.known().others) == 0 {
 		return nil
 	}
 	for {
@@ -75,7 +76,8 @@ func (m *Mirror) closeGap(ctx context.Context, id, source string, lines []*gesto
 		if err != nil {
 			return err
 		}
-		if lines[0].GetSeq() <= state[source].Acked+1 {
+		at := state[source]
+		if len(lines) > 0 && lines[0].GetSeq() <= at.Acked+1 || len(lines) == 0 && at.Ended {
 			return nil
 		}
 		if m.pull(ctx, id).enough() {

@@ -129,6 +129,20 @@ func TestAppend_AnAgentThatChangesServersLeavesNoGap(t *testing.T) {
 	}
 }
 
+func TestAppend_AnEndAloneComesBehindTheLinesAtAnotherServer(t *testing.T) {
+	c := newServers(t, 3, 3)
+	c.fabric.set("srv_3", true)
+	c.all[0].push("tsk_one", source, 1, 30, false) // on servers 1 and 2
+	c.all[0].kill()
+	c.fabric.set("srv_3", false)
+	if _, err := c.all[2].Append(t.Context(), "tsk_one", source, nil, true); err != nil {
+		t.Fatal(err)
+	}
+	if got := c.all[2].local("tsk_one"); got != count(1, 30) {
+		t.Errorf("whoever follows the log there stops behind %q", got)
+	}
+}
+
 func TestAppend_MarksLinesTheHostDroppedTheSameEverywhere(t *testing.T) {
 	c := newServers(t, 3, 3)
 	c.all[0].push("tsk_one", source, 1, 2, false)
