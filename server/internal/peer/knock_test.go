@@ -1,7 +1,9 @@
 package peer_test
 
 import (
+	"context"
 	"errors"
+	"net"
 	"testing"
 
 	"github.com/saas-gestor/gestor/proto/fault"
@@ -30,4 +32,35 @@ func TestRefuses_TellsAServerWhetherItIsTakenIn(t *testing.T) {
 	if _, err := a.Refuses(t.Context(), "srv_z"); !errors.Is(err, fault.KindNotFound) {
 		t.Errorf("a stranger: %v", err)
 	}
+}
+
+func TestRefuses_DoesNotBelieveAnAlertOfSomebodyInBetween(t *testing.T) {
+	i := newInstallation(t, "clu_1")
+	a := i.open(t, "srv_a")
+	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	stop := context.AfterFunc(t.Context(), func() { _ = l.Close() })
+	defer stop()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		conn, err := l.Accept()
+		if err != nil {
+			return
+		}
+		defer conn.Close()
+		_, _ = conn.Read(make([]byte, 1<<14))
+		_, _ = conn.Write([]byte{21, 3, 3, 0, 2, 2, 42}) // a fatal alert, "bad certificate", in clear
+		_, _ = conn.Read(make([]byte, 1))                // until the other side hangs up
+	}()
+	a.Bind(func() []cluster.Member {
+		return []cluster.Member{{ID: "srv_b", Address: l.Addr().String(), Voter: true}}
+	}, func() string { return "" })
+	if refused, err := a.Refuses(t.Context(), "srv_b"); refused || err == nil {
+		t.Errorf("got %v, %v", refused, err)
+	}
+	_ = l.Close()
+	<-done
 }
