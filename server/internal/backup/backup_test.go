@@ -271,3 +271,27 @@ func TestSchedule_TellsAFailureAndTriesAgainWithPauses(t *testing.T) {
 		}
 	})
 }
+
+func TestDirectory_WritesToNoFileThatOthersPutInItsWay(t *testing.T) {
+	dir, theirs := t.TempDir(), filepath.Join(t.TempDir(), "theirs")
+	save(t, theirs, []byte("untouched"))
+	if err := os.Symlink(theirs, filepath.Join(dir, "linked.part")); err != nil {
+		t.Fatal(err)
+	}
+	save(t, filepath.Join(dir, "wide.part"), nil)
+	if err := os.Chmod(filepath.Join(dir, "wide.part"), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"linked", "wide"} {
+		write := func(w io.Writer) error { _, err := io.WriteString(w, "the state"); return err }
+		if err := directory(dir).Put(t.Context(), name, write); err != nil {
+			t.Fatal(err)
+		}
+		if info, err := os.Lstat(filepath.Join(dir, name)); err != nil || info.Mode() != 0o600 {
+			t.Errorf("%s: %v, %v", name, info.Mode(), err)
+		}
+	}
+	if got, err := os.ReadFile(theirs); err != nil || string(got) != "untouched" {
+		t.Errorf("got %q, %v", got, err)
+	}
+}

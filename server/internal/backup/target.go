@@ -46,7 +46,8 @@ type directory string
 
 func (d directory) String() string { return string(d) }
 
-// partSuffix marks files that are being written; one that a crash left is replaced or stays, and is never a backup.
+// partSuffix marks files that are being written; one that a crash left is replaced or stays, and is never a backup. It is
+// always made anew: what others put there, in a directory they share, is neither followed nor written to.
 const partSuffix = ".part"
 
 func (d directory) Put(_ context.Context, name string, write func(w io.Writer) error) error {
@@ -54,7 +55,10 @@ func (d directory) Put(_ context.Context, name string, write func(w io.Writer) e
 		return err
 	}
 	path := filepath.Join(string(d), name)
-	f, err := os.OpenFile(path+partSuffix, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
+	if err := os.Remove(path + partSuffix); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	f, err := os.OpenFile(path+partSuffix, os.O_CREATE|os.O_WRONLY|os.O_EXCL, 0o600)
 	if err != nil {
 		return err
 	}
