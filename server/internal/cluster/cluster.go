@@ -180,6 +180,11 @@ func startRaft(o Options, st *store, fsm raft.FSM) (*raft.Raft, error) {
 	if err != nil {
 		return nil, err
 	}
+	if !o.Join {
+		if err := beginAgain(st, snapshots); err != nil {
+			return nil, err
+		}
+	}
 	if _, err := newRestorer(o, st, snapshots).restore(); err != nil {
 		return nil, err
 	}

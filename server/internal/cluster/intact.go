@@ -29,11 +29,35 @@ type restorer struct {
 }
 
 func newRestorer(o Options, st *store, snapshots raft.SnapshotStore) restorer {
-	term, err := st.stable.GetUint64([]byte("CurrentTerm"))
+	term, err := st.stable.GetUint64(currentTerm)
 	return restorer{
 		begun: err == nil && term > 0 && !o.Join,
 		dir:   filepath.Join(o.Dir, "snapshots", "snapshots"), snapshots: snapshots, logs: st.logs, machine: o.Machine, log: o.Log,
 	}
+}
+
+// Names under which Raft keeps numbers.
+var currentTerm, lastVoteTerm = []byte("CurrentTerm"), []byte("LastVoteTerm")
+
+// beginAgain makes a first start possible again whose process ended after it had written the first term, and before it had
+// written the first entry. Nothing can have happened in that term: the first election is for the next.
+func beginAgain(st *store, snapshots raft.SnapshotStore) error {
+	term, err := st.stable.GetUint64(currentTerm)
+	if err != nil || term != 1 {
+		return nil //nolint:nilerr // there is none
+	}
+	if vote, err := st.stable.GetUint64(lastVoteTerm); err == nil && vote > 0 {
+		return nil
+	}
+	last, err := st.logs.LastIndex()
+	if err != nil || last > 0 {
+		return err
+	}
+	list, err := snapshots.List()
+	if err != nil || len(list) > 0 {
+		return err
+	}
+	return st.stable.SetUint64(currentTerm, 0)
 }
 
 // restore restores the newest snapshot. If that is damaged and an older one with the log has everything, it takes that,
@@ -66,7 +90,10 @@ func (r restorer) restore() (uint64, error) {
 		if err := errors.Join(r.machine.Restore(source), source.Close()); err != nil {
 			return 0, fmt.Errorf("snapshot %s: %w", filepath.Join(r.dir, id), err)
 		}
-		return meta.Index, errors.Join(r.checkLog(meta.Index, needed), r.putAside(broken))
+		if err := r.checkLog(meta.Index, needed); err != nil {
+			return 0, err
+		}
+		return meta.Index, errors.Join(r.dropOld(meta.Index), r.putAside(broken))
 	}
 	return 0, errors.Join(r.checkLog(0, needed), r.putAside(broken))
 }
@@ -90,6 +117,21 @@ func (r restorer) checkLog(index, needed uint64) error {
 		return damaged("the snapshot of %d in %s cannot be read, and the log ends at %d", needed, r.dir, last)
 	}
 	return nil
+}
+
+// dropOld removes a log that ends before the snapshot: the process ended between getting the snapshot from the leader and
+// that. The log library would refuse every entry from then on, because it takes no gap.
+func (r restorer) dropOld(index uint64) error {
+	first, err := r.logs.FirstIndex()
+	if err != nil {
+		return err
+	}
+	last, err := r.logs.LastIndex()
+	if err != nil || last == 0 || last >= index {
+		return err
+	}
+	r.log.Info("removed a log that ends before the snapshot", "first", first, "last", last, "snapshot", index)
+	return r.logs.DeleteRange(first, last)
 }
 
 // putAside moves damaged snapshots out of Raft's sight.

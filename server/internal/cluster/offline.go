@@ -133,7 +133,7 @@ func Plant(s Seed) (err error) {
 	}
 	defer func() { err = errors.Join(err, st.Close()) }()
 	// Raft elects with the term after the one it knows, which must not be below the snapshot's.
-	if err := st.stable.SetUint64([]byte("CurrentTerm"), s.Term); err != nil {
+	if err := st.stable.SetUint64(currentTerm, s.Term); err != nil {
 		return err
 	}
 	snapshots, err := openSnapshots(o)
