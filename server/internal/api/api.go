@@ -20,6 +20,7 @@ import (
 	"github.com/saas-gestor/gestor/proto/rpc"
 	"github.com/saas-gestor/gestor/server/internal/health"
 	"github.com/saas-gestor/gestor/server/internal/pki"
+	"github.com/saas-gestor/gestor/server/internal/state"
 )
 
 // Mount makes a service's handler with the options that guard it, as the generated constructors do:
@@ -38,11 +39,12 @@ type Deps struct {
 	Checks   []health.Check // what must be well for /readyz
 	Metrics  http.Handler   // served as /metrics to those who may debug; may be nil
 
-	Barrier func(ctx context.Context) error // returns once this server has all that was committed before; nil with one server only
-	Contact func() time.Time                // when this server last heard of a leader; may be nil
-	Limits  *Limits                         // nil for none
-	Served  func(Served)                    // is told of every request; may be nil
-	Refused func(reason string)             // is told of every refusal for lack of room; may be nil
+	Changes func(tables ...state.Table) uint64 // see state.Store.Version; nil reads who calls anew for every call
+	Barrier func(ctx context.Context) error    // returns once this server has all that was committed before; nil with one server only
+	Contact func() time.Time                   // when this server last heard of a leader; may be nil
+	Limits  *Limits                            // nil for none
+	Served  func(Served)                       // is told of every request; may be nil
+	Refused func(reason string)                // is told of every refusal for lack of room; may be nil
 
 	Now   func() time.Time // time.Now if nil
 	Times Times
@@ -90,7 +92,8 @@ func New(d Deps) (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	options, err := guards(d, policy)
+	entrance := &gate{deps: d, policy: policy, known: &known{version: d.Changes}}
+	options, err := guards(d, policy, entrance)
 	if err != nil {
 		return nil, err
 	}
@@ -100,19 +103,18 @@ func New(d Deps) (http.Handler, error) {
 	}
 	mux.HandleFunc("GET /healthz", health.Live())
 	mux.HandleFunc("GET /readyz", health.Ready(d.Version, d.Checks...))
-	inspection(mux, &gate{deps: d, policy: policy}, d.Metrics)
+	inspection(mux, entrance, d.Metrics)
 	mux.HandleFunc("GET /ca.pem", func(w http.ResponseWriter, _ *http.Request) { text(w, http.StatusOK, string(d.RootPEM)) })
 	return outer(d, policy, http.NewCrossOriginProtection().Handler(mux)), nil
 }
 
 // guards are the options every service is mounted with. The gate runs first, before a message is read; then the
 // interceptors, outermost first.
-func guards(d Deps, policy Policy) ([]connect.HandlerOption, error) {
+func guards(d Deps, policy Policy, gate *gate) ([]connect.HandlerOption, error) {
 	validation, err := newValidation()
 	if err != nil {
 		return nil, err
 	}
-	gate := &gate{deps: d, policy: policy}
 	faults := rpc.ServerFaults(referenceOf, gate.report)
 	return []connect.HandlerOption{
 		connect.WithRequestGate(gate.enter),
@@ -120,11 +122,15 @@ func guards(d Deps, policy Policy) ([]connect.HandlerOption, error) {
 			&outcomes{revision: d.Revision, contact: d.Contact, now: d.Now}, faults, &admission{deps: d}, &recovery{}, validation,
 			&doubts{gate}, &vigil{gate},
 		),
+		connect.WithCompressMinBytes(leastCompressed),
 		connect.WithCodec(strictJSON{"json"}),
 		connect.WithCodec(strictJSON{"json; charset=utf-8"}),
 		connect.WithConditionalHandlerOptions(policy.limits),
 	}, nil
 }
+
+// leastCompressed is where compressing an answer begins to save more than it costs.
+const leastCompressed = 1 << 10
 
 // mostPublicBytes bounds the messages of those who have proven nothing, or only who they were.
 const mostPublicBytes = 64 << 10

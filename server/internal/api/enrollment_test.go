@@ -61,7 +61,7 @@ func newEntrance(t *testing.T) *entrance {
 		Guesses: auth.NewThrottle(auth.ThrottleOptions{Free: 100}), Now: e.now, Log: slog.New(slog.DiscardHandler),
 	})
 	handler, err := api.New(api.Deps{
-		Engine: e, Revision: e.applied.Load, Agents: verifier, Now: e.now,
+		Engine: e, Changes: e.store.Version, Revision: e.applied.Load, Agents: verifier, Now: e.now,
 		Mounts: []api.Mount{func(o ...connect.HandlerOption) (string, http.Handler) {
 			return agentv1connect.NewEnrollmentServiceHandler(service, o...)
 		}},

@@ -32,7 +32,7 @@ func TestDoubts_LookAgainWhenAServerThatWasBehindRefusesAChange(t *testing.T) {
 	} {
 		t.Run(c.what, func(t *testing.T) {
 			revision, calls := uint64(7), 0
-			g := &gate{deps: Deps{
+			g := &gate{known: &known{}, deps: Deps{
 				Revision: func() uint64 { return revision },
 				Barrier: func(context.Context) error {
 					if c.arrives {

@@ -23,6 +23,7 @@ import (
 type gate struct {
 	deps   Deps
 	policy Policy
+	known  *known
 }
 
 func (g *gate) enter(ctx context.Context, spec connect.Spec, _ connect.Peer, header http.Header) (context.Context, error) {
@@ -176,7 +177,7 @@ func (g *gate) joined(ctx context.Context) error {
 
 // cluster is the installation; a server that is still joining one has none.
 func (g *gate) cluster(ctx context.Context) (gestor.Cluster, error) {
-	cluster, err := g.deps.Engine.View(gestor.SystemScope()).Cluster(ctx)
+	cluster, err := g.known.installation(ctx, g.deps.Engine.View(gestor.SystemScope()).Cluster)
 	if errors.Is(err, fault.KindNotFound) {
 		return cluster, fault.Unavailable("this server is joining and has not got the cluster's state yet").
 			WithFix("try again in a moment, or ask another server").WithRetryAfter(time.Second)
@@ -231,25 +232,34 @@ func (g *gate) agent(ctx context.Context, r *request) (auth.Caller, error) {
 }
 
 func (g *gate) user(ctx context.Context, token string) (auth.Caller, error) {
-	ended := fault.Unauthenticated("the session has ended").WithFix("sign in with `gestor login`")
 	hash, ok := auth.HashBearer(token)
 	if !ok {
-		return auth.Caller{}, ended
+		return auth.Caller{}, ended()
 	}
+	caller, err := g.known.caller(ctx, hash, g.read)
+	if err == nil && !g.deps.Now().Before(caller.Session.ExpiresAt) {
+		return auth.Caller{}, ended()
+	}
+	return caller, err
+}
+
+func ended() *fault.Error {
+	return fault.Unauthenticated("the session has ended").WithFix("sign in with `gestor login`")
+}
+
+// read finds out who stands behind a token.
+func (g *gate) read(ctx context.Context, hash []byte) (auth.Caller, error) {
 	view := g.deps.Engine.View(gestor.SystemScope())
 	session, err := view.SessionByTokenHash(ctx, hash)
 	if errors.Is(err, fault.KindNotFound) {
-		return auth.Caller{}, ended.WithCause(errUnknown)
-	}
-	if err == nil && !g.deps.Now().Before(session.ExpiresAt) {
-		return auth.Caller{}, ended
+		return auth.Caller{}, ended().WithCause(errUnknown)
 	}
 	if err != nil {
 		return auth.Caller{}, err
 	}
 	user, err := view.User(ctx, session.UserID)
 	if errors.Is(err, fault.KindNotFound) || err == nil && user.Status != statusActive {
-		return auth.Caller{}, ended
+		return auth.Caller{}, ended()
 	}
 	if err != nil {
 		return auth.Caller{}, err

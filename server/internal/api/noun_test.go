@@ -2,8 +2,8 @@ package api_test
 
 import (
 	"context"
-	"errors"
 	"crypto/x509"
+	"errors"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -178,7 +178,7 @@ func (n *nouns) serve(t *testing.T) *httptest.Server {
 	nodes := api.NewNodeService(api.NodeDeps{Engine: n, Loads: n.loads, Pin: make([]byte, 32), PublicURL: publicURL})
 	logs := api.NewLogService(api.LogDeps{Engine: n, Tasks: n.history, Apps: n.tails})
 	handler, err := api.New(api.Deps{
-		Engine: n, Revision: n.applied.Load, Agents: pki.AgentVerifier{Roots: x509.NewCertPool(), Cluster: "clu_test", Now: time.Now},
+		Engine: n, Changes: n.store.Version, Revision: n.applied.Load, Agents: pki.AgentVerifier{Roots: x509.NewCertPool(), Cluster: "clu_test", Now: time.Now},
 		Mounts: []api.Mount{
 			func(o ...connect.HandlerOption) (string, http.Handler) {
 				return gestorv1connect.NewAppServiceHandler(apps, o...)

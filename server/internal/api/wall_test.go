@@ -83,7 +83,7 @@ func newWallOf(t *testing.T, claimed bool, now time.Time, change func(*Deps)) *w
 	w.fill(t, store, claimed, now)
 	verifier := pki.AgentVerifier{Roots: agents.Pool(), Cluster: wallCluster, Now: func() time.Time { return now }}
 	deps := Deps{
-		Engine: storeEngine{store}, Revision: func() uint64 { return 7 }, Agents: verifier, RootPEM: servers.PEM(),
+		Engine: storeEngine{store}, Changes: store.Version, Revision: func() uint64 { return 7 }, Agents: verifier, RootPEM: servers.PEM(),
 		Version: "test", Mounts: unimplemented(), Now: func() time.Time { return now },
 	}
 	change(&deps)
