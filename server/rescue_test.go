@@ -147,6 +147,20 @@ func TestRestore_RefusesWithWhatToDo(t *testing.T) {
 	}
 }
 
+func TestRestore_FetchesNoBackupInTheClear(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "data")
+	o := server.RestoreOptions{
+		Config: server.Config{DataDir: dir}, From: "s3://backups/one", Endpoint: "http://s3.example.com", Keyring: filepath.Join(dir, "keyring"),
+	}
+	if err := server.Restore(t.Context(), o); err == nil || !strings.Contains(err.Error(), "in the clear") {
+		t.Errorf("got %v", err)
+	}
+	o.Endpoint = "http://127.0.0.1:7070"
+	if err := server.Restore(t.Context(), o); err == nil || !strings.Contains(err.Error(), "--keyring") {
+		t.Errorf("of this machine: %v", err)
+	}
+}
+
 func offline(dir string) (server.OfflineOptions, *strings.Builder) {
 	var out strings.Builder
 	return server.OfflineOptions{DataDir: dir, Version: "test", Out: &out, Log: slog.New(slog.DiscardHandler)}, &out

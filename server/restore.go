@@ -12,6 +12,7 @@ import (
 
 	"github.com/saas-gestor/gestor/server/internal/backup"
 	"github.com/saas-gestor/gestor/server/internal/command"
+	"github.com/saas-gestor/gestor/server/internal/config"
 	"github.com/saas-gestor/gestor/server/internal/gestor"
 	"github.com/saas-gestor/gestor/server/internal/rescue"
 	"github.com/saas-gestor/gestor/server/internal/secret"
@@ -33,6 +34,9 @@ type RestoreOptions struct {
 // Restore makes the data of a cluster of one server out of a backup: the same installation, so that its people and
 // agents find it again, on a new server. The data directory must be empty.
 func Restore(ctx context.Context, o RestoreOptions) (err error) {
+	if err := o.checkPlace(); err != nil {
+		return err
+	}
 	dir := o.Config.DataDir
 	lock, err := takeDir(dir)
 	if err != nil {
@@ -68,6 +72,18 @@ func checkEmpty(dir string) error {
 		if name := e.Name(); name != "lock" && name != "raft.new" && name != "lost+found" && !strings.HasPrefix(name, ".re") {
 			return fmt.Errorf("%s is not empty: it holds %s; name another directory with --data-dir, or move that one away", dir, name)
 		}
+	}
+	return nil
+}
+
+// checkPlace refuses to fetch a backup in the clear: a backup is believed, and whoever could change it on its way would be
+// the admin of what is restored.
+func (o RestoreOptions) checkPlace() error {
+	if !strings.HasPrefix(o.From, "s3://") {
+		return nil
+	}
+	if err := config.CheckEndpoint(o.place().Endpoint); err != nil {
+		return fmt.Errorf("--s3-endpoint: %w", err)
 	}
 	return nil
 }
