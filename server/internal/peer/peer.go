@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
+	"golang.org/x/time/rate"
 
 	"github.com/saas-gestor/gestor/server/internal/cluster"
 	"github.com/saas-gestor/gestor/server/internal/pki"
@@ -35,20 +36,6 @@ const (
 type Network interface {
 	Listen(ctx context.Context, address string) (net.Listener, error)
 	Dial(ctx context.Context, address string) (net.Conn, error)
-}
-
-// TCP is the network outside of tests.
-type TCP struct{}
-
-// Listen implements Network.
-func (TCP) Listen(ctx context.Context, address string) (net.Listener, error) {
-	return (&net.ListenConfig{}).Listen(ctx, "tcp", address)
-}
-
-// Dial implements Network.
-func (TCP) Dial(ctx context.Context, address string) (net.Conn, error) {
-	d := net.Dialer{Timeout: dialTimeout, KeepAlive: 5 * time.Second}
-	return d.DialContext(ctx, "tcp", address)
 }
 
 // Options are what a Port is made of; all of it but Network and Log.
@@ -79,7 +66,8 @@ type Port struct {
 	http      *queue
 	transport *raft.NetworkTransport
 	lobby     lobby
-	done      chan struct{} // closed by Close
+	refusals  rate.Sometimes // are logged; strangers must not fill the log's files, nor turn over what is in them
+	done      chan struct{}  // closed by Close
 	closing   sync.Once
 	accepting sync.WaitGroup
 
@@ -106,7 +94,7 @@ func Open(ctx context.Context, o Options) (*Port, error) {
 	}
 	p := &Port{
 		o: o, listen: l, done: make(chan struct{}), lobby: lobby{most: handshakesAtOnce}, clients: map[string]*Client{},
-		http: newQueue(l.Addr()),
+		http: newQueue(l.Addr()), refusals: rate.Sometimes{First: 10, Interval: time.Second},
 	}
 	p.raft = &streams{queue: newQueue(address(o.Advertise)), port: p}
 	p.transport = raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
@@ -198,7 +186,9 @@ func (p *Port) receive(raw net.Conn) {
 	err := conn.HandshakeContext(ctx)
 	stop()
 	if err != nil {
-		p.o.Log.Warn("refused a connection to the peer port", "address", raw.RemoteAddr().String(), "err", err)
+		p.refusals.Do(func() {
+			p.o.Log.Warn("refused a connection to the peer port", "address", raw.RemoteAddr().String(), "err", err)
+		})
 		_ = raw.Close()
 		return
 	}
