@@ -34,7 +34,7 @@ type traffic struct {
 	stop    context.CancelFunc
 	wg      sync.WaitGroup
 	visits  chan stack.LoadResult
-	progess atomic.Int64 // acknowledged jobs and writes
+	progress atomic.Int64 // acknowledged jobs and writes
 
 	mu       sync.Mutex
 	jobs     map[string]string // acknowledged: request id → build
@@ -49,7 +49,7 @@ type traffic struct {
 // patience is how long a write may take to be acknowledged, whatever happens to a minority of the servers.
 const patience = 20 * time.Second
 
-// setUp makes the apps; nodes of the world must be three.
+// newTraffic makes the apps, on all nodes.
 func newTraffic(w *world) *traffic {
 	w.t.Helper()
 	client, err := w.Client(w.t.Context(), rpc.Options{Timeout: patience})
@@ -103,7 +103,7 @@ func (tr *traffic) during(what string) {
 
 // acknowledged notes how long a write took to be.
 func (tr *traffic) acknowledged(since time.Time) {
-	tr.progess.Add(1)
+	tr.progress.Add(1)
 	tr.mu.Lock()
 	defer tr.mu.Unlock()
 	if took := time.Since(since); took > tr.worst {
@@ -114,13 +114,13 @@ func (tr *traffic) acknowledged(since time.Time) {
 // goesOn waits until so many more writes have been acknowledged.
 func (tr *traffic) goesOn(n int64) {
 	tr.w.t.Helper()
-	from := tr.progess.Load()
+	from := tr.progress.Load()
 	ctx, cancel := context.WithTimeout(tr.w.t.Context(), patience)
 	defer cancel()
 	if err := stack.Poll(ctx, fmt.Sprintf("%d writes to be acknowledged", n), func(context.Context) (bool, error) {
-		return tr.progess.Load() >= from+n, nil
+		return tr.progress.Load() >= from+n, nil
 	}); err != nil {
-		tr.complain("%v, %d were", err, tr.progess.Load()-from)
+		tr.complain("%v, %d were", err, tr.progress.Load()-from)
 	}
 }
 
