@@ -31,9 +31,9 @@ type traffic struct {
 	site    string      // address
 	talking *talker
 
-	stop    context.CancelFunc
-	wg      sync.WaitGroup
-	visits  chan stack.LoadResult
+	stop     context.CancelFunc
+	wg       sync.WaitGroup
+	visits   chan stack.LoadResult
 	progress atomic.Int64 // acknowledged jobs and writes
 
 	mu       sync.Mutex

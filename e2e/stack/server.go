@@ -108,6 +108,7 @@ func (s *Stack) NewHost(ctx context.Context, join bool) (*Server, error) {
 		server.DataDir = filepath.Join(server.Disk.Dir, "data")
 	}
 	server.Process = &Process{Name: host, Log: filepath.Join(dir, "server.log")}
+	s.made = append(s.made, server)
 	server.Use(filepath.Join(s.Bin, "gestor-server"))
 	peer := fmt.Sprintf("%s:%d", address, PeerPort)
 	more := map[string]any{"name": host, "peer_listen": peer, "peer_address": peer}

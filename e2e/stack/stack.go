@@ -42,6 +42,7 @@ type Stack struct {
 	hosts    int         // made so far
 	pin      []byte      // of the servers' root
 	token    string      // of the session that clients share
+	made     []*Server   // on hosts of their own
 	opened   []*lab.Disk // of all hosts
 }
 
@@ -164,6 +165,9 @@ func (s *Stack) Close() error {
 			server.Kill() // nobody waits for what they would hand over
 		}
 		server.Stop()
+	}
+	for _, server := range s.made { // those that were never one of the servers, too
+		server.Kill()
 	}
 	for _, disk := range s.opened {
 		errs = append(errs, disk.Close())
