@@ -13,7 +13,7 @@ import (
 const refusals = 3 // rounds in a row in which the others do not take this server in, before it believes them
 
 // RunRemoved waits until this server was taken out of the cluster, and returns an error that says so; nil when ctx ends. It knows
-// from the leader, or, where it missed that, from the others: no leader speaks to it, some server refuses it, and none
+// from the leader, or, where it missed that, from the others: no leader speaks to it, most of them refuse it, and none
 // takes it in.
 func (s *Service) RunRemoved(ctx context.Context) error {
 	tick := time.NewTicker(s.o.Silence / 5)
@@ -40,11 +40,15 @@ func (s *Service) RunRemoved(ctx context.Context) error {
 // patience is how long no leader may be heard of before the others are asked. It is shorter for one that sees itself that it
 // is no member any more; that alone proves nothing.
 func (s *Service) patience() time.Duration {
-	members := s.o.Engine.Members()
-	if len(members) > 0 && !slices.ContainsFunc(members, func(m cluster.Member) bool { return m.ID == s.o.Engine.ID() }) {
+	if s.seesItselfOut() {
 		return s.o.Silence / 5
 	}
 	return s.o.Silence
+}
+
+func (s *Service) seesItselfOut() bool {
+	members := s.o.Engine.Members()
+	return len(members) > 0 && !slices.ContainsFunc(members, func(m cluster.Member) bool { return m.ID == s.o.Engine.ID() })
 }
 
 func latest(a, b time.Time) time.Time {
@@ -59,9 +63,12 @@ func removed(id gestor.ServerID) error {
 		WithFix("nothing it holds is needed any more; to use the host again, empty its data directory and join with a new token: gestor servers add")
 }
 
-// refused reports whether the others take this server for a stranger: at least one of them, and nobody does not.
+// refused reports whether the others take this server for a stranger: more than half of them, and nobody does not. One
+// alone may only not know of it yet, because it was away when this server joined; it is enough where this server sees
+// itself that it is no member any more.
 func (s *Service) refused(ctx context.Context) bool {
-	answers := each(s.others(), func(id gestor.ServerID) (bool, bool) {
+	others := s.others()
+	answers := each(others, func(id gestor.ServerID) (bool, bool) {
 		refused, err := s.o.Port.Refuses(ctx, string(id))
 		return refused, err == nil
 	})
@@ -70,5 +77,5 @@ func (s *Service) refused(ctx context.Context) bool {
 			return false
 		}
 	}
-	return len(answers) > 0
+	return len(answers) > len(others)/2 || len(answers) > 0 && s.seesItselfOut()
 }
