@@ -69,7 +69,8 @@ func Open(o Options) (*Store, error) {
 // Close lets go of the directory. Readers that are open stay usable.
 func (s *Store) Close() error { return s.root.Close() }
 
-// Put stores the size bytes of r, which must have the digest. A blob that is there already is not read from r.
+// Put stores the size bytes of r, which must have the digest. A blob that is there already is not read from r; it counts as
+// stored now.
 func (s *Store) Put(ctx context.Context, digest string, size int64, r io.Reader) error {
 	name, err := nameOf(digest)
 	if err != nil {
@@ -79,8 +80,12 @@ func (s *Store) Put(ctx context.Context, digest string, size int64, r io.Reader)
 		return fault.Exhausted("artifact of %d bytes is larger than the limit of %d bytes", size, s.limit).
 			WithFix("make it smaller, or raise the server's artifact limit")
 	}
-	if _, err := s.Stat(digest); err == nil {
+	// Collect must not take it away before the state names it again.
+	now := time.Now()
+	if err := s.root.Chtimes(name, now, now); err == nil {
 		return nil
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		return explain(err, digest)
 	}
 	release, err := s.space.reserve(size)
 	if err != nil {

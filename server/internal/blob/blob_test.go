@@ -157,6 +157,20 @@ func TestOpen_RemovesWhatACrashLeft(t *testing.T) {
 	}
 }
 
+func TestCollect_LeavesAnOldBlobThatWasStoredAgain(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir)
+	digest, old := put(t, s, "again"), time.Now().Add(-48*time.Hour)
+	if err := os.Chtimes(filepath.Join(dir, digest[:2], digest), old, old); err != nil {
+		t.Fatal(err)
+	}
+	put(t, s, "again") // a build that came to the same, and is not in the state yet
+	got, err := s.Collect(t.Context(), time.Now().Add(-time.Hour), func(string) bool { return false })
+	if err != nil || len(got) != 0 {
+		t.Fatalf("collected %v, %v", got, err)
+	}
+}
+
 func TestCollect_DeletesOnlyWhatIsOldAndUnclaimed(t *testing.T) {
 	s := open(t, t.TempDir())
 	kept, gone := put(t, s, "kept"), put(t, s, "gone")
