@@ -199,17 +199,14 @@ func TestReadIndex_IsRefusedByALeaderThatIsCutOff(t *testing.T) {
 	for _, s := range c.servers[1:] {
 		s.transport.Disconnect(old.transport.LocalAddr())
 	}
-	var now *server
-	until(t, "another leads", func() bool {
+	until(t, "another leads, and writes", func() bool {
 		i := slices.IndexFunc(c.servers[1:], func(s *server) bool { return s.leads() })
-		if i >= 0 {
-			now = c.servers[1:][i]
+		if i < 0 {
+			return false
 		}
-		return i >= 0
+		_, err := c.servers[1:][i].Propose(t.Context(), []byte("newer"))
+		return err == nil
 	})
-	if _, err := now.Propose(t.Context(), []byte("newer")); err != nil {
-		t.Fatal(err)
-	}
 	// The old leader may still think that it leads: no answer may come of that.
 	if index, err := old.ReadIndex(t.Context()); err == nil {
 		t.Fatalf("it answered %d although a newer leader wrote", index)
