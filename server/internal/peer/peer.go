@@ -179,7 +179,7 @@ func (p *Port) accept() {
 
 // receive shakes hands and hands the connection to whom it is for.
 func (p *Port) receive(raw net.Conn) {
-	ctx, cancel := context.WithTimeout(context.Background(), handshakeTimeout) //nolint:contextcheck // a connection has no caller
+	ctx, cancel := context.WithTimeout(context.Background(), handshakeTimeout) // a connection has no caller
 	defer cancel()
 	stop := context.AfterFunc(ctx, func() { _ = raw.SetDeadline(time.Now()) })
 	conn := tls.Server(raw, pki.PeerConfig(p.o.Leaf, p.o.Verifier, p.welcome, protocolRaft, protocolHTTP))
