@@ -58,6 +58,15 @@ func Decode(m *raftv1.Command) (Command, error) {
 	return Command{RequestID: m.GetRequestId(), At: moment(m.GetAt()), Actor: decodeActor(m.GetActor()), Op: op}, nil
 }
 
+// Unmarshal turns what Marshal wrote back, as Decode does.
+func Unmarshal(data []byte) (Command, error) {
+	var m raftv1.Command
+	if err := proto.Unmarshal(data, &m); err != nil {
+		return Command{}, fmt.Errorf("decode command: %w", err)
+	}
+	return Decode(&m)
+}
+
 func decodeOp(m *raftv1.Command) (Op, error) {
 	switch op := m.GetOp().(type) {
 	case *raftv1.Command_InitCluster:

@@ -3,9 +3,6 @@ package engine
 import (
 	"fmt"
 
-	"google.golang.org/protobuf/proto"
-
-	raftv1 "github.com/saas-gestor/gestor/proto/gen/gestor/raft/v1"
 	"github.com/saas-gestor/gestor/server/internal/command"
 )
 
@@ -23,16 +20,12 @@ func (e *Engine) admit(data []byte) error {
 	if why == nil {
 		return nil
 	}
-	var m raftv1.Command
-	if err := proto.Unmarshal(data, &m); err != nil {
+	c, err := command.Unmarshal(data)
+	if err != nil {
 		return fmt.Errorf("propose: %w", err)
 	}
-	if m.GetActor().GetKind() != "user" {
+	if c.Actor.Kind != "user" {
 		return nil
-	}
-	c, err := command.Decode(&m)
-	if err != nil {
-		return err
 	}
 	switch c.Op.(type) {
 	case command.CreateSession, command.DeleteSession, command.DeleteApp, command.CancelTask, command.CancelDeployment,

@@ -12,7 +12,6 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
-	raftv1 "github.com/saas-gestor/gestor/proto/gen/gestor/raft/v1"
 	gestorv1 "github.com/saas-gestor/gestor/proto/gen/gestor/v1"
 	"github.com/saas-gestor/gestor/server/internal/command"
 	"github.com/saas-gestor/gestor/server/internal/fsm"
@@ -68,11 +67,7 @@ func (e *Engine) Propose(ctx context.Context, c command.Command) (command.Receip
 
 // ProposeHere applies a command in its wire form.
 func (e *Engine) ProposeHere(ctx context.Context, data []byte) (command.Receipt, error) {
-	var m raftv1.Command
-	if err := proto.Unmarshal(data, &m); err != nil {
-		return command.Receipt{}, err
-	}
-	c, err := command.Decode(&m)
+	c, err := command.Unmarshal(data)
 	if err != nil {
 		return command.Receipt{}, err
 	}
