@@ -122,13 +122,18 @@ func TestOpen_RebuildsADatabaseOfNoise(t *testing.T) {
 
 func TestOpen_TakesAnOlderSnapshotOnlyWhereTheLogReachesBack(t *testing.T) {
 	for name, damage := range map[string]func(t *testing.T, newest string){
-		"flipped": func(t *testing.T, newest string) { flip(t, filepath.Join(newest, "state.bin")) },
+		"flipped": func(t *testing.T, newest string) {
+			t.Helper()
+			flip(t, filepath.Join(newest, "state.bin"))
+		},
 		"cut": func(t *testing.T, newest string) {
+			t.Helper()
 			if err := os.Truncate(filepath.Join(newest, "state.bin"), 100); err != nil {
 				t.Fatal(err)
 			}
 		},
 		"without a description": func(t *testing.T, newest string) {
+			t.Helper()
 			if err := os.WriteFile(filepath.Join(newest, "meta.json"), []byte("{"), 0o600); err != nil {
 				t.Fatal(err)
 			}

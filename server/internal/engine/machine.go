@@ -38,7 +38,7 @@ func (e *Engine) endIfFull() {
 	if p == nil {
 		return
 	}
-	if f, ok := p.(*fsm.Failure); ok && state.IsFull(f) {
+	if f, ok := p.(*fsm.ApplyError); ok && state.IsFull(f) {
 		e.log.Error("the disk is full, ending: free space on it and start again, nothing that was acknowledged is lost", "err", f)
 		os.Exit(1)
 	}

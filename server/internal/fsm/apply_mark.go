@@ -91,7 +91,7 @@ func (f *FSM) mark(ctx context.Context, revision uint64) error {
 	if err != nil {
 		return err
 	}
-	f.marks.wg.Go(func() { f.marks.compute(k, pin) })
+	f.marks.wg.Go(func() { f.marks.compute(k, pin) }) //nolint:contextcheck // Close of a pin must end it, whatever became of the caller
 	return nil
 }
 

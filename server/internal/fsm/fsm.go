@@ -47,17 +47,17 @@ type Result struct {
 	Err     error // nil or a *fault.Error
 }
 
-// Failure is what Apply panics with when the database fails.
-type Failure struct {
+// ApplyError is what Apply panics with when the database fails.
+type ApplyError struct {
 	Index uint64
 	Err   error
 }
 
 // Error says at which entry.
-func (f *Failure) Error() string { return fmt.Sprintf("apply entry %d: %v", f.Index, f.Err) }
+func (e *ApplyError) Error() string { return fmt.Sprintf("apply entry %d: %v", e.Index, e.Err) }
 
 // Unwrap is what the database said.
-func (f *Failure) Unwrap() error { return f.Err }
+func (e *ApplyError) Unwrap() error { return e.Err }
 
 // Apply applies entries in one transaction, which is committed when it returns; one that holds a mark ends a
 // transaction, so that the state is the same there on every server, however entries come together. Results are by
@@ -75,7 +75,7 @@ func (f *FSM) Apply(entries []Entry) [][]Result {
 func (f *FSM) applySome(ctx context.Context, entries []Entry) [][]Result {
 	x, err := f.store.Begin(ctx)
 	if err != nil {
-		panic(&Failure{Index: entries[0].Index, Err: err})
+		panic(&ApplyError{Index: entries[0].Index, Err: err})
 	}
 	var results [][]Result
 	var last uint64
@@ -94,7 +94,7 @@ func (f *FSM) applySome(ctx context.Context, entries []Entry) [][]Result {
 		err = f.mark(ctx, last)
 	}
 	if err != nil {
-		panic(&Failure{Index: last, Err: err})
+		panic(&ApplyError{Index: last, Err: err})
 	}
 	return results
 }
@@ -113,7 +113,7 @@ func applyEntry(ctx context.Context, x *state.Txn, e Entry) (results []Result, m
 		}
 		var mark bool
 		if results[i], mark, err = applyCommand(ctx, x, e.Index, c); err != nil {
-			panic(&Failure{Index: e.Index, Err: fmt.Errorf("%T: %w", c.Op, err)})
+			panic(&ApplyError{Index: e.Index, Err: fmt.Errorf("%T: %w", c.Op, err)})
 		}
 		marked = marked || mark
 	}

@@ -42,6 +42,7 @@ type lives struct {
 var lifeNodes = []gestor.NodeID{"nod_1", "nod_2"}
 
 func newLives(t *testing.T, r *rapid.T) *lives {
+	t.Helper()
 	w := newWorld(t)
 	w.must(command.CreateJoinToken{Token: newToken("join_2", "nod_2", "web2")})
 	w.must(command.EnrollNode{TokenID: "join_2", SecretHash: secret, SPKI: hashOf("k2")})

@@ -18,6 +18,7 @@ type script struct {
 }
 
 func anyScript(t *testing.T, r *rapid.T, first uint64) script {
+	t.Helper()
 	result := builtResult(t)
 	var s script
 	var known []command.Command
@@ -60,6 +61,7 @@ func (p *replica) take(s script, n int) {
 
 // install puts the state of another replica in place of its own, as a leader does to one that is far behind.
 func (p *replica) install(t *testing.T, from *replica) {
+	t.Helper()
 	copyState(t, from.world, p.world)
 	p.next = from.next
 }
