@@ -125,7 +125,7 @@ func Restore(ctx context.Context, dir string, voter gestor.Server, r io.Reader, 
 		return Restored{}, err
 	}
 	defer func() { err = errors.Join(err, w.close()) }()
-	if err := w.fsm.Restore(r); err != nil {
+	if err := w.fsm.Restore(r); err != nil { //nolint:contextcheck // Raft restores without a caller, and so does this
 		return Restored{}, err
 	}
 	c, err := w.store.View(gestor.SystemScope()).Cluster(ctx)

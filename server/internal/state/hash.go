@@ -23,7 +23,7 @@ func (s *Store) Hash(ctx context.Context) (_ string, err error) {
 	if err != nil {
 		return "", err
 	}
-	defer func() { err = errors.Join(err, p.Close()) }()
+	defer func() { err = errors.Join(err, p.Close()) }() //nolint:contextcheck // it must end, whatever became of the caller
 	h, err := p.Hashes(ctx)
 	return h.All, err
 }
