@@ -18,7 +18,7 @@ import (
 // one with a plus has not been taken in yet.
 func view(drawn string) panorama {
 	p := panorama{leader: "srv_a", status: map[gestor.ServerID]*peerv1.GetStatusResponse{}}
-	for _, word := range strings.Fields(drawn) {
+	for word := range strings.FieldsSeq(drawn) {
 		name := strings.Trim(word, "*()+")
 		id := gestor.ServerID("srv_" + name)
 		p.servers = append(p.servers, gestor.Server{ID: id, Name: name})

@@ -58,7 +58,7 @@ func (g *gate) mayDebug(ctx context.Context, path string, header http.Header) er
 }
 
 func statusOf(c connect.Code) int {
-	switch c { //nolint:exhaustive // what else there is is our fault
+	switch c { //nolint:exhaustive // everything else is our fault
 	case connect.CodeUnauthenticated:
 		return http.StatusUnauthorized
 	case connect.CodePermissionDenied:

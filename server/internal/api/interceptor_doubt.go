@@ -39,8 +39,9 @@ func mayBeBehind(err error) bool {
 	switch fault.KindOf(err) {
 	case fault.KindNotFound, fault.KindConflict, fault.KindExists, fault.KindInvalid:
 		return true
+	default:
+		return false
 	}
-	return false
 }
 
 // mayLookAgain reports whether the call is a person's change, on one of several servers.

@@ -295,9 +295,3 @@ func actor(c auth.Caller, r *request, action string) gestor.Actor {
 	}
 	return a
 }
-
-// outside is what others may know of an error.
-func outside(err error) string {
-	ce, _ := rpc.Encode(err, "none")
-	return ce.Message()
-}
