@@ -22,7 +22,7 @@ func draw(servers, members string) picture {
 			ID: gestor.ServerID(id), Replaces: gestor.ServerID(replaces), PeerAddress: "at-" + id, CreatedAt: time.Unix(int64(i), 0),
 		})
 	}
-	for _, m := range strings.Fields(members) {
+	for m := range strings.FieldsSeq(members) {
 		id := strings.Trim(m, "*!")
 		p.members = append(p.members, cluster.Member{ID: id, Address: "at-" + id, Voter: strings.HasSuffix(m, "*")})
 		p.ready[gestor.ServerID(id)] = strings.HasSuffix(m, "!")
@@ -109,7 +109,7 @@ func TestNext_IsNotHeldUpByTwoServersOfOneAddress(t *testing.T) {
 }
 
 // carry does a step, as Raft and the state machine would.
-func (p *picture) carry(s step) {
+func carry(p *picture, s step) {
 	switch s.act {
 	case actAdd:
 		p.members = append(p.members, cluster.Member{ID: string(s.id), Address: s.address})
@@ -169,7 +169,7 @@ func TestNext_EndsWithTheServersThatAreToBeFromWhereverItBegins(t *testing.T) {
 			if do.act == actNone {
 				break
 			}
-			p.carry(do)
+			carry(&p, do)
 			if n > 50 {
 				r.Fatalf("it never ends, from %s", began)
 			}
