@@ -35,6 +35,7 @@ func TestServeSessions(t *testing.T) {
 
 // serveSessions serves until its standard input ends.
 func serveSessions(t *testing.T, agents int) {
+	t.Helper()
 	e := nodestest.NewEngine(t)
 	for i := range agents {
 		e.AddNode(t, strconv.Itoa(i))
@@ -50,7 +51,9 @@ func serveSessions(t *testing.T, agents int) {
 	srv.StartTLS()
 	nodestest.Run(t, svc.Run)
 	nodestest.Run(t, svc.RunTerm)
-	fmt.Println(srv.URL)
+	if _, err := fmt.Fprintln(os.Stdout, srv.URL); err != nil {
+		t.Fatal(err)
+	}
 	_, _ = bufio.NewReader(os.Stdin).ReadString('\n')
 	os.Exit(0)
 }
@@ -89,7 +92,7 @@ func BenchmarkSession_Memory(b *testing.B) {
 func openSession(b *testing.B, url string, node gestor.NodeID) {
 	b.Helper()
 	transport := &http.Transport{
-		TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, Protocols: new(http.Protocols), //nolint:gosec // only memory is measured
+		TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, Protocols: new(http.Protocols),
 	}
 	transport.Protocols.SetHTTP2(true)
 	client := agentv1connect.NewAgentServiceClient(&http.Client{Transport: nodestest.AsNode(transport, node)}, url)
