@@ -43,7 +43,7 @@ func newDoor(t *testing.T, o admit.Options) *door {
 	protocols.SetHTTP2(true)
 	server := &http.Server{
 		Protocols: protocols, TLSConfig: o.TLS, ReadHeaderTimeout: time.Minute,
-		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprintf(w, "hello over %s", r.Proto) }),
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = fmt.Fprintf(w, "hello over %s", r.Proto) }),
 	}
 	l := admit.New(raw, o)
 	done := make(chan error, 1)
@@ -216,7 +216,7 @@ func TestListener_CloseHangsUpOnWhoShakesHandsAndWaits(t *testing.T) {
 		t.Fatal(err)
 	}
 	arrived := make(chan struct{})
-	l := admit.New(raw, admit.Options{TLS: &tls.Config{}, Timeout: time.Hour, Network: func(net.Addr) string { //nolint:gosec // nobody gets that far
+	l := admit.New(raw, admit.Options{TLS: &tls.Config{}, Timeout: time.Hour, Network: func(net.Addr) string {
 		close(arrived)
 		return ""
 	}})

@@ -88,7 +88,7 @@ func New(l net.Listener, o Options) *Listener {
 		Listener: l, o: o, lobby: newLobby(o.Shaking), open: &limit.Counts{Most: o.PerNetwork, MostAll: o.Most},
 		work: make(chan struct{}, o.Working), ready: make(chan net.Conn),
 	}
-	a.ctx, a.cancel = context.WithCancelCause(context.Background()) //nolint:gosec // a listener has no caller; Close ends it
+	a.ctx, a.cancel = context.WithCancelCause(context.Background()) // a listener has no caller; Close ends it
 	a.parts.Go(a.accept)
 	return a
 }

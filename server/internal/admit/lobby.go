@@ -100,18 +100,20 @@ func (l *lobby) remove(g *guest) {
 // groups is a heap with the largest group on top; among equals the one whose guest came first.
 type groups []*group
 
-func (g groups) Len() int { return len(g) }
+func (g *groups) Len() int { return len(*g) }
 
-func (g groups) Less(i, j int) bool {
-	if a, b := g[i].guests.Len(), g[j].guests.Len(); a != b {
+func (g *groups) Less(i, j int) bool {
+	one, other := (*g)[i], (*g)[j]
+	if a, b := one.guests.Len(), other.guests.Len(); a != b {
 		return a > b
 	}
-	return g[i].oldest() < g[j].oldest()
+	return one.oldest() < other.oldest()
 }
 
-func (g groups) Swap(i, j int) {
-	g[i], g[j] = g[j], g[i]
-	g[i].index, g[j].index = i, j
+func (g *groups) Swap(i, j int) {
+	all := *g
+	all[i], all[j] = all[j], all[i]
+	all[i].index, all[j].index = i, j
 }
 
 // Push implements heap.Interface.
