@@ -74,7 +74,7 @@ func (s *Server) diskFree() (uint64, error) {
 	if err := unix.Statfs(s.options.Config.DataDir, &fs); err != nil {
 		return 0, fmt.Errorf("free space of %s: %w", s.options.Config.DataDir, err)
 	}
-	return fs.Bavail * uint64(fs.Bsize), nil //nolint:gosec // the kernel's, never negative
+	return fs.Bavail * uint64(fs.Bsize), nil
 }
 
 // served tells metrics and the access log of a request.

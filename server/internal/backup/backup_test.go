@@ -75,7 +75,7 @@ func TestBody_IsWhatWasWritten(t *testing.T) {
 
 func TestBody_RefusesEveryCutAndEveryChange(t *testing.T) {
 	path, raw := written(t, "the state of it all")
-	for cut := range len(raw) {
+	for cut := range raw {
 		save(t, path, raw[:cut])
 		if _, err := Body(path); err == nil {
 			t.Fatalf("cut to %d of %d bytes, and taken", cut, len(raw))

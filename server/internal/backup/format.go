@@ -21,7 +21,7 @@ const (
 	trailerBytes = 8 + sha256.Size + len(lastLine)
 )
 
-// Write writes a backup whose body body writes.
+// Write writes a backup, of which body writes the inner part.
 func Write(w io.Writer, body func(w io.Writer) error) error {
 	sum := sha256.New()
 	counted := &counter{w: io.MultiWriter(w, sum)}

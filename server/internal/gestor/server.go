@@ -116,7 +116,7 @@ func (s Server) Validate(field string) error {
 // CheckServerAddress checks where a server says it is reached: host:port, of which the host is a name or an address that
 // others can use, so no wildcard.
 func CheckServerAddress(field, address string) error {
-	host, port, err := net.SplitHostPort(address)
+	host, port, err := net.SplitHostPort(address) //nolint:forbidigo // takes a text apart, without I/O
 	if err != nil {
 		return fault.Invalid(field, "%s is no host:port", quote(address)).WithFix("write it like ctl1.example.com:8443, or [2001:db8::1]:8443")
 	}

@@ -5,6 +5,7 @@ package health
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"time"
@@ -63,7 +64,7 @@ func Leader(contact func() time.Time) Check {
 	return Check{Name: "leader", Run: func(context.Context) error {
 		last := contact()
 		if last.IsZero() {
-			return fmt.Errorf("no leader was heard of since the start")
+			return errors.New("no leader was heard of since the start")
 		}
 		if silence := time.Since(last); silence > contactLimit {
 			return fmt.Errorf("no leader was heard of for %s", silence.Round(time.Second))
@@ -80,7 +81,7 @@ func Applied(progress func() (commit, applied uint64)) Check {
 	return Check{Name: "state", Run: func(context.Context) error {
 		commit, applied := progress()
 		if commit == 0 {
-			return fmt.Errorf("the state has not arrived yet")
+			return errors.New("the state has not arrived yet")
 		}
 		if commit > applied+mostBehind {
 			return fmt.Errorf("%d of %d changes are in the state, the rest is being applied", applied, commit)

@@ -98,7 +98,7 @@ func TestFiles_AreTurnedOverBySize(t *testing.T) {
 	f := open(t, Options{Dir: dir, MaxMB: 1})
 	log := slog.New(f.Handler())
 	for range 40 {
-		log.Info(strings.Repeat("x", 64<<10))
+		log.Info("something long", "text", strings.Repeat("x", 64<<10))
 	}
 	await(t, func() bool {
 		plain, _ := filepath.Glob(filepath.Join(dir, "app-*.log"))

@@ -298,6 +298,7 @@ const perAttempt = 120
 
 // pushAtRandom is an agent: it sends what is not acknowledged, here and there, and more than once.
 func pushAtRandom(t *testing.T, c *servers, r *rand.Rand, id string, attempt int) {
+	t.Helper()
 	acked := 0
 	for acked < perAttempt {
 		to := min(perAttempt, acked+1+r.IntN(20))
