@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"strconv"
 	"sync"
 	"syscall"
 	"testing"
@@ -35,6 +36,7 @@ type direction struct{ from, to string }
 
 // NewNetwork makes a network without faults. Its connections are reset when the test ends.
 func NewNetwork(t testing.TB) *Network {
+	t.Helper()
 	n := &Network{
 		octet: 1 + rand.IntN(250), //nolint:gosec // only to stay apart from others
 		ends:  map[string]*Endpoint{}, owners: map[string]string{}, cut: map[direction]bool{}, isolated: map[string]bool{},
@@ -77,7 +79,7 @@ func (n *Network) Endpoint(name string) *Endpoint {
 func (e *Endpoint) Reserve(t testing.TB) string {
 	t.Helper()
 	for range 100 {
-		address := net.JoinHostPort(e.IP, fmt.Sprint(20000+rand.IntN(12000))) //nolint:gosec // below what the kernel gives to those who dial
+		address := net.JoinHostPort(e.IP, strconv.Itoa(20000+rand.IntN(12000))) //nolint:gosec // below what the kernel gives to those who dial
 		l, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", address)
 		if err != nil {
 			continue

@@ -145,7 +145,7 @@ func sent(ctx context.Context, call func(ctx context.Context) error) (bool, erro
 const patience = 1500 * time.Millisecond
 
 func newPerson(c *servertest.Cluster, r *recorder, seed uint64, id int, consistency string) *person {
-	p := &person{id: id, c: c, r: r, rand: rand.New(rand.NewPCG(seed, uint64(id))), seen: map[string]*gestorv1.App{}} //nolint:gosec // to be repeated
+	p := &person{id: id, c: c, r: r, rand: rand.New(rand.NewPCG(seed, uint64(id))), seen: map[string]*gestorv1.App{}}
 	for _, s := range c.Servers {
 		p.calls = append(p.calls, c.Access(s, servertest.Access{From: fmt.Sprint("person", id), Consistency: consistency}).Apps())
 	}
@@ -251,8 +251,9 @@ func unlessAway(err error) error {
 	switch fault.KindOf(err) {
 	case fault.KindUnavailable, fault.KindTimeout, fault.KindCancelled, fault.KindExhausted:
 		return nil
+	default:
+		return err
 	}
-	return err
 }
 
 func settings(name string) *gestorv1.AppSettings {

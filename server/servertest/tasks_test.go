@@ -70,7 +70,7 @@ func (l *ledger) load(ctx context.Context, c *servertest.Cluster, seed uint64) e
 		for _, s := range c.Servers {
 			calls = append(calls, c.Access(s, servertest.Access{From: fmt.Sprint("person", p)}).Apps())
 		}
-		r := rand.New(rand.NewPCG(seed, uint64(p))) //nolint:gosec // to be repeated
+		r := rand.New(rand.NewPCG(seed, uint64(p)))
 		people.Go(func() error {
 			for n := 0; ctx.Err() == nil; n++ {
 				id := fmt.Sprintf("p%d-%d", p, n)
@@ -158,7 +158,7 @@ func TestTasks_EndOnceWhileLeadersDieAndAgentsLoseTheirSessions(t *testing.T) {
 	var agents []*servertest.FakeAgent
 	for i := range 5 {
 		agents = append(agents, c.FakeAgent(fmt.Sprint("web", i), func(ctx context.Context, j *servertest.Job) *agentv1.TaskFinished {
-			return servertest.Take(time.Duration(rand.IntN(60))*time.Millisecond)(ctx, j) //nolint:gosec // any time
+			return servertest.Take(time.Duration(rand.IntN(60))*time.Millisecond)(ctx, j)
 		}))
 	}
 	length, seed := soak(t, 5*time.Second)
@@ -169,7 +169,7 @@ func TestTasks_EndOnceWhileLeadersDieAndAgentsLoseTheirSessions(t *testing.T) {
 	group.Go(func() error { return told.load(ctx, c, seed) })
 	group.Go(func() error {
 		for ctx.Err() == nil {
-			a := agents[rand.IntN(len(agents))] //nolint:gosec // any of them
+			a := agents[rand.IntN(len(agents))]
 			c.Network.Kill(a.Name)
 			c.Network.Revive(a.Name)
 			select {
@@ -262,7 +262,7 @@ func TestNode_ThatIsGoneIsNoticedAndItsTasksAreExplainedAndTriedAgain(t *testing
 func follow(ctx context.Context, c *servertest.Cluster, task string) (lines []string, breaks int, err error) {
 	var after uint64
 	for ctx.Err() == nil {
-		s := c.Servers[rand.IntN(len(c.Servers))] //nolint:gosec // any of them
+		s := c.Servers[rand.IntN(len(c.Servers))]
 		tail, err := c.Access(s, servertest.Access{From: "reader", Seen: c.Seen()}).Logs().TailTaskLog(ctx, &gestorv1.TailTaskLogRequest{
 			TaskId: task, AfterSeq: after, Follow: true,
 		})

@@ -20,7 +20,7 @@ import (
 func watch(ctx context.Context, c *servertest.Cluster, task string) (last *gestorv1.Task, err error) {
 	var seen uint64
 	for ctx.Err() == nil {
-		s := c.Servers[rand.IntN(len(c.Servers))] //nolint:gosec // any of them
+		s := c.Servers[rand.IntN(len(c.Servers))]
 		stream, err := c.Access(s, servertest.Access{From: "watcher", Seen: c.Seen()}).Tasks().WatchTask(ctx, &gestorv1.WatchTaskRequest{Id: task, AfterRevision: seen})
 		if err != nil {
 			return last, err
@@ -50,7 +50,7 @@ func TestWatch_GoesOnAtAnotherServerAndNeverBack(t *testing.T) {
 	t.Parallel()
 	c := servertest.NewCluster(t, 3)
 	c.FakeAgent("web1", func(ctx context.Context, j *servertest.Job) *agentv1.TaskFinished {
-		return servertest.Take(time.Duration(500+rand.IntN(1500))*time.Millisecond)(ctx, j) //nolint:gosec // any time
+		return servertest.Take(time.Duration(500+rand.IntN(1500))*time.Millisecond)(ctx, j)
 	})
 	length, seed := soak(t, 3*time.Second)
 	faulty, cancel := context.WithTimeout(t.Context(), length)
