@@ -103,7 +103,7 @@ func nothingDone(err error) bool {
 func (f *failover) WrapStreamingClient(next connect.StreamingClientFunc) connect.StreamingClientFunc {
 	return func(ctx context.Context, spec connect.Spec) connect.StreamingClientConn {
 		c := &failoverConn{f: f, ctx: ctx, spec: spec, next: next, trip: newTrip(ctx, f.servers)}
-		c.open(f.servers.inUse())
+		c.open(ctx, f.servers.inUse())
 		return c
 	}
 }
@@ -128,8 +128,7 @@ type failoverConn struct {
 	begun   bool // a message has arrived
 }
 
-func (c *failoverConn) open(address string) {
-	ctx := c.ctx
+func (c *failoverConn) open(ctx context.Context, address string) {
 	if c.spec.StreamType == connect.StreamTypeServer {
 		ctx, c.cancel = context.WithCancel(ctx)
 	}
@@ -174,7 +173,7 @@ func (c *failoverConn) reopen(address string) error {
 	header := c.RequestHeader()
 	_ = c.StreamingClientConn.CloseResponse()
 	c.cancel()
-	c.open(address)
+	c.open(c.ctx, address)
 	carry(c.RequestHeader(), header)
 	if err := c.StreamingClientConn.Send(c.request); err != nil && !errors.Is(err, io.EOF) {
 		if !Outage(err) || c.ctx.Err() != nil {

@@ -77,7 +77,7 @@ func (w *wire) hang() { w.once.Do(func() { close(w.hung) }) }
 
 // kill is what a process leaves behind that is killed: nobody listens, every connection is reset.
 func (w *wire) kill() {
-	_ = w.Listener.Close()
+	_ = w.Close()
 	w.mu.Lock()
 	w.dead = true
 	all := w.conns

@@ -75,7 +75,10 @@ type Server struct {
 }
 
 // New starts a server that ends with t.
-func New(t testing.TB, state State) *Server { return NewCluster(t, state, 1) }
+func New(t testing.TB, state State) *Server {
+	t.Helper()
+	return NewCluster(t, state, 1)
+}
 
 // NewCluster starts n servers, ctl1 and so on, that end with t.
 func NewCluster(t testing.TB, state State, n int) *Server {

@@ -33,7 +33,7 @@ func TestShown_FindsItsPlaceAgain(t *testing.T) {
 		{"new lines push old ones out", "a b c", "b c d", "d", false},
 		{"all that was shown is pushed out", "a b c", "d e f", "d e f", true},
 		{"a line that repeats itself in between", "a tick b tick", "tick b tick c", "c", false},
-		{"a beginning that looks like the end", "x a a", "x a a a y", "a y", false},
+		{"a beginning that looks like the end", "x a b a b", "x a b a b a b y", "a b y", false},
 		{"a shorter place that fits while a longer one does not", "a b a", "a c", "c", false},
 		{"a log that began anew", "start a b", "start c", "start c", true},
 		{"one line shown", "a", "a", "", false},
