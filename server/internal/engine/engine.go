@@ -13,6 +13,8 @@ import (
 	"path/filepath"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/saas-gestor/gestor/server/internal/cluster"
 	"github.com/saas-gestor/gestor/server/internal/fsm"
 	"github.com/saas-gestor/gestor/server/internal/gestor"
@@ -41,7 +43,7 @@ type Options struct {
 type Engine struct {
 	id      string
 	cluster *cluster.Cluster
-	forward Forwarder
+	forward *attended // nil: only the leader can propose
 	store   *state.Store
 	fsm     *fsm.FSM
 	applied *applied
@@ -152,7 +154,15 @@ func (e *Engine) RemoveMember(id string) error { return e.cluster.RemoveMember(i
 func (e *Engine) TransferLeader(id string) error { return e.cluster.TransferLeader(id) }
 
 // Run runs the leader loops until ctx ends, and returns nil then. It is called once.
-func (e *Engine) Run(ctx context.Context) error { return e.cluster.Run(ctx) }
+func (e *Engine) Run(ctx context.Context) error {
+	if e.forward == nil {
+		return e.cluster.Run(ctx)
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return e.cluster.Run(ctx) })
+	g.Go(func() error { return e.forward.run(ctx) })
+	return g.Wait()
+}
 
 // Snapshot takes a snapshot of the state now.
 func (e *Engine) Snapshot() error { return e.cluster.Snapshot() }

@@ -21,7 +21,7 @@ type Forwarder interface {
 }
 
 // Forward says how to reach the leader. It is called before Run; without it only the leader can propose.
-func (e *Engine) Forward(f Forwarder) { e.forward = f }
+func (e *Engine) Forward(f Forwarder) { e.forward = &attended{Forwarder: f, leader: e.Leader} }
 
 const (
 	patience = 10 * time.Second      // how long a call waits for a leader, unless its caller has less time
