@@ -35,12 +35,13 @@ const (
 
 // identity is who this installation and this server are.
 type identity struct {
-	server     string // "srv_…"
-	name       string
-	joined     bool // it came to an installation that was there
-	cluster    gestor.Cluster
-	serverRoot *pki.Root
-	agentRoot  *pki.Root
+	server      string // "srv_…"
+	name        string
+	joined      bool   // it came to an installation that was there
+	incarnation string // of the cluster, if it was restored or recovered
+	cluster     gestor.Cluster
+	serverRoot  *pki.Root
+	agentRoot   *pki.Root
 }
 
 func (id identity) pin() string { return hex.EncodeToString(id.serverRoot.Pin()) }
@@ -55,6 +56,7 @@ type identityRecord struct {
 	ServerRootKey []byte `json:"server_root_key"`
 	AgentRoot     []byte `json:"agent_root"`
 	AgentRootKey  []byte `json:"agent_root_key"`
+	Incarnation   string `json:"incarnation,omitempty"`
 }
 
 // openIdentity reads who this server is, which it must know before it can talk to others. On the first start of an
@@ -115,7 +117,7 @@ func (r identityRecord) write(dir string) error {
 
 // open opens the roots' keys with the ring.
 func (r identityRecord) open(ring *secret.Ring) (identity, error) {
-	id := identity{server: r.Server, name: r.Name, joined: r.Joined, cluster: gestor.Cluster{
+	id := identity{server: r.Server, name: r.Name, joined: r.Joined, incarnation: r.Incarnation, cluster: gestor.Cluster{
 		ID: gestor.ClusterID(r.Cluster), ServerRoot: r.ServerRoot, ServerRootKey: r.ServerRootKey,
 		AgentRoot: r.AgentRoot, AgentRootKey: r.AgentRootKey,
 	}}
@@ -176,6 +178,23 @@ func (s *Server) initCluster(ctx context.Context) error {
 	s.id.cluster = first
 	return nil
 }
+
+// renewIncarnation makes this server one of another incarnation of its cluster: those of before cannot talk it into
+// anything any more, whatever they know.
+func renewIncarnation(dir string) error {
+	raw, err := os.ReadFile(filepath.Join(dir, identityFile))
+	if err != nil {
+		return fmt.Errorf("read the server's identity: %w", err)
+	}
+	var r identityRecord
+	if err := json.Unmarshal(raw, &r); err != nil {
+		return fmt.Errorf("read the server's identity: %w", err)
+	}
+	r.Incarnation = newIncarnation()
+	return r.write(dir)
+}
+
+func newIncarnation() string { return strings.ToLower(rand.Text()) }
 
 func makeRoot(ring *secret.Ring, cluster gestor.ClusterID, role, place string, now time.Time) (der, sealed []byte, err error) {
 	root, err := pki.NewRoot(string(cluster), role, now)

@@ -112,7 +112,7 @@ func keepIdentity(dir, id string, token pki.JoinToken, a *agentv1.EnrollServerRe
 		return fmt.Errorf("the key ring that was handed over: %w", err)
 	}
 	record := identityRecord{
-		Cluster: a.GetClusterId(), Server: id, Name: a.GetName(), Joined: true,
+		Cluster: a.GetClusterId(), Server: id, Name: a.GetName(), Joined: true, Incarnation: a.GetIncarnation(),
 		ServerRoot: a.GetServerRoot(), ServerRootKey: a.GetServerRootKey(), AgentRoot: a.GetAgentRoot(), AgentRootKey: a.GetAgentRootKey(),
 	}
 	whole, err := record.open(r)
@@ -154,7 +154,7 @@ func (s *Server) handover() (*agentv1.EnrollServerResponse, error) {
 	c := s.id.cluster
 	out := &agentv1.EnrollServerResponse{
 		ClusterId: string(c.ID), KeyRing: ring, ServerRoot: c.ServerRoot, ServerRootKey: c.ServerRootKey,
-		AgentRoot: c.AgentRoot, AgentRootKey: c.AgentRootKey,
+		AgentRoot: c.AgentRoot, AgentRootKey: c.AgentRootKey, Incarnation: s.id.incarnation,
 	}
 	for _, m := range s.engine.Members() {
 		out.Peers = append(out.Peers, m.Address)

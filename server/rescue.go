@@ -67,6 +67,10 @@ func Recover(ctx context.Context, o OfflineOptions) (err error) {
 			return errors.Join(err, errors.New("nothing was changed"))
 		}
 	}
+	// First: should this be interrupted, the lost servers must still find nobody to talk to.
+	if err := renewIncarnation(o.DataDir); err != nil {
+		return fmt.Errorf("recover: %w", err)
+	}
 	done, err := rescue.Recover(ctx, o.DataDir, o.Version, id.server, o.Log, time.Now())
 	if err != nil {
 		return fmt.Errorf("recover: %w", err)

@@ -148,6 +148,7 @@ func (o RestoreOptions) finish(done rescue.Restored, id string) error {
 	r := identityRecord{
 		Cluster: string(c.ID), Server: id, Name: serverName(o.Config),
 		ServerRoot: c.ServerRoot, ServerRootKey: c.ServerRootKey, AgentRoot: c.AgentRoot, AgentRootKey: c.AgentRootKey,
+		Incarnation: newIncarnation(),
 	}
 	if err := r.write(dir); err != nil {
 		return err

@@ -135,7 +135,7 @@ func (s *Server) openEngine(ctx context.Context) error {
 		return err
 	}
 	s.port, err = peer.Open(ctx, peer.Options{
-		Listen: listen, Advertise: advertise, Self: s.id.server, Leaf: s.leaf, Network: s.options.Network, Log: s.log.With("component", "peer"),
+		Listen: listen, Advertise: advertise, Self: s.id.server, Incarnation: s.id.incarnation, Leaf: s.leaf, Network: s.options.Network, Log: s.log.With("component", "peer"),
 		Verifier: pki.PeerVerifier{Roots: s.id.serverRoot.Pool(), Cluster: string(s.id.cluster.ID)},
 	})
 	if err != nil {
@@ -150,6 +150,7 @@ func (s *Server) openEngine(ctx context.Context) error {
 		return err
 	}
 	s.port.Bind(s.engine.Members, s.engine.Leader)
+	s.port.BindLeaderless(s.engine.Leaderless)
 	return nil
 }
 
@@ -197,7 +198,7 @@ func (s *Server) Addr() net.Addr { return s.listen.Addr() }
 
 // Run serves until ctx ends or a part fails. It returns when all parts have stopped; nil if ctx ended them.
 func (s *Server) Run(ctx context.Context) error {
-	if err := s.announce(ctx); err != nil {
+	if err := s.announce(ctx); err != nil && ctx.Err() == nil {
 		return err
 	}
 	serving, stop := context.WithCancel(context.WithoutCancel(ctx)) // a little longer than ctx, to hand leadership over

@@ -130,6 +130,9 @@ func (e *Engine) LastContact() time.Time { return e.cluster.LastContact() }
 // LastIndex is the last entry in this server's log, applied or not.
 func (e *Engine) LastIndex() uint64 { return e.cluster.Progress() }
 
+// Leaderless is how long this server has known no leader; 0 while it knows one.
+func (e *Engine) Leaderless() time.Duration { return e.cluster.Leaderless() }
+
 // Nudge has followers told at once that revision is committed, where this server leads; see cluster.Cluster.Nudge.
 func (e *Engine) Nudge(revision uint64) { e.cluster.Nudge(revision) }
 

@@ -43,10 +43,13 @@ type Options struct {
 	Listen    string // host:port
 	Advertise string // where other servers reach it, host:port; where it listens if empty
 	Self      string // this server's id
-	Leaf      *pki.ServerLeaf
-	Verifier  pki.PeerVerifier
-	Network   Network      // TCP if nil
-	Log       *slog.Logger // nil discards
+	// Incarnation tells a cluster that was restored or recovered from the one of before, whose servers know the same
+	// roots and later terms: Raft is spoken only with servers of the same one. Empty for a cluster that never was.
+	Incarnation string
+	Leaf        *pki.ServerLeaf
+	Verifier    pki.PeerVerifier
+	Network     Network      // TCP if nil
+	Log         *slog.Logger // nil discards
 }
 
 // How long things may take, and how many at once.
@@ -71,10 +74,11 @@ type Port struct {
 	closing   sync.Once
 	accepting sync.WaitGroup
 
-	mu      sync.Mutex
-	members func() []cluster.Member // guarded by mu; nil before Bind
-	leader  func() string           // guarded by mu
-	clients map[string]*Client      // guarded by mu; by server
+	mu         sync.Mutex
+	members    func() []cluster.Member // guarded by mu; nil before Bind
+	leader     func() string           // guarded by mu
+	leaderless func() time.Duration    // guarded by mu; nil before BindLeaderless
+	clients    map[string]*Client      // guarded by mu; by server
 }
 
 // Open listens and lets Raft begin to talk.
@@ -137,11 +141,38 @@ func (p *Port) Close() error {
 	return err
 }
 
-// welcome refuses a server that is no member. A server that knows no members yet is about to join: it takes any server
-// of its cluster.
+// BindLeaderless tells how long this server has known no leader, so that it can open up to newer members, see welcome.
+func (p *Port) BindLeaderless(f func() time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.leaderless = f
+}
+
+// openAfter is how long a server must have been without a leader to listen to servers it does not know.
+const openAfter = 5 * time.Second
+
+// lost reports whether no leader has spoken to this server for so long that the members may be others by now.
+func (p *Port) lost() bool {
+	p.mu.Lock()
+	f := p.leaderless
+	p.mu.Unlock()
+	return f != nil && f() > openAfter
+}
+
+// raftProtocol is what Raft is called among the servers of this incarnation.
+func (p *Port) raftProtocol() string {
+	if p.o.Incarnation == "" {
+		return protocolRaft
+	}
+	return protocolRaft + "/" + p.o.Incarnation
+}
+
+// welcome refuses a server that is no member. A server that knows no members yet is about to join, and one that has been
+// without a leader for a while may have missed that the members changed: the one that leads now may have joined
+// meanwhile. Both take any server of their cluster; what Raft makes of it is safe without this.
 func (p *Port) welcome(server string) error {
 	members := p.known()
-	if len(members) == 0 || slices.ContainsFunc(members, func(m cluster.Member) bool { return m.ID == server }) {
+	if len(members) == 0 || p.lost() || slices.ContainsFunc(members, func(m cluster.Member) bool { return m.ID == server }) {
 		return nil
 	}
 	return fmt.Errorf("server %s is no member of this cluster; it was removed, or has not joined yet", server)
@@ -182,7 +213,7 @@ func (p *Port) receive(raw net.Conn) {
 	ctx, cancel := context.WithTimeout(context.Background(), handshakeTimeout) // a connection has no caller
 	defer cancel()
 	stop := context.AfterFunc(ctx, func() { _ = raw.SetDeadline(time.Now()) })
-	conn := tls.Server(raw, pki.PeerConfig(p.o.Leaf, p.o.Verifier, p.welcome, protocolRaft, protocolHTTP))
+	conn := tls.Server(raw, pki.PeerConfig(p.o.Leaf, p.o.Verifier, p.welcome, p.raftProtocol(), protocolHTTP))
 	err := conn.HandshakeContext(ctx)
 	stop()
 	if err != nil {
@@ -194,7 +225,7 @@ func (p *Port) receive(raw net.Conn) {
 	}
 	_ = raw.SetDeadline(time.Time{}) // fails only for a connection that is gone
 	target := p.http
-	if conn.ConnectionState().NegotiatedProtocol == protocolRaft {
+	if conn.ConnectionState().NegotiatedProtocol == p.raftProtocol() {
 		target = p.raft.queue
 	}
 	target.put(conn)

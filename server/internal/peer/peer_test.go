@@ -13,6 +13,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -173,6 +174,42 @@ func TestPort_TakesAnyServerOfItsClusterBeforeItKnowsTheMembers(t *testing.T) {
 	serve(t, b)
 	if _, err := call(t, a, "srv_b"); err != nil {
 		t.Fatal(err)
+	}
+}
+
+func TestPort_TakesAServerThatJoinedWhileItWasAwayOnceItHasBeenWithoutALeaderForAWhile(t *testing.T) {
+	i := newInstallation(t, "clu_a")
+	a, b := i.open(t, "srv_a"), i.open(t, "srv_b")
+	i.bind(a)
+	old := []cluster.Member{i.members[1]} // a came while b was away
+	b.Bind(func() []cluster.Member { return old }, func() string { return "" })
+	var without atomic.Int64
+	b.BindLeaderless(func() time.Duration { return time.Duration(without.Load()) })
+	serve(t, b)
+	if _, err := call(t, a, "srv_b"); err == nil {
+		t.Fatal("a server with a leader listens to one it does not know")
+	}
+	without.Store(int64(time.Minute))
+	if _, err := call(t, a, "srv_b"); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestPort_SpeaksRaftWithItsOwnIncarnationOfTheClusterOnly(t *testing.T) {
+	i := newInstallation(t, "clu_a")
+	before := i.open(t, "srv_a")
+	after, err := peer.Open(t.Context(), peer.Options{
+		Listen: "127.0.0.1:0", Self: "srv_b", Incarnation: "2", Leaf: i.leaf(t, "srv_b"),
+		Verifier: pki.PeerVerifier{Roots: i.servers.Pool(), Cluster: i.name},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer after.Close()
+	var answer raft.RequestVoteResponse
+	err = before.Transport().RequestVote("srv_b", raft.ServerAddress(after.Address()), &raft.RequestVoteRequest{Term: 7}, &answer)
+	if err == nil || !strings.Contains(err.Error(), "application protocol") {
+		t.Fatalf("a server of the cluster before the recovery was heard: %v", err)
 	}
 }
 

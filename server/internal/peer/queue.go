@@ -82,5 +82,5 @@ var _ raft.StreamLayer = (*streams)(nil)
 func (s *streams) Dial(to raft.ServerAddress, timeout time.Duration) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), min(timeout, dialTimeout)) // Raft calls without a context
 	defer cancel()
-	return s.port.dial(ctx, string(to), "", protocolRaft)
+	return s.port.dial(ctx, string(to), "", s.port.raftProtocol())
 }

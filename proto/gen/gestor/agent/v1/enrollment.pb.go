@@ -151,7 +151,9 @@ type EnrollServerResponse struct {
 	// Peer addresses of the other servers, host:port.
 	Peers []string `protobuf:"bytes,7,rep,name=peers,proto3" json:"peers,omitempty"`
 	// The name it has now.
-	Name          string `protobuf:"bytes,8,opt,name=name,proto3" json:"name,omitempty"`
+	Name string `protobuf:"bytes,8,opt,name=name,proto3" json:"name,omitempty"`
+	// Tells this cluster from the one of before, if it was restored or recovered; empty if it never was.
+	Incarnation   string `protobuf:"bytes,9,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -238,6 +240,13 @@ func (x *EnrollServerResponse) GetPeers() []string {
 func (x *EnrollServerResponse) GetName() string {
 	if x != nil {
 		return x.Name
+	}
+	return ""
+}
+
+func (x *EnrollServerResponse) GetIncarnation() string {
+	if x != nil {
+		return x.Incarnation
 	}
 	return ""
 }
@@ -586,7 +595,7 @@ const file_gestor_agent_v1_enrollment_proto_rawDesc = "" +
 	"\taddresses\x18\x06 \x03(\tB\b\xbaH\x05\x92\x01\x02\x10\n" +
 	"R\taddresses\x12!\n" +
 	"\aversion\x18\a \x01(\tB\a\xbaH\x04r\x02\x18dR\aversion\x12\x14\n" +
-	"\x05level\x18\b \x01(\rR\x05level\"\x88\x02\n" +
+	"\x05level\x18\b \x01(\rR\x05level\"\xaa\x02\n" +
 	"\x14EnrollServerResponse\x12\x1d\n" +
 	"\n" +
 	"cluster_id\x18\x01 \x01(\tR\tclusterId\x12\x19\n" +
@@ -598,7 +607,8 @@ const file_gestor_agent_v1_enrollment_proto_rawDesc = "" +
 	"agent_root\x18\x05 \x01(\fR\tagentRoot\x12$\n" +
 	"\x0eagent_root_key\x18\x06 \x01(\fR\fagentRootKey\x12\x14\n" +
 	"\x05peers\x18\a \x03(\tR\x05peers\x12\x12\n" +
-	"\x04name\x18\b \x01(\tR\x04name\"\xad\x01\n" +
+	"\x04name\x18\b \x01(\tR\x04name\x12 \n" +
+	"\vincarnation\x18\t \x01(\tR\vincarnation\"\xad\x01\n" +
 	"\rEnrollRequest\x12$\n" +
 	"\btoken_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18dR\atokenId\x12,\n" +
 	"\ftoken_secret\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18dR\vtokenSecret\x12\x1c\n" +
