@@ -107,7 +107,7 @@ func wire(s *Server) (_ *parts, err error) {
 	p.handler, err = api.New(api.Deps{
 		Engine: s.engine, Revision: s.engine.Revision, Agents: verifier, RootPEM: s.id.serverRoot.PEM(),
 		Version: s.options.Version, Mounts: s.mounts(p), Checks: s.checks(p), Log: s.log.With("component", "api"),
-		Changes: s.engine.Version, Barrier: s.engine.Barrier, Contact: s.engine.LastContact, Limits: limits, Served: s.served, Refused: s.metrics.Refused,
+		Changes: s.engine.Version, Servers: s.directory(), Barrier: s.engine.Barrier, Contact: s.engine.LastContact, Limits: limits, Served: s.served, Refused: s.metrics.Refused,
 		Metrics: s.metrics.Handler(),
 	})
 	s.wireOperations(p, limits)

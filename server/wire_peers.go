@@ -4,6 +4,8 @@ import (
 	"context"
 	"io"
 	"net/http"
+	"strings"
+	"sync"
 	"time"
 
 	"connectrpc.com/connect"
@@ -15,6 +17,7 @@ import (
 	"github.com/saas-gestor/gestor/server/internal/gestor"
 	"github.com/saas-gestor/gestor/server/internal/members"
 	"github.com/saas-gestor/gestor/server/internal/peer"
+	"github.com/saas-gestor/gestor/server/internal/state"
 )
 
 // wirePeers puts together what servers are to each other.
@@ -60,6 +63,33 @@ func (s *Server) agentAddresses(ctx context.Context) ([]string, error) {
 		}
 	}
 	return out, nil
+}
+
+// directory names all servers for the programs of people, as in rpc.HeaderServers. It is read anew when they change.
+func (s *Server) directory() func(ctx context.Context) string {
+	var mu sync.Mutex
+	var at uint64
+	var text string
+	return func(ctx context.Context) string {
+		mu.Lock()
+		defer mu.Unlock()
+		now := s.engine.Version(state.Servers)
+		if text != "" && at == now {
+			return text
+		}
+		servers, err := s.engine.View(gestor.SystemScope()).Servers(ctx)
+		if err != nil {
+			return text
+		}
+		var all []string
+		for _, server := range servers {
+			for _, address := range server.Addresses {
+				all = append(all, server.Name+"="+address)
+			}
+		}
+		at, text = now, strings.Join(all, ", ")
+		return text
+	}
 }
 
 // peerMounts are the services on the peer port.

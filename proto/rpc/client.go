@@ -22,6 +22,7 @@ type Options struct {
 	Token       func() string                    // bearer token, asked for at each call; nil or "" for none
 	Version     string                           // this program's version
 	Timeout     time.Duration                    // of unary calls without a deadline of their own; 30 s if 0
+	Servers     func(header string)              // is told of all servers with every answer that names them, as in HeaderServers; may be nil
 	Revision    *Revision                        // shared memory of the highest revision seen; a new one if nil
 	Consistency string                           // how fresh reads must be: ConsistencyLeader, the default, or ConsistencyLocal
 	Check       time.Duration                    // how soon to give up a server that does not answer, twice that for one that falls silent; see timesFor if 0

@@ -10,6 +10,7 @@ const (
 	HeaderVersion     = "Gestor-Version"      // the sender's version, on requests and responses
 	HeaderRevision    = "Gestor-Revision"     // on responses: the revision the server has applied
 	HeaderMinRevision = "Gestor-Min-Revision" // on requests: answer from no older state than this
+	HeaderServers     = "Gestor-Servers"      // on responses to people: all servers, "name=host:port, …"
 	HeaderReference   = "Gestor-Request"      // on responses: the reference that finds the request in the log
 	HeaderConsistency = "Gestor-Consistency"  // on requests: how fresh a read must be; ConsistencyLeader if absent
 )

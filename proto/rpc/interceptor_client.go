@@ -121,4 +121,7 @@ func (i *clientHeaders) saw(h http.Header) {
 	if revision, err := strconv.ParseUint(h.Get(HeaderRevision), 10, 64); err == nil {
 		i.o.Revision.Saw(revision)
 	}
+	if servers := h.Get(HeaderServers); servers != "" && i.o.Servers != nil {
+		i.o.Servers(servers)
+	}
 }

@@ -20,6 +20,7 @@ type Options struct {
 	Version     string   // of this program
 	Consistency string   // of reads, see rpc.Options
 	Moved       func(rpc.Move)
+	Told        func(header string) // of all servers, see rpc.HeaderServers
 }
 
 // Client talks to one server of an installation, over one connection that is made with the first call, and to another when
@@ -44,6 +45,7 @@ func New(o Options) (*Client, error) {
 		Version:     o.Version,
 		Consistency: o.Consistency,
 		Moved:       o.Moved,
+		Servers:     o.Told,
 	}
 	for _, s := range o.Servers {
 		r.Addresses = append(r.Addresses, s.Address)

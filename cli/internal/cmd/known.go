@@ -3,6 +3,7 @@ package cmd
 import (
 	"context"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -17,13 +18,14 @@ import (
 
 // servers is what a run knows of the servers it may talk to.
 type servers struct {
-	asked  []string       // --server
-	known  client.Context // in use
-	stored string         // its name, if what is learnt of it is to be kept
-	mu     sync.Mutex     // guards left: streams run in goroutines of their own
-	left   bool           // another server than the first had to be used
-	news   bool           // the servers are not those that are known
-	notify func(string)   // where notices go while something else owns the terminal
+	asked  []string        // --server
+	known  client.Context  // in use
+	stored string          // its name, if what is learnt of it is to be kept
+	mu     sync.Mutex      // guards left: streams run in goroutines of their own
+	left   bool            // another server than the first had to be used
+	news   bool            // the servers are not those that are known
+	told   []client.Server // all of them, if an answer named others than are known; guarded by mu
+	notify func(string)    // where notices go while something else owns the terminal
 }
 
 // What keeping the list of servers may cost and how often that is done.
@@ -88,9 +90,42 @@ func (r *run) heard(servers []*gestorv1.Server) {
 	}
 }
 
+// hear takes in the servers that an answer names.
+func (r *run) hear(header string) {
+	var all []client.Server
+	for part := range strings.SplitSeq(header, ",") {
+		name, address, ok := strings.Cut(strings.TrimSpace(part), "=")
+		if base, err := client.CheckURL(address); ok && err == nil && len(all) < keepMost {
+			all = append(all, client.Server{Name: name, Address: client.Address(base)})
+		}
+	}
+	if len(all) == 0 || r.knows(all) {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.told = all
+}
+
+// knows reports whether these are the servers that are known. An address without a name is one that people gave: it
+// may be another way to one of them.
+func (r *run) knows(all []client.Server) bool {
+	for _, s := range all {
+		if !slices.Contains(r.known.Servers, s) {
+			return false
+		}
+	}
+	for _, s := range r.known.Servers {
+		if s.Name != "" && !slices.Contains(all, s) {
+			return false
+		}
+	}
+	return true
+}
+
 // remember keeps the servers of the context in use: after one failed, when they changed, and once a day. It costs little and fails silently.
 func (r *run) remember(ctx context.Context) {
-	if r.stored == "" || !r.started || r.conn == nil || !r.left && !r.news && r.env.Now().Sub(r.known.Asked) < learnEvery {
+	if r.stored == "" || !r.started || r.conn == nil || !r.left && !r.news && r.told == nil && r.env.Now().Sub(r.known.Asked) < learnEvery {
 		return
 	}
 	all, err := r.contexts()
@@ -100,6 +135,11 @@ func (r *run) remember(ctx context.Context) {
 	c, ok := all.Contexts[r.stored]
 	if !ok || c.Token == "" || c.Token != r.known.Token {
 		return // somebody signed in or out meanwhile
+	}
+	if r.told != nil {
+		c.Servers = first(r.conn.Address(), r.told)
+		_ = all.Put(r.stored, c)
+		return
 	}
 	_ = all.Put(r.stored, r.learn(context.WithoutCancel(ctx), r.conn, c))
 }

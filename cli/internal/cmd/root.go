@@ -256,7 +256,7 @@ func (r *run) client() (*client.Client, error) {
 func (r *run) dial(c client.Context) (*client.Client, error) {
 	return client.New(client.Options{
 		URL: c.URL, Servers: c.Servers, Token: c.Token, Roots: c.Roots, Cluster: c.Cluster, Version: r.env.Version,
-		Consistency: r.consistency(), Moved: r.moved,
+		Consistency: r.consistency(), Moved: r.moved, Told: r.hear,
 	})
 }
 

@@ -41,6 +41,7 @@ type Deps struct {
 
 	Changes func(tables ...state.Table) uint64 // see state.Store.Version; nil reads who calls anew for every call
 	Barrier func(ctx context.Context) error    // returns once this server has all that was committed before; nil with one server only
+	Servers func(ctx context.Context) string   // all servers, as in rpc.HeaderServers; may be nil
 	Contact func() time.Time                   // when this server last heard of a leader; may be nil
 	Limits  *Limits                            // nil for none
 	Served  func(Served)                       // is told of every request; may be nil
@@ -119,7 +120,7 @@ func guards(d Deps, policy Policy, gate *gate) ([]connect.HandlerOption, error) 
 	return []connect.HandlerOption{
 		connect.WithRequestGate(gate.enter),
 		connect.WithInterceptors(
-			&outcomes{revision: d.Revision, contact: d.Contact, now: d.Now}, faults, &admission{deps: d}, &recovery{}, validation,
+			&outcomes{revision: d.Revision, contact: d.Contact, now: d.Now, servers: d.Servers}, faults, &admission{deps: d}, &recovery{}, validation,
 			&doubts{gate}, &vigil{gate},
 		),
 		connect.WithCompressMinBytes(leastCompressed),

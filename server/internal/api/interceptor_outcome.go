@@ -11,6 +11,7 @@ import (
 	"connectrpc.com/connect"
 
 	"github.com/saas-gestor/gestor/proto/rpc"
+	"github.com/saas-gestor/gestor/server/internal/auth"
 )
 
 // outcomes stamps answers with the revision they come from, ends unary calls in time, and notes how calls ended.
@@ -18,11 +19,15 @@ type outcomes struct {
 	revision func() uint64
 	contact  func() time.Time // when this server last heard of a leader
 	now      func() time.Time
+	servers  func(ctx context.Context) string // all of them, for people's programs; may be nil
 }
 
 // stamp says what state an answer comes from, and of one that need not be the newest, how old it may be.
 func (i *outcomes) stamp(ctx context.Context, h http.Header) {
 	h.Set(rpc.HeaderRevision, strconv.FormatUint(i.revision(), 10))
+	if caller, ok := auth.CallerFrom(ctx); ok && caller.Kind == auth.User && i.servers != nil {
+		h.Set(rpc.HeaderServers, i.servers(ctx))
+	}
 	if !requestOf(ctx).local || i.contact == nil {
 		return
 	}
