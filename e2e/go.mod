@@ -6,12 +6,13 @@ require github.com/saas-gestor/gestor/proto v0.0.0
 
 require (
 	connectrpc.com/connect v1.21.1
+	github.com/hanwen/go-fuse/v2 v2.12.1
+	golang.org/x/sync v0.24.0
 	golang.org/x/sys v0.49.0
 )
 
 require (
 	buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go v1.36.12-20260825204119-511051f7f437.1 // indirect
-	github.com/hanwen/go-fuse/v2 v2.12.1 // indirect
 	google.golang.org/protobuf v1.36.12 // indirect
 )
 
