@@ -134,7 +134,7 @@ func (s *suffering) replaced(leader *stack.Server, within time.Duration) {
 	next, err := s.LeaderAmong(s.ctx(), s.Others(leader)...)
 	s.must(err)
 	if took := time.Since(began); took > within {
-		s.tr.complain("%s led only after %v, want %v at most", next.Host, took.Round(time.Millisecond), within)
+		s.tr.complainf("%s led only after %v, want %v at most", next.Host, took.Round(time.Millisecond), within)
 	}
 }
 
@@ -226,13 +226,13 @@ func seed(t *testing.T) uint64 {
 
 // soak lets afflictions happen at random and prints a table of them.
 func (tr *traffic) soak(long time.Duration, seed uint64) {
-	fmt.Printf("soak: %v with GESTOR_SEED=%d\n", long, seed) //nolint:forbidigo // it must be seen while the test runs, and if it hangs
+	fmt.Printf("soak: %v with GESTOR_SEED=%d\n", long, seed) // it must be seen while the test runs, and if it hangs
 	random := rand.New(rand.NewPCG(seed, 0))
 	times, spent := map[string]int{}, map[string]time.Duration{}
 	for end := time.Now().Add(long); time.Now().Before(end) && !tr.w.t.Failed(); {
 		a := afflictions[random.IntN(len(afflictions))]
 		began := time.Now()
-		fmt.Println(began.Format("15:04:05"), a.name) //nolint:forbidigo // as above
+		fmt.Println(began.Format("15:04:05"), a.name)
 		tr.suffer(a)
 		times[a.name]++
 		spent[a.name] += time.Since(began)

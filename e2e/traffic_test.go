@@ -84,11 +84,11 @@ func (tr *traffic) end() {
 	tr.stop()
 	tr.wg.Wait()
 	if r := <-tr.visits; len(r.Failures) > 0 {
-		tr.complain("%d of %d visits of the site failed, the first: %s", len(r.Failures), r.Total, r.Failures[0])
+		tr.complainf("%d of %d visits of the site failed, the first: %s", len(r.Failures), r.Total, r.Failures[0])
 	}
 }
 
-func (tr *traffic) complain(format string, args ...any) {
+func (tr *traffic) complainf(format string, args ...any) {
 	tr.mu.Lock()
 	defer tr.mu.Unlock()
 	tr.wrong = append(tr.wrong, time.Now().Format("15:04:05.000 ")+fmt.Sprintf(format, args...)+" ("+tr.doing+")")
@@ -120,7 +120,7 @@ func (tr *traffic) goesOn(n int64) {
 	if err := stack.Poll(ctx, fmt.Sprintf("%d writes to be acknowledged", n), func(context.Context) (bool, error) {
 		return tr.progress.Load() >= from+n, nil
 	}); err != nil {
-		tr.complain("%v, %d were", err, tr.progress.Load()-from)
+		tr.complainf("%v, %d were", err, tr.progress.Load()-from)
 	}
 }
 
@@ -138,7 +138,7 @@ func (tr *traffic) submit(ctx context.Context) {
 			return err
 		})
 		if err != nil {
-			tr.complain("a job was not taken: %v", err)
+			tr.complainf("a job was not taken: %v", err)
 		} else {
 			tr.mu.Lock()
 			tr.jobs[request] = build
@@ -183,7 +183,7 @@ func (tr *traffic) count(ctx context.Context) {
 	apps := gestorv1connect.NewAppServiceClient(tr.client.HTTP, tr.client.URL, tr.client.Options()...)
 	answer, err := apps.GetApp(ctx, &gestorv1.GetAppRequest{App: "counter"})
 	if err != nil {
-		tr.complain("the counter cannot be read: %v", err)
+		tr.complainf("the counter cannot be read: %v", err)
 		return
 	}
 	settings := answer.GetApp().GetSettings()
@@ -194,7 +194,7 @@ func (tr *traffic) count(ctx context.Context) {
 			_, err := apps.UpdateApp(ctx, &gestorv1.UpdateAppRequest{App: "counter", Settings: settings, RequestId: request})
 			return err
 		}); err != nil {
-			tr.complain("count %d was not taken: %v", n, err)
+			tr.complainf("count %d was not taken: %v", n, err)
 			return
 		}
 		tr.read(ctx, n)
@@ -218,7 +218,7 @@ func (tr *traffic) read(ctx context.Context, n int) {
 		return
 	}
 	if got := answer.GetApp().GetSettings().GetName(); got != fmt.Sprintf("n %d", n) {
-		tr.complain("%s reads %q after n %d was acknowledged", servers[n%len(servers)].Host, got, n)
+		tr.complainf("%s reads %q after n %d was acknowledged", servers[n%len(servers)].Host, got, n)
 	}
 	tr.mu.Lock()
 	tr.reads++
@@ -239,7 +239,7 @@ func (tr *traffic) deploy(ctx context.Context) {
 		}
 		cancel()
 		if err != nil {
-			tr.complain("deployment %d: %v", n, err)
+			tr.complainf("deployment %d: %v", n, err)
 			return
 		}
 		tr.mu.Lock()

@@ -73,7 +73,7 @@ func (a *agent) run(ctx context.Context) {
 			tries = 0
 		}
 		a.server = (a.server + 1) % len(a.herd.o.Servers)
-		timer := time.NewTimer(rand.N(min(backoffFirst<<min(tries, 10), backoffMost)) + time.Millisecond)
+		timer := time.NewTimer(rand.N(min(backoffFirst<<min(tries, 10), backoffMost)) + time.Millisecond) //nolint:gosec // any time will do
 		select {
 		case <-ctx.Done():
 		case <-timer.C:
@@ -156,7 +156,7 @@ func (a *agent) hold(ctx context.Context, cancel context.CancelFunc, s *stream, 
 }
 
 func (a *agent) speak(ctx context.Context, s *stream, out <-chan *agentv1.SessionRequest, beat time.Duration) error {
-	first := time.NewTimer(rand.N(beat)) // so that the herd does not beat as one
+	first := time.NewTimer(rand.N(beat)) //nolint:gosec // any time will do, so that the herd does not beat as one
 	defer first.Stop()
 	load := &gestorv1.NodeLoad{Cpu: 0.1, MemoryUsedBytes: 1 << 30, DiskUsedBytes: 1 << 33, Load1: 0.2}
 	for {

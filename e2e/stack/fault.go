@@ -7,8 +7,10 @@ import (
 	"github.com/saas-gestor/gestor/e2e/stack/lab"
 )
 
-// Pause stops a server in its tracks, as a host that is starved of its processor does; Resume lets it go on.
-func (s *Server) Pause() error  { return s.Signal(syscall.SIGSTOP) }
+// Pause stops a server in its tracks, as a host that is starved of its processor does.
+func (s *Server) Pause() error { return s.Signal(syscall.SIGSTOP) }
+
+// Resume lets a server go on that was paused.
 func (s *Server) Resume() error { return s.Signal(syscall.SIGCONT) }
 
 // CutOneWay drops what one server sends another.

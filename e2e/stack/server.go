@@ -71,16 +71,17 @@ func (s *Stack) here(ports settled) (*Server, error) {
 
 // configure writes the server's settings.
 func (s *Stack) configure(server *Server, ports settled, more map[string]any) error {
-	settings := fmt.Sprintf("data_dir = %q\nlisten = %q\npublic_urls = [%q]\nfirst_uid = %d\n",
+	var settings strings.Builder
+	fmt.Fprintf(&settings, "data_dir = %q\nlisten = %q\npublic_urls = [%q]\nfirst_uid = %d\n",
 		server.DataDir, server.Address, server.URL(), ports.FirstUID)
 	for key, value := range more {
 		raw, err := json.Marshal(value) // strings and lists of them are written alike in TOML
 		if err != nil {
 			return err
 		}
-		settings += key + " = " + string(raw) + "\n"
+		fmt.Fprintf(&settings, "%s = %s\n", key, raw)
 	}
-	return os.WriteFile(server.config, []byte(settings+s.settings), 0o600)
+	return os.WriteFile(server.config, []byte(settings.String()+s.settings), 0o600)
 }
 
 // NewHost makes a host and all a server needs to start there, but does not start it. With join it joins the servers

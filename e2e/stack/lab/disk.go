@@ -155,21 +155,29 @@ func newRoot(d *Disk) (fs.InodeEmbedder, error) {
 		return nil, err
 	}
 	root := &fs.LoopbackRoot{Path: d.backing, Dev: st.Dev}
-	root.NewNode = func(r *fs.LoopbackRoot, _ *fs.Inode, _ string, _ *syscall.Stat_t) fs.InodeEmbedder {
-		return &node{LoopbackNode: fs.LoopbackNode{RootData: r}, disk: d}
-	}
-	top := root.NewNode(root, nil, "", &st)
+	top := &node{LoopbackNode: &fs.LoopbackNode{RootData: root}, disk: d}
 	root.RootNode = top
 	return top, nil
 }
 
 // node is a file or directory. Reads and writes go past it, straight to the memory.
 type node struct {
-	fs.LoopbackNode
+	*fs.LoopbackNode
 	disk *Disk
 }
 
-var _ fs.NodeFsyncer = (*node)(nil)
+var (
+	_ fs.NodeFsyncer     = (*node)(nil)
+	_ fs.NodeWrapChilder = (*node)(nil)
+)
+
+// WrapChild implements fs.NodeWrapChilder: what is below is on the same disk.
+func (n *node) WrapChild(_ context.Context, ops fs.InodeEmbedder) fs.InodeEmbedder {
+	if child, ok := ops.(*fs.LoopbackNode); ok {
+		return &node{LoopbackNode: child, disk: n.disk}
+	}
+	return ops
+}
 
 // Fsync implements fs.NodeFsyncer; it is called for directories, and for files before their own.
 func (n *node) Fsync(ctx context.Context, h fs.FileHandle, flags uint32) syscall.Errno {

@@ -45,7 +45,7 @@ func Open(ctx context.Context, owner string) (*Network, error) {
 	}
 	n := &Network{slot: s}
 	if err := n.open(ctx); err != nil {
-		return nil, errors.Join(err, n.Close())
+		return nil, errors.Join(err, n.Close()) //nolint:contextcheck // what was made goes also when the caller is being ended
 	}
 	return n, nil
 }

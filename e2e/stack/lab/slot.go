@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -26,12 +27,12 @@ type slot struct {
 	file   *os.File
 }
 
-func (s slot) name() string          { return fmt.Sprintf("gestor-lab-%d", s.number) }
-func (s slot) router() string        { return s.name() + "-router" }
-func (s slot) host(h string) string  { return s.name() + "-" + h }
-func (s slot) link() string          { return fmt.Sprintf("gestor-lab%d", s.number) }
-func (s slot) subnet() string        { return fmt.Sprintf("10.213.%d.0/24", s.number) }
-func (s slot) address(at int) string { return fmt.Sprintf("10.213.%d.%d", s.number, at) }
+func (s *slot) name() string          { return fmt.Sprintf("gestor-lab-%d", s.number) }
+func (s *slot) router() string        { return s.name() + "-router" }
+func (s *slot) host(h string) string  { return s.name() + "-" + h }
+func (s *slot) link() string          { return fmt.Sprintf("gestor-lab%d", s.number) }
+func (s *slot) subnet() string        { return fmt.Sprintf("10.213.%d.0/24", s.number) }
+func (s *slot) address(at int) string { return fmt.Sprintf("10.213.%d.%d", s.number, at) }
 
 // takeSlot takes a slot whose range nothing on this machine uses, and clears away what a killed process left in others.
 func takeSlot(ctx context.Context, owner string) (*slot, error) {
@@ -63,7 +64,7 @@ func takeSlot(ctx context.Context, owner string) (*slot, error) {
 
 // lockSlot takes the lock of a slot, nil if another process has it.
 func lockSlot(number int) (*slot, error) {
-	file, err := os.OpenFile(filepath.Join(slotDir, fmt.Sprint(number)), os.O_CREATE|os.O_RDWR, 0o600)
+	file, err := os.OpenFile(filepath.Join(slotDir, strconv.Itoa(number)), os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, err
 	}
@@ -78,7 +79,7 @@ func lockSlot(number int) (*slot, error) {
 }
 
 // inUse reports whether an interface of this machine has an address of the range.
-func (s slot) inUse() (bool, error) {
+func (s *slot) inUse() (bool, error) {
 	all, err := net.InterfaceAddrs()
 	if err != nil {
 		return false, err
@@ -110,7 +111,7 @@ func clearLeftovers(ctx context.Context) error {
 			_ = s.file.Close()
 			continue
 		}
-		if err := errors.Join(clearOwner(ctx, string(owner)), s.close()); err != nil {
+		if err := errors.Join(clearOwner(ctx, string(owner)), s.close()); err != nil { //nolint:contextcheck // close goes on when the caller is being ended
 			return fmt.Errorf("clear up after a killed run in %s: %w", owner, err)
 		}
 	}
