@@ -1,7 +1,9 @@
 package command
 
 import (
+	"reflect"
 	"testing"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
@@ -113,6 +115,21 @@ func TestDecode_KeepsEveryOpWhenItsFieldsAreUnset(t *testing.T) {
 func TestDecode_RefusesACommandWithoutAKnownOp(t *testing.T) {
 	if _, err := Decode(&raftv1.Command{RequestId: "r"}); err == nil {
 		t.Error("a command without op was decoded")
+	}
+}
+
+func TestUnmarshal_ReadsWhatMarshalWroteAndNothingElse(t *testing.T) {
+	want := Command{RequestID: "r", At: time.Unix(1, 0).UTC(), Actor: gestor.Actor{Kind: "user", ID: "usr_1"}, Op: CancelTask{ID: "tsk_1"}}
+	data, err := Marshal(want)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := Unmarshal(data)
+	if err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("got %+v, %v; want %+v", got, err, want)
+	}
+	if _, err := Unmarshal(data[:len(data)-1]); err == nil {
+		t.Error("a command that was cut off was read")
 	}
 }
 
