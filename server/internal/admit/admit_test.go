@@ -11,10 +11,13 @@ import (
 	"net/http/httptest"
 	"net/netip"
 	"runtime"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/saas-gestor/gestor/server/internal/admit"
 )
@@ -139,6 +142,33 @@ func TestListener_AFloodOfOneNetworkMakesRoomWithItsOwn(t *testing.T) {
 	}
 }
 
+func TestListener_LetsThoseFinishWhoHaveBegunWhenTooManyComeAtOnce(t *testing.T) {
+	const most = 4
+	d := newDoor(t, admit.Options{Shaking: most, Timeout: time.Minute, Network: func(net.Addr) string { return "agents" }})
+	over := make(chan struct{})
+	shaken := make(chan error, most)
+	for range most {
+		hello := &waitsAfterHello{Conn: d.dial(t), over: over}
+		go func() {
+			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+			defer cancel()
+			shaken <- tls.Client(hello, &tls.Config{InsecureSkipVerify: true}).HandshakeContext(ctx)
+		}()
+		answered(t, hello.Conn)
+	}
+	late := d.dial(t)
+	_ = late.SetReadDeadline(time.Now().Add(20 * time.Second))
+	if _, err := late.Read(make([]byte, 1)); !errors.Is(err, io.EOF) && !strings.Contains(fmt.Sprint(err), "reset") {
+		t.Fatalf("who came last was let in: %v", err)
+	}
+	close(over)
+	for range most {
+		if err := <-shaken; err != nil {
+			t.Errorf("who had begun was put out: %v", err)
+		}
+	}
+}
+
 func TestListener_HangsUpOnWhoStopsInTheHandshake(t *testing.T) {
 	d := newDoor(t, admit.Options{Timeout: 50 * time.Millisecond})
 	silent := d.dial(t)
@@ -180,6 +210,37 @@ func (c *stopsAfterHello) Write(p []byte) (int, error) {
 	n, err := c.Conn.Write(p)
 	c.once.Do(func() { close(c.sent) })
 	return n, err
+}
+
+// waitsAfterHello is a client that is slow to read what the server answers.
+type waitsAfterHello struct {
+	net.Conn
+	over <-chan struct{}
+}
+
+func (c *waitsAfterHello) Read(p []byte) (int, error) {
+	<-c.over
+	return c.Conn.Read(p)
+}
+
+// answered waits until there is something to read, and leaves it there.
+func answered(t *testing.T, c net.Conn) {
+	t.Helper()
+	tcp, ok := c.(*net.TCPConn)
+	if !ok {
+		t.Fatalf("%T is no TCP connection", c)
+	}
+	raw, err := tcp.SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = raw.Read(func(fd uintptr) bool {
+		n, _, err := unix.Recvfrom(int(fd), make([]byte, 1), unix.MSG_PEEK|unix.MSG_DONTWAIT)
+		return err == nil && n > 0
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
 }
 
 func (c *stopsAfterHello) Read([]byte) (int, error) {

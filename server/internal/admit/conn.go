@@ -3,6 +3,7 @@ package admit
 import (
 	"context"
 	"net"
+	"sync/atomic"
 )
 
 // guestConn is a connection that holds a place for computing while its handshake computes, and gives it back while it
@@ -13,7 +14,16 @@ type guestConn struct {
 	work    chan struct{}
 	shaking bool
 	holds   bool
+	spoke   *atomic.Bool
 	leave   func() // what closing makes room for; nil for nothing
+}
+
+// Write answers the other side, which has said something then.
+func (c *guestConn) Write(p []byte) (int, error) {
+	if c.shaking {
+		c.spoke.Store(true)
+	}
+	return c.Conn.Write(p)
 }
 
 func (c *guestConn) Read(p []byte) (int, error) {

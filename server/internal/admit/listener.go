@@ -133,21 +133,27 @@ func (a *Listener) accept() {
 // receive lets a connection into the lobby, at the cost of another if it is full.
 func (a *Listener) receive(raw net.Conn) {
 	ctx, cancel := context.WithTimeout(a.ctx, a.o.Timeout)
-	guest := &guest{network: a.o.Network(raw.RemoteAddr()), out: cancel}
-	if a.lobby.enter(guest) {
+	guest := &guest{network: a.o.Network(raw.RemoteAddr()), out: cancel, since: time.Now()}
+	in, full := a.lobby.enter(guest)
+	if full {
 		a.o.Refused(refusedHandshake)
+	}
+	if !in {
+		cancel()
+		_ = raw.Close() // nothing was said yet; who means it comes again
+		return
 	}
 	a.parts.Go(func() {
 		defer cancel()
 		defer a.lobby.leave(guest)
-		a.shake(ctx, raw, guest.network)
+		a.shake(ctx, raw, guest)
 	})
 }
 
 // shake does the handshake and hands the connection on.
-func (a *Listener) shake(ctx context.Context, raw net.Conn, network string) {
+func (a *Listener) shake(ctx context.Context, raw net.Conn, of *guest) {
 	stop := context.AfterFunc(ctx, func() { _ = raw.SetDeadline(time.Unix(1, 0)) }) // ends what waits for the network
-	conn := &guestConn{Conn: raw, ctx: ctx, work: a.work, shaking: true}
+	conn := &guestConn{Conn: raw, ctx: ctx, work: a.work, shaking: true, spoke: &of.spoke}
 	secure := tls.Server(conn, a.o.TLS)
 	err := secure.HandshakeContext(ctx)
 	conn.settle()
@@ -156,8 +162,8 @@ func (a *Listener) shake(ctx context.Context, raw net.Conn, network string) {
 		_ = raw.Close()
 		return
 	}
-	if network != "" && len(secure.ConnectionState().PeerCertificates) == 0 {
-		leave, ok := a.open.Enter(network)
+	if of.network != "" && len(secure.ConnectionState().PeerCertificates) == 0 {
+		leave, ok := a.open.Enter(of.network)
 		if !ok {
 			a.o.Refused(refusedConnection)
 			_ = raw.Close()

@@ -4,19 +4,25 @@ import (
 	"container/heap"
 	"container/list"
 	"sync"
+	"sync/atomic"
+	"time"
 )
 
 // guest is a connection in the lobby.
 type guest struct {
 	network string
-	out     func() // hangs up
+	out     func()      // hangs up
+	since   time.Time   // when it came
+	spoke   atomic.Bool // it has said what a handshake begins with, and was answered
 	group   *group
 	at      *list.Element
 	number  uint64 // in the order of arrival
 }
 
-// lobby holds the connections that shake hands. When it is full, the oldest guest of the network that has most of them has
-// to go: who floods makes room with their own.
+// lobby holds the connections that shake hands. When it is full, a guest of the network that has most of them has to go:
+// who floods makes room with their own. It is the oldest of those who have said nothing. Where all of that network shake
+// hands in earnest, who comes from there has to come again: after a restart all agents come at once, and hanging up on
+// those who are nearly through for those who are not would let nobody in.
 type lobby struct {
 	most int
 
@@ -34,31 +40,58 @@ type group struct {
 	index   int // in the heap
 }
 
-func (g *group) oldest() uint64 {
-	if first, ok := g.guests.Front().Value.(*guest); ok {
-		return first.number
-	}
-	return 0
+// first is the oldest guest; a group without guests is none.
+func (g *group) first() *guest {
+	of, _ := g.guests.Front().Value.(*guest) // the list holds nothing else
+	return of
 }
+
+func (g *group) oldest() uint64 { return g.first().number }
 
 func newLobby(most int) *lobby { return &lobby{most: most, groups: map[string]*group{}} }
 
-// enter lets a guest in and reports whether another had to go for it.
-func (l *lobby) enter(g *guest) (evicted bool) {
+// enter lets a guest in, and reports whether it did and whether somebody had to go or to stay out.
+func (l *lobby) enter(g *guest) (in, full bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.guests >= l.most {
-		first, ok := l.largest[0].guests.Front().Value.(*guest)
-		if ok {
-			l.remove(first)
-			first.out()
+	if full = l.guests >= l.most; full {
+		largest := l.largest[0]
+		victim := largest.idle(g.since)
+		if victim == nil && largest.network == g.network {
+			return false, true
 		}
-		evicted = ok
+		if victim == nil {
+			victim = largest.first()
+		}
+		l.remove(victim)
+		victim.out()
 	}
 	l.arrived++
 	g.number = l.arrived
 	l.add(g)
-	return evicted
+	return true, full
+}
+
+// What a guest in earnest is given: so long for a handshake that has begun, and so many are looked at for one who has not.
+const (
+	earnest   = 3 * time.Second
+	lookedFor = 64
+)
+
+// idle is the oldest guest that has said nothing, or has been in its handshake for too long; nil if there is none among the
+// oldest.
+func (g *group) idle(now time.Time) *guest {
+	e := g.guests.Front()
+	for range lookedFor {
+		if e == nil {
+			return nil
+		}
+		if of, ok := e.Value.(*guest); ok && (!of.spoke.Load() || now.Sub(of.since) > earnest) {
+			return of
+		}
+		e = e.Next()
+	}
+	return nil
 }
 
 func (l *lobby) add(g *guest) {
