@@ -156,8 +156,8 @@ const defaults = "heartbeat = \"1s\"\n"
 // failover measures how long nothing can be written after kill -9 of the leader, beside the library's default times.
 func (b *bench) failover(ctx context.Context) error {
 	var ours time.Duration
-	for _, c := range []struct{ name, settings string }{{"ours (300 ms)", ""}, {"hashicorp/raft's defaults (1 s)", defaults}} {
-		s, err := b.open(ctx, "failover", 3, c.settings+unlimited)
+	for i, c := range []struct{ name, settings string }{{"ours (300 ms)", ""}, {"hashicorp/raft's defaults (1 s)", defaults}} {
+		s, err := b.open(ctx, fmt.Sprintf("failover-%d", i), 3, c.settings+unlimited)
 		if err != nil {
 			return err
 		}
