@@ -104,27 +104,27 @@ func (v AgentVerifier) Verify(chain []*x509.Certificate) (Agent, error) {
 	if _, err := leaf.Verify(x509.VerifyOptions{Roots: v.Roots, CurrentTime: at, KeyUsages: usages}); err != nil {
 		return Agent{}, fmt.Errorf("client certificate: %w", err)
 	}
-	node, err := v.node(leaf)
+	node, err := idOf(leaf, v.Cluster, roleAgent)
 	if err != nil {
 		return Agent{}, err
 	}
 	return Agent{Node: node, SPKI: SPKIHash(leaf), Expired: expired}, nil
 }
 
-// node reads the node out of the one URI the certificate may have.
-func (v AgentVerifier) node(leaf *x509.Certificate) (string, error) {
+// idOf reads who somebody is out of the one URI the certificate may have, identity's counterpart.
+func idOf(leaf *x509.Certificate, cluster, role string) (string, error) {
 	if len(leaf.URIs) != 1 {
-		return "", fmt.Errorf("client certificate names %d identities, want 1", len(leaf.URIs))
+		return "", fmt.Errorf("the certificate names %d identities, want 1", len(leaf.URIs))
 	}
 	u := leaf.URIs[0]
-	id, ok := strings.CutPrefix(u.Path, "/"+roleAgent+"/")
+	id, ok := strings.CutPrefix(u.Path, "/"+role+"/")
 	switch {
 	case u.Scheme != "gestor" || u.User != nil || u.RawQuery != "" || u.Fragment != "":
-		return "", errors.New("client certificate has no gestor identity")
-	case u.Host != v.Cluster:
-		return "", errors.New("client certificate belongs to another cluster")
+		return "", errors.New("the certificate has no gestor identity")
+	case u.Host != cluster:
+		return "", errors.New("the certificate belongs to another cluster")
 	case !ok || !idPattern.MatchString(id):
-		return "", errors.New("client certificate is not an agent's")
+		return "", fmt.Errorf("the certificate is not of a %s", map[string]string{roleAgent: "node's agent", roleServer: "control server"}[role])
 	}
 	return id, nil
 }

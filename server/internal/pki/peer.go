@@ -5,7 +5,6 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"strings"
 )
 
 // PeerVerifier checks the certificates that servers show each other.
@@ -32,20 +31,7 @@ func (v PeerVerifier) Verify(chain []*x509.Certificate) (server string, err erro
 
 // serverOf reads the server out of the one URI the certificate may have.
 func serverOf(leaf *x509.Certificate, cluster string) (string, error) {
-	if len(leaf.URIs) != 1 {
-		return "", fmt.Errorf("server certificate names %d identities, want 1", len(leaf.URIs))
-	}
-	u := leaf.URIs[0]
-	id, ok := strings.CutPrefix(u.Path, "/"+roleServer+"/")
-	switch {
-	case u.Scheme != "gestor" || u.User != nil || u.RawQuery != "" || u.Fragment != "":
-		return "", errors.New("server certificate has no gestor identity")
-	case u.Host != cluster:
-		return "", errors.New("server certificate belongs to another cluster")
-	case !ok || !idPattern.MatchString(id):
-		return "", errors.New("the certificate is not a control server's")
-	}
-	return id, nil
+	return idOf(leaf, cluster, roleServer)
 }
 
 // PeerConfig is the TLS of the peer port, for both ends of a connection: TLS 1.3 with a certificate of each side, checked by
