@@ -5,14 +5,12 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"time"
 
 	gestorv1 "github.com/saas-gestor/gestor/proto/gen/gestor/v1"
@@ -50,29 +48,13 @@ func (b *bench) commands(ctx context.Context) error {
 
 func writes(ctx context.Context, apps gestorv1connect.AppServiceClient, callers int) error {
 	const window = 3 * time.Second
-	var (
-		mu   sync.Mutex
-		took sample
-		errs []error
-		wg   sync.WaitGroup
-	)
-	end := time.Now().Add(window)
-	for caller := range callers {
-		wg.Go(func() {
-			var own sample
-			var err error
-			for time.Now().Before(end) && err == nil {
-				start := time.Now()
-				_, err = apps.UpdateEnv(ctx, &gestorv1.UpdateEnvRequest{App: fmt.Sprintf("writes-%d", caller), Set: map[string]string{"KEY": start.String()}})
-				own = append(own, time.Since(start))
-			}
-			mu.Lock()
-			defer mu.Unlock()
-			took, errs = append(took, own...), append(errs, err)
+	took, err := load(callers, window, func(caller int) error {
+		_, err := apps.UpdateEnv(ctx, &gestorv1.UpdateEnvRequest{
+			App: fmt.Sprintf("writes-%d", caller), Set: map[string]string{"KEY": time.Now().String()},
 		})
-	}
-	wg.Wait()
-	if err := errors.Join(errs...); err != nil {
+		return err
+	})
+	if err != nil {
 		return err
 	}
 	fmt.Printf("%-46s %7.0f/s   p50 %s, p99 %s\n", fmt.Sprintf("durable writes through the API, %d callers", callers),
