@@ -197,6 +197,9 @@ func TestRecover_GoesOnWithOneOfThree(t *testing.T) {
 			t.Errorf("%q is not in:\n%s", want, said)
 		}
 	}
+	if identity := read(t, survivor.Dir, "identity.json"); !strings.Contains(identity, `"incarnation": "`) {
+		t.Errorf("the lost servers could still speak to it: %s", identity)
+	}
 	c.Start(survivor)
 	detect(t, c, "after")
 	all, err := c.Client(survivor).Servers().ListServers(t.Context(), &gestorv1.ListServersRequest{})

@@ -76,6 +76,21 @@ func TestServers_GiveLeadershipToWhomIsNamedAndLeaveWhenToldTo(t *testing.T) {
 	}
 }
 
+func TestServers_OneThatWasAwayHearsALeaderThatJoinedMeanwhile(t *testing.T) {
+	c := servertest.NewCluster(t, 3)
+	away := c.Follower()
+	c.Stop(away)
+	newest := c.Add()
+	c.Add() // the fourth votes together with the fifth
+	c.WaitVoters(5)
+	c.TransferTo(newest)
+	c.Start(away) // it has never heard of who leads now
+	c.Check()
+	if lead := c.WaitLeader(); lead != newest {
+		t.Fatalf("%s leads, so that nothing was tried", lead.Name)
+	}
+}
+
 func TestServers_ADeadOneIsReplaced(t *testing.T) {
 	c := servertest.NewCluster(t, 3)
 	dead := c.Servers[2]
