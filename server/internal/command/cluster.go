@@ -1,6 +1,7 @@
 package command
 
 import (
+	"cmp"
 	"time"
 
 	raftv1 "github.com/saas-gestor/gestor/proto/gen/gestor/raft/v1"
@@ -8,7 +9,10 @@ import (
 )
 
 // InitCluster gives the installation its identity, once. Cluster.Claimed is not read.
-type InitCluster struct{ Cluster gestor.Cluster }
+type InitCluster struct {
+	Cluster gestor.Cluster
+	Level   uint32 // of the state it begins with; 0 means the newest this program understands
+}
 
 func (op InitCluster) encode(m *raftv1.Command) error {
 	c := op.Cluster
@@ -20,12 +24,13 @@ func (op InitCluster) encode(m *raftv1.Command) error {
 		AgentRoot:     c.AgentRoot,
 		AgentRootKey:  c.AgentRootKey,
 		FirstUid:      c.FirstUID,
+		Level:         cmp.Or(op.Level, Level),
 	}}
 	return nil
 }
 
 func decodeInitCluster(m *raftv1.InitCluster) InitCluster {
-	return InitCluster{Cluster: gestor.Cluster{
+	return InitCluster{Level: max(1, m.GetLevel()), Cluster: gestor.Cluster{
 		ID:            gestor.ClusterID(m.GetClusterId()),
 		SetupHash:     m.GetSetupHash(),
 		ServerRoot:    m.GetServerRoot(),

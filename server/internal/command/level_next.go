@@ -11,15 +11,15 @@ import (
 // This file makes the same source a program of the next level, for tests of clusters of both. Its op travels in a field
 // that the contract does not have, so that a program without it meets what it would meet in a real one: an unknown op.
 
-const level = 2
+const level = 3
 
-// PutNote writes a note into the table of level 2.
+// PutNote writes a note into the table of level 3.
 type PutNote struct{ ID, Text string }
 
 // noteField carries a PutNote: id and text, each with its length before it.
 const noteField = 2000
 
-func (PutNote) needs() uint32 { return 2 }
+func (PutNote) needs() uint32 { return 3 }
 
 func (op PutNote) encode(m *raftv1.Command) error {
 	body := protowire.AppendString(protowire.AppendString(nil, op.ID), op.Text)

@@ -14,6 +14,8 @@ func (op CreateSession) encode(m *raftv1.Command) error {
 		UserId:    string(op.Session.UserID),
 		TokenHash: op.Session.TokenHash,
 		ExpiresAt: stamp(op.Session.ExpiresAt),
+
+		SecondFactor: op.Session.SecondFactor,
 	}}
 	return nil
 }
@@ -24,6 +26,8 @@ func decodeCreateSession(m *raftv1.CreateSession) CreateSession {
 		UserID:    gestor.UserID(m.GetUserId()),
 		TokenHash: m.GetTokenHash(),
 		ExpiresAt: moment(m.GetExpiresAt()),
+
+		SecondFactor: m.GetSecondFactor(),
 	}}
 }
 

@@ -21,6 +21,9 @@ func encodeActor(a gestor.Actor) *raftv1.Actor {
 		Address:   a.Address,
 		UserAgent: a.UserAgent,
 		Action:    a.Action,
+		TokenId:   string(a.TokenID),
+		Reference: a.Reference,
+		Operator:  a.Operator,
 	}
 }
 
@@ -34,6 +37,9 @@ func decodeActor(m *raftv1.Actor) gestor.Actor {
 		Address:   m.GetAddress(),
 		UserAgent: m.GetUserAgent(),
 		Action:    m.GetAction(),
+		TokenID:   gestor.TokenID(m.GetTokenId()),
+		Reference: m.GetReference(),
+		Operator:  m.GetOperator(),
 	}
 }
 

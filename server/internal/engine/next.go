@@ -21,7 +21,7 @@ func (e *Engine) leaveNote(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if level >= 2 {
+		if level >= 3 {
 			break
 		}
 		select {

@@ -19,7 +19,7 @@ func TestLevel_FollowsTheOldestServerAndLetsItsOpsInThen(t *testing.T) {
 	dir := t.TempDir()
 	e := enginetest.Open(t, dir)
 	system := gestor.SystemActor("test")
-	enginetest.Propose(t, e, system, command.InitCluster{Cluster: gestor.Cluster{ID: "clu_1"}})
+	enginetest.Propose(t, e, system, command.InitCluster{Cluster: gestor.Cluster{ID: "clu_1"}, Level: 2})
 	old := gestor.Server{ID: "srv_1", Name: "ctl1", PeerAddress: "ctl1:8444", Version: "1.0", Level: 1}
 	enginetest.Propose(t, e, system, command.PutServer{Server: old})
 	_, err := e.Propose(t.Context(), command.Command{Actor: system, Op: command.PutNote{ID: "n"}})
@@ -27,7 +27,7 @@ func TestLevel_FollowsTheOldestServerAndLetsItsOpsInThen(t *testing.T) {
 		t.Fatalf("an op that ctl1 does not understand: %v", err)
 	}
 	stop := run(t, e)
-	old.Version, old.Level = "2.0", 2
+	old.Version, old.Level = "2.0", 3
 	enginetest.Propose(t, e, system, command.PutServer{Server: old})
 	await(t, e, func(ctx context.Context) bool {
 		n, err := e.Notes(ctx)

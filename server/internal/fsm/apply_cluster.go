@@ -20,7 +20,7 @@ func (c *change) initCluster(op command.InitCluster) error {
 	if cluster.FirstUID == 0 {
 		cluster.FirstUID = gestor.DefaultFirstUID
 	}
-	return errors.Join(c.PutCluster(c.ctx, cluster), c.SetNextUID(c.ctx, cluster.FirstUID))
+	return errors.Join(c.RaiseLevel(c.ctx, op.Level), c.PutCluster(c.ctx, cluster), c.SetNextUID(c.ctx, cluster.FirstUID))
 }
 
 func (c *change) claim(op command.Claim) error {
@@ -46,7 +46,7 @@ func (c *change) claim(op command.Claim) error {
 			ID:        op.TenantID,
 			Name:      op.TenantName,
 			Plan:      "free",
-			Status:    "active",
+			Status:    gestor.StatusActive,
 			CreatedAt: c.at,
 		}),
 		c.PutUser(c.ctx, gestor.User{
@@ -55,8 +55,9 @@ func (c *change) claim(op command.Claim) error {
 			Email:        op.Email,
 			PasswordHash: op.PasswordHash,
 			Role:         gestor.RoleAdmin,
-			Status:       "active",
+			Status:       gestor.StatusActive,
 			CreatedAt:    c.at,
+			Operator:     true,
 		}),
 	)
 }

@@ -17,6 +17,8 @@ func (c *change) createSession(op command.CreateSession) error {
 	c.tenant = user.TenantID
 	s := op.Session
 	s.TenantID, s.CreatedAt = user.TenantID, c.at
+	s.FreshAt, s.SeenAt = c.at, c.at
+	s.Address, s.UserAgent = c.actor.Address, c.actor.UserAgent
 	return c.PutSession(c.ctx, s)
 }
 

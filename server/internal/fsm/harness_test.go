@@ -60,9 +60,12 @@ func newWorld(t testing.TB) *world {
 	return w
 }
 
+// released is the level of the program as it is released; with the tag gestor_next there is a higher one.
+const released = 2
+
 func founding() []command.Op {
 	return []command.Op{
-		command.InitCluster{Cluster: gestor.Cluster{ID: "clu_1", SetupHash: secret}},
+		command.InitCluster{Cluster: gestor.Cluster{ID: "clu_1", SetupHash: secret}, Level: released},
 		command.Claim{SetupHash: secret, TenantID: "ten_a", TenantName: "A", UserID: "usr_a", Email: "a@example.com"},
 		command.CreateJoinToken{Token: newToken("join_1", "nod_1", "web1")},
 		command.EnrollNode{TokenID: "join_1", SecretHash: secret, SPKI: hashOf("key")},
@@ -81,7 +84,7 @@ func newServerToken(id string) gestor.ServerToken {
 
 func newServer(id gestor.ServerID, name string) gestor.Server {
 	return gestor.Server{
-		ID: id, Name: name, PeerAddress: name + ".example.com:8444", Addresses: []string{name + ".example.com:8443"}, Version: "v1", Level: 1,
+		ID: id, Name: name, PeerAddress: name + ".example.com:8444", Addresses: []string{name + ".example.com:8443"}, Version: "v1", Level: command.Level,
 	}
 }
 

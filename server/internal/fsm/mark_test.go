@@ -88,14 +88,20 @@ func TestRaiseLevel_RefusesWhatAServerDoesNotUnderstand(t *testing.T) {
 	w.actor = system
 	w.must(command.PutServer{Server: gestor.Server{ID: "srv_1", Name: "ctl1", Version: "9.0", Level: 1}})
 	w.must(command.RaiseLevel{Level: 1}) // has it already
+	w.refuses(fault.KindConflict, command.RaiseLevel{Level: command.Level})
+	w.must(command.PutServer{Server: gestor.Server{ID: "srv_1", Name: "ctl1", Version: "9.0", Level: command.Level}})
+	w.must(command.RaiseLevel{Level: command.Level})
 	w.refuses(fault.KindConflict, command.RaiseLevel{Level: command.Level + 1})
 }
 
 func TestEnrollServer_RefusesAProgramThatDoesNotUnderstandTheState(t *testing.T) {
 	w := newWorld(t)
 	c := &change{Txn: begin(t, w), ctx: t.Context()}
-	if err := c.checkNewcomer(gestor.Server{Name: "ctl2"}); err != nil {
-		t.Errorf("a server of the first level is refused: %v", err)
+	if err := c.checkNewcomer(gestor.Server{Name: "ctl2", Level: command.Level}); err != nil {
+		t.Errorf("a server of this level is refused: %v", err)
+	}
+	if err := c.checkNewcomer(gestor.Server{Name: "ctl2"}); fault.KindOf(err) != fault.KindConflict {
+		t.Errorf("a server of the first level: got %v", err)
 	}
 	if err := c.checkLevel(command.Mark{}); err != nil {
 		t.Error(err)
@@ -119,7 +125,7 @@ func TestSnapshot_NamesItsLevelAndItsTime(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = s.Release() }()
-	if got := s.header.GetLevel(); got != 1 || time.Since(s.header.GetAt().AsTime()) > time.Minute {
+	if got := s.header.GetLevel(); got != command.Level || time.Since(s.header.GetAt().AsTime()) > time.Minute {
 		t.Errorf("got level %d, %v", got, s.header.GetAt().AsTime())
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"flag"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -79,22 +80,25 @@ func TestSnapshot_IsOfTheMomentItWasTaken(t *testing.T) {
 
 var golden = flag.Bool("golden", false, "write the golden files of this version instead of checking them")
 
-// The golden files are kept for every released form, forever: a log of commands and the state it leads to.
-const (
-	goldenLog      = "testdata/v1.log"
-	goldenSnapshot = "testdata/v1.snapshot"
-	goldenHash     = "testdata/v1.hash"
-)
+// The golden files are kept for every level, forever: a log of commands, the state it leads to and a snapshot of it.
+func goldenFile(level uint32, what string) string { return fmt.Sprintf("testdata/v%d.%s", level, what) }
 
-func TestGolden_LogAndSnapshotOfVersion1GiveTheStateTheyAlwaysGave(t *testing.T) {
+func TestGolden_LogAndSnapshotOfEveryLevelGiveTheStateTheyAlwaysGave(t *testing.T) {
 	if *golden {
-		writeGolden(t)
+		writeGolden(t, released)
 	}
+	for level := range uint32(released) {
+		t.Run(fmt.Sprintf("level %d", level+1), func(t *testing.T) { checkGolden(t, level+1) })
+	}
+}
+
+func checkGolden(t *testing.T, level uint32) {
+	t.Helper()
 	fromLog, fromSnapshot := emptyWorld(t), emptyWorld(t)
-	for i, data := range readLog(t) {
+	for i, data := range readLog(t, level) {
 		fromLog.fsm.Apply([]Entry{{Index: uint64(i) + 1, Data: data}})
 	}
-	f, err := os.Open(goldenSnapshot)
+	f, err := os.Open(goldenFile(level, "snapshot"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -102,7 +106,7 @@ func TestGolden_LogAndSnapshotOfVersion1GiveTheStateTheyAlwaysGave(t *testing.T)
 	if err := fromSnapshot.fsm.Restore(f); err != nil {
 		t.Fatal(err)
 	}
-	want, err := os.ReadFile(goldenHash)
+	want, err := os.ReadFile(goldenFile(level, "hash"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -114,9 +118,9 @@ func TestGolden_LogAndSnapshotOfVersion1GiveTheStateTheyAlwaysGave(t *testing.T)
 	}
 }
 
-func readLog(t testing.TB) [][]byte {
+func readLog(t testing.TB, level uint32) [][]byte {
 	t.Helper()
-	b, err := os.ReadFile(goldenLog)
+	b, err := os.ReadFile(goldenFile(level, "log"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -129,7 +133,7 @@ func readLog(t testing.TB) [][]byte {
 	return out
 }
 
-func writeGolden(t testing.TB) {
+func writeGolden(t testing.TB, level uint32) {
 	t.Helper()
 	w := emptyWorld(t)
 	var log []byte
@@ -142,7 +146,7 @@ func writeGolden(t testing.TB) {
 		}
 	}
 	for path, data := range map[string][]byte{
-		goldenLog: log, goldenSnapshot: snapshotOf(t, w), goldenHash: []byte(w.hash() + "\n"),
+		goldenFile(level, "log"): log, goldenFile(level, "snapshot"): snapshotOf(t, w), goldenFile(level, "hash"): []byte(w.hash() + "\n"),
 	} {
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 			t.Fatal(err)

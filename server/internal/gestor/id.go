@@ -23,23 +23,9 @@ type (
 	DeploymentID string
 	// TaskID names a task.
 	TaskID string
+	// TokenID names a token of a machine.
+	TokenID string
 )
-
-// Scope bounds what a reader of the state may see. The zero Scope sees nothing.
-type Scope struct {
-	Tenant TenantID
-	system bool
-}
-
-// TenantScope sees one tenant.
-func TenantScope(t TenantID) Scope { return Scope{Tenant: t} }
-
-// SystemScope sees everything. Only leader loops, enrolment and sign-in use it, never a handler of gestor.v1
-// behind a tenant permission.
-func SystemScope() Scope { return Scope{system: true} }
-
-// IsSystem reports whether s sees everything.
-func (s Scope) IsSystem() bool { return s.system }
 
 // Page asks for a part of a list: at most Size items after the item Token names. Size 0 means 50.
 type Page struct {

@@ -27,6 +27,7 @@ type Node struct {
 	Facts       []byte // gestor.v1.NodeFacts, opaque here
 	CreatedAt   time.Time
 	Revision    uint64
+	Shared      bool // every tenant may place apps on it; TenantID still manages it
 }
 
 // JoinToken lets one host become a node.

@@ -7,8 +7,24 @@ type Tenant struct {
 	ID        TenantID
 	Name      string
 	Plan      string // "free", "basic", "pro", "enterprise"
-	Status    string // "active", "suspended", "cancelled"
+	Status    string // StatusActive, StatusSuspended, StatusCancelled, StatusTrash
 	CreatedAt time.Time
+
+	Reason       string // why it is not active, for people
+	SecondFactor bool   // every user needs a second factor
+	TrashedAt    time.Time
+	Before       string // the status before StatusTrash
+	Quotas       Quotas // zeroes mean what the plan gives
+}
+
+// TrashTime is how long a deleted tenant can be brought back.
+const TrashTime = 7 * 24 * time.Hour
+
+// Quotas are what a tenant may have. Zero means what the plan gives, negative no limit.
+type Quotas struct {
+	Apps         int64
+	Databases    int64
+	StorageBytes int64
 }
 
 // DefaultFirstUID is above the uids distributions give to people and services, and below those of containers.

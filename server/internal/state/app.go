@@ -23,7 +23,7 @@ var apps = newTable(Apps, "applications", []string{"id"}, func(a *gestor.App) []
 		{"updated_at", &a.UpdatedAt},
 		{"revision", &a.Revision},
 	}
-})
+}).within(bounds{app: "id"})
 
 var appsBySlug = order[gestor.App]{by: "slug", key: func(a gestor.App) cursor {
 	return cursor{Text: a.Slug, ID: string(a.ID)}
@@ -122,7 +122,7 @@ var env = newTable(Env, "application_env", []string{"app_id", "name"}, func(e *e
 		{"updated_at", &e.UpdatedAt},
 		{"revision", &e.revision},
 	}
-})
+}).within(bounds{app: "app_id"})
 
 // Env are an app's variables by name, values sealed.
 func (v *View) Env(ctx context.Context, app gestor.AppID) ([]gestor.EnvVar, error) {

@@ -23,7 +23,7 @@ var builds = newTable(Builds, "builds", []string{"id"}, func(b *gestor.Build) []
 		{"finished_at", &b.FinishedAt},
 		{"revision", &b.Revision},
 	}
-})
+}).within(bounds{app: "app_id"})
 
 var buildsByNumber = order[gestor.Build]{by: "number", desc: true, key: func(b gestor.Build) cursor {
 	return cursor{Number: b.Number, ID: string(b.ID)}

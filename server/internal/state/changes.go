@@ -17,7 +17,7 @@ func (v *View) TasksChangedSince(ctx context.Context, revision uint64) ([]gestor
 
 // NodeIDs are the ids of all nodes.
 func (v *View) NodeIDs(ctx context.Context) (map[gestor.NodeID]bool, error) {
-	where, args := v.where()
+	where, args := v.where(nodes.bounds)
 	rows, err := v.from.query(ctx, "SELECT id\nFROM nodes\n"+where, args...)
 	if err != nil {
 		return nil, fmt.Errorf("read the nodes' ids: %w", err)

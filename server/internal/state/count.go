@@ -9,7 +9,7 @@ import (
 
 // TaskCounts is how many tasks are in each state. It reads the whole table: once in a while, not per call.
 func (v *View) TaskCounts(ctx context.Context) (map[gestor.TaskState]int, error) {
-	where, args := v.where()
+	where, args := v.where(bounds{app: "app_id"})
 	rows, err := v.from.query(ctx, "SELECT state, COUNT(*)\nFROM tasks\n"+where+"\nGROUP BY state", args...)
 	if err != nil {
 		return nil, fmt.Errorf("count tasks: %w", err)

@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"os"
 	"sync"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 	"modernc.org/sqlite" // also the driver
@@ -27,6 +28,7 @@ type database struct {
 	write *sql.DB
 	conn  *sql.Conn // the only connection of write
 	read  *sql.DB
+	level atomic.Uint32 // of the committed schema
 
 	writing statements // prepared on conn
 	reading statements // prepared on read
@@ -45,6 +47,7 @@ func create(ctx context.Context, path string) (*database, error) {
 	if _, err := d.conn.ExecContext(ctx, script); err != nil {
 		return nil, errors.Join(fmt.Errorf("create schema: %w", err), d.close())
 	}
+	d.level.Store(firstLevel)
 	return d, nil
 }
 
@@ -65,6 +68,11 @@ func open(ctx context.Context, path string) (*database, error) {
 	d.read.SetMaxIdleConns(readers)
 	d.writing.prepare = d.conn.PrepareContext
 	d.reading.prepare = d.read.PrepareContext
+	var level uint32
+	if err := d.conn.QueryRowContext(ctx, levelQuery).Scan(&level); err != nil {
+		return nil, errors.Join(fmt.Errorf("open %s: %w", path, err), d.close())
+	}
+	d.level.Store(level)
 	return d, nil
 }
 

@@ -30,7 +30,7 @@ var deployments = newTable(Deployments, "deployments", []string{"id"}, func(d *g
 		{"settings_json", &d.Settings},
 		{"revision", &d.Revision},
 	}
-})
+}).within(bounds{app: "app_id"})
 
 var deploymentsByAge = order[gestor.Deployment]{by: "created_at", desc: true, key: func(d gestor.Deployment) cursor {
 	return cursor{Number: nanos(d.CreatedAt), ID: string(d.ID)}

@@ -17,6 +17,7 @@ import (
 // Pin holds a moment of the state still, to copy it while writing goes on.
 type Pin struct {
 	conn *sql.Conn
+	at   uint32 // the level
 }
 
 // Pin holds the committed state of now. It is quick; Pin.Copy is not. The caller closes it.
@@ -32,8 +33,14 @@ func (s *Store) Pin(ctx context.Context) (*Pin, error) {
 			return nil, errors.Join(fmt.Errorf("pin state: %w", err), conn.Close())
 		}
 	}
+	if p.at, err = p.Level(ctx); err != nil {
+		return nil, errors.Join(fmt.Errorf("pin state: %w", err), p.Close()) //nolint:contextcheck // it must end
+	}
 	return p, nil
 }
+
+// level is the level of the pinned state.
+func (p *Pin) level() uint32 { return p.at }
 
 // View reads the pinned state.
 func (p *Pin) View(scope gestor.Scope) *View { return &View{from: p, scope: scope} }

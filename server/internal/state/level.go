@@ -2,13 +2,18 @@ package state
 
 import (
 	"context"
+	"embed"
 	"fmt"
+	"path"
 
 	"github.com/saas-gestor/gestor/proto/fault"
 )
 
 // firstLevel is the level of the schema in schema.sql, with which every database begins.
 const firstLevel = 1
+
+// levelPeople brought tenants, people, tokens, events and the chain of the audit log.
+const levelPeople = 2
 
 // migration brings the schema from the level before to its own. It runs at one place in the log, on every server, so
 // it is as deterministic as a command: no clock, no randomness, no order but a stated one. A script never changes once
@@ -18,8 +23,30 @@ type migration struct {
 	script string // statements; empty if the level only brings commands
 }
 
+//go:embed level2
+var scripts embed.FS
+
 // migrations are all there are, by level.
-func migrations() []migration { return append([]migration{}, nextMigrations()...) }
+func migrations() []migration {
+	return append([]migration{{level: levelPeople, script: script("level2")}}, nextMigrations()...)
+}
+
+// script joins the statements of a folder, in the order of the names of its files: one for each subject.
+func script(dir string) string {
+	files, err := scripts.ReadDir(dir)
+	if err != nil {
+		panic("the migrations are not in the program: " + err.Error())
+	}
+	var all []byte
+	for _, f := range files {
+		text, err := scripts.ReadFile(path.Join(dir, f.Name()))
+		if err != nil {
+			panic("the migrations are not in the program: " + err.Error())
+		}
+		all = append(append(all, text...), '\n')
+	}
+	return string(all)
+}
 
 // NewestLevel is the newest level of a state that this program understands.
 func NewestLevel() uint32 {
@@ -45,6 +72,9 @@ func (x *Txn) Level(ctx context.Context) (uint32, error) {
 	return uint32(n), err
 }
 
+// level is the level of the state within the transaction.
+func (x *Txn) level() uint32 { return max(x.raised, x.db.level.Load()) }
+
 // RaiseLevel runs the migrations up to a level. A level that the state has already is fine.
 func (x *Txn) RaiseLevel(ctx context.Context, to uint32) error {
 	now, err := x.Level(ctx)
@@ -62,6 +92,7 @@ func (x *Txn) RaiseLevel(ctx context.Context, to uint32) error {
 		if _, err := x.db.conn.ExecContext(ctx, script); err != nil {
 			return fmt.Errorf("raise the state to level %d: %w", m.level, err)
 		}
+		x.raised = m.level
 		x.touch(^Table(0))
 	}
 	return nil

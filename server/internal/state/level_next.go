@@ -6,7 +6,7 @@ import "context"
 
 // nextMigrations makes this source a program of the next level, for tests of clusters of both.
 func nextMigrations() []migration {
-	return []migration{{level: 2, script: `
+	return []migration{{level: 3, script: `
 CREATE TABLE notes (
   id       TEXT NOT NULL PRIMARY KEY,
   text     TEXT NOT NULL,
@@ -24,7 +24,7 @@ func (x *Txn) PutNote(ctx context.Context, id, text string) error {
 	return x.exec(ctx, putNote, id, text, int64(x.Revision))
 }
 
-// Notes is how many notes there are; the state must have level 2.
+// Notes is how many notes there are; the state must have level 3.
 func (s *Store) Notes(ctx context.Context) (int64, error) {
 	return number(ctx, s, "SELECT count(*) FROM notes")
 }

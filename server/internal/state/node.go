@@ -22,7 +22,9 @@ var nodes = newTable(Nodes, "nodes", []string{"id"}, func(n *gestor.Node) []colu
 		{"created_at", &n.CreatedAt},
 		{"revision", &n.Revision},
 	}
-})
+}).since(levelPeople, func(n *gestor.Node) []column {
+	return []column{{"shared", &n.Shared}}
+}).within(bounds{shared: "shared"})
 
 var nodesByName = order[gestor.Node]{by: "name", key: func(n gestor.Node) cursor {
 	return cursor{Text: n.Name, ID: string(n.ID)}
@@ -50,7 +52,7 @@ func (v *View) AllNodes(ctx context.Context) ([]gestor.Node, error) {
 
 // CountNodes is how many nodes there are.
 func (v *View) CountNodes(ctx context.Context) (int, error) {
-	where, args := v.where()
+	where, args := v.where(nodes.bounds)
 	n, err := number(ctx, v.from, "SELECT count(*) FROM nodes "+where, args...)
 	return int(n), err
 }

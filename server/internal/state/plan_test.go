@@ -16,7 +16,7 @@ func TestTasksUnderWay_AreFoundWithoutWalkingTheHistory(t *testing.T) {
 		queue:    "tasks_queued",
 		changed:  "tasks_revision",
 	} {
-		rows, err := s.query(t.Context(), "EXPLAIN QUERY PLAN "+tasks.sel+"\nWHERE 1 = 1"+rest, make([]any, strings.Count(rest, "?"))...)
+		rows, err := s.query(t.Context(), "EXPLAIN QUERY PLAN "+tasks.at(s.level()).sel+"\nWHERE 1 = 1"+rest, make([]any, strings.Count(rest, "?"))...)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -22,7 +22,7 @@ var releases = newTable(Releases, "releases", []string{"id"}, func(r *gestor.Rel
 		{"live_at", &r.LiveAt},
 		{"revision", &r.Revision},
 	}
-})
+}).within(bounds{app: "app_id"})
 
 var releasesByAge = order[gestor.Release]{by: "created_at", desc: true, key: func(r gestor.Release) cursor {
 	return cursor{Number: nanos(r.CreatedAt), ID: string(r.ID)}

@@ -22,6 +22,14 @@ var sessions = newTable(Sessions, "sessions", []string{"id"}, func(s *sessionRow
 		{"expires_at", &s.ExpiresAt},
 		{"revision", &s.revision},
 	}
+}).since(levelPeople, func(s *sessionRow) []column {
+	return []column{
+		{"fresh_at", &s.FreshAt},
+		{"seen_at", &s.SeenAt},
+		{"second_factor", &s.SecondFactor},
+		{"address", &s.Address},
+		{"user_agent", &s.UserAgent},
+	}
 })
 
 // Session is a session, expired or not.

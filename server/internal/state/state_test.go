@@ -23,6 +23,7 @@ func newStore(t *testing.T) *Store {
 			t.Errorf("close: %v", err)
 		}
 	})
+	write(t, s, 0, func(ctx context.Context, x *Txn) error { return x.RaiseLevel(ctx, NewestLevel()) })
 	return s
 }
 
@@ -55,6 +56,7 @@ func populate(t *testing.T, s *Store, name string, uid uint32) {
 		put(x.PutTenant(ctx, gestor.Tenant{ID: tenant}))
 		put(x.PutUser(ctx, gestor.User{ID: gestor.UserID("usr_" + name), TenantID: tenant, Email: name + "@example.com"}))
 		put(x.PutSession(ctx, gestor.Session{ID: gestor.SessionID("ses_" + name), TenantID: tenant, TokenHash: []byte(name)}))
+		put(x.PutToken(ctx, gestor.Token{ID: gestor.TokenID("tkn_" + name), TenantID: tenant, Hash: []byte(name)}))
 		put(x.PutJoinToken(ctx, gestor.JoinToken{ID: "join_" + name, TenantID: tenant}))
 		put(x.PutNode(ctx, gestor.Node{ID: gestor.NodeID("nod_" + name), TenantID: tenant, Name: "node-" + name, Labels: map[string]string{"a": "b"}}))
 		put(x.PutApp(ctx, app))
@@ -117,7 +119,7 @@ func argument(t *testing.T, method string, typ reflect.Type, name string) reflec
 	t.Helper()
 	prefix := map[string]string{
 		"TenantID": "ten_", "UserID": "usr_", "SessionID": "ses_", "NodeID": "nod_", "AppID": "app_", "BuildID": "bld_",
-		"ReleaseID": "rel_", "DeploymentID": "dep_", "TaskID": "tsk_", "ServerID": "srv_",
+		"ReleaseID": "rel_", "DeploymentID": "dep_", "TaskID": "tsk_", "ServerID": "srv_", "TokenID": "tkn_",
 	}[typ.Name()]
 	named := map[string]string{
 		"UserByEmail": name + "@example.com", "JoinToken": "join_" + name, "NodeByName": "node-" + name,

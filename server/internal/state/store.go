@@ -81,6 +81,9 @@ func (s *Store) query(ctx context.Context, query string, args ...any) (*sql.Rows
 	return st.QueryContext(ctx, args...) //nolint:sqlclosecheck // the caller closes the rows
 }
 
+// level is the level of the committed state.
+func (s *Store) level() uint32 { return s.current().level.Load() }
+
 // current is the database in use.
 func (s *Store) current() *database {
 	s.mu.RLock()

@@ -17,16 +17,44 @@ type column struct {
 	field any
 }
 
-// table is how values of T are stored.
+// table is how values of T are stored: one form for each level of the schema that changed it.
 type table[T any] struct {
 	touches Table
+	name    string
+	key     []string
+	bounds  bounds
+	forms   []form[T] // by level, the oldest first
+}
+
+// form is the columns of a table from a level on.
+type form[T any] struct {
+	level   uint32
 	columns func(*T) []column
 	sel     string // SELECT … FROM …
 	put     string
 }
 
-// newTable prepares the statements of a table; key names the columns of its primary key.
+// newTable prepares the statements of a table of the first level; key names the columns of its primary key.
 func newTable[T any](touches Table, name string, key []string, columns func(*T) []column) *table[T] {
+	t := &table[T]{touches: touches, name: name, key: key}
+	t.forms = []form[T]{t.form(firstLevel, columns)}
+	return t
+}
+
+// since adds columns that came with a level. Below it they are neither read nor written, so their fields are zero.
+func (t *table[T]) since(level uint32, columns func(*T) []column) *table[T] {
+	before := t.forms[len(t.forms)-1]
+	t.forms = append(t.forms, t.form(level, func(v *T) []column { return append(before.columns(v), columns(v)...) }))
+	return t
+}
+
+// within says by which columns scopes bound the table.
+func (t *table[T]) within(b bounds) *table[T] {
+	t.bounds = b
+	return t
+}
+
+func (t *table[T]) form(level uint32, columns func(*T) []column) form[T] {
 	var v T
 	var names, marks, sets []string
 	for _, c := range columns(&v) {
@@ -35,18 +63,29 @@ func newTable[T any](touches Table, name string, key []string, columns func(*T) 
 		sets = append(sets, c.name+" = excluded."+c.name)
 	}
 	list := strings.Join(names, ", ")
-	return &table[T]{
-		touches: touches,
+	return form[T]{
+		level:   level,
 		columns: columns,
-		sel:     "SELECT " + list + "\nFROM " + name,
-		put: "INSERT INTO " + name + " (" + list + ")\nVALUES (" + strings.Join(marks, ", ") + ")" +
-			"\nON CONFLICT (" + strings.Join(key, ", ") + ") DO UPDATE SET " + strings.Join(sets, ", "),
+		sel:     "SELECT " + list + "\nFROM " + t.name,
+		put: "INSERT INTO " + t.name + " (" + list + ")\nVALUES (" + strings.Join(marks, ", ") + ")" +
+			"\nON CONFLICT (" + strings.Join(t.key, ", ") + ") DO UPDATE SET " + strings.Join(sets, ", "),
 	}
+}
+
+// at is the form of the table in a state of a level.
+func (t *table[T]) at(level uint32) form[T] {
+	for i := len(t.forms) - 1; i > 0; i-- {
+		if t.forms[i].level <= level {
+			return t.forms[i]
+		}
+	}
+	return t.forms[0]
 }
 
 // save writes v, new or not.
 func (t *table[T]) save(ctx context.Context, x *Txn, v *T) error {
-	columns := t.columns(v)
+	f := t.at(x.level())
+	columns := f.columns(v)
 	args := make([]any, len(columns))
 	for i, c := range columns {
 		arg, err := stored(c.field)
@@ -56,12 +95,13 @@ func (t *table[T]) save(ctx context.Context, x *Txn, v *T) error {
 		args[i] = arg
 	}
 	x.touch(t.touches)
-	return x.exec(ctx, t.put, args...)
+	return x.exec(ctx, f.put, args...)
 }
 
 // find reads the values that fit the rest of a SELECT.
 func (t *table[T]) find(ctx context.Context, from source, rest string, args ...any) ([]T, error) {
-	rows, err := from.query(ctx, t.sel+"\n"+rest, args...)
+	f := t.at(from.level())
+	rows, err := from.query(ctx, f.sel+"\n"+rest, args...)
 	if err != nil {
 		return nil, err
 	}
@@ -69,7 +109,7 @@ func (t *table[T]) find(ctx context.Context, from source, rest string, args ...a
 	var out []T
 	for rows.Next() {
 		var v T
-		if err := t.scan(rows, &v); err != nil {
+		if err := f.scan(rows, &v); err != nil {
 			return nil, err
 		}
 		out = append(out, v)
@@ -77,8 +117,8 @@ func (t *table[T]) find(ctx context.Context, from source, rest string, args ...a
 	return out, rows.Err()
 }
 
-func (t *table[T]) scan(rows *sql.Rows, v *T) error {
-	columns := t.columns(v)
+func (f form[T]) scan(rows *sql.Rows, v *T) error {
+	columns := f.columns(v)
 	into := make([]any, len(columns))
 	for i, c := range columns {
 		into[i] = target(c.field)

@@ -40,7 +40,7 @@ var tasks = newTable(Tasks, "tasks", []string{"id"}, func(t *gestor.Task) []colu
 		{"finished_at", &t.FinishedAt},
 		{"revision", &t.Revision},
 	}
-})
+}).within(bounds{app: "app_id"})
 
 var tasksByAge = order[gestor.Task]{by: "created_at", desc: true, key: func(t gestor.Task) cursor {
 	return cursor{Number: nanos(t.CreatedAt), ID: string(t.ID)}
@@ -129,7 +129,7 @@ func (v *View) ActiveTasks(ctx context.Context, app gestor.AppID) ([]gestor.Task
 
 // LastTaskRevision is the revision of the newest change of a task; 0 without tasks.
 func (v *View) LastTaskRevision(ctx context.Context) (uint64, error) {
-	where, args := v.where()
+	where, args := v.where(tasks.bounds)
 	n, err := number(ctx, v.from, "SELECT coalesce(max(revision), 0) FROM tasks "+where, args...)
 	return uint64(n), err
 }

@@ -20,7 +20,11 @@ type Txn struct {
 	store   *Store
 	db      *database
 	touched Table
-	saved   Table // touched at the savepoint
+	raised  uint32 // the level this transaction brought the state to; 0 if it did not
+	saved   struct {
+		touched Table
+		raised  uint32
+	} // at the savepoint
 }
 
 // Begin starts the only transaction there is at the time.
@@ -42,6 +46,9 @@ func (x *Txn) Commit(ctx context.Context, applied uint64) error {
 	if err != nil {
 		return errors.Join(fmt.Errorf("commit: %w", err), x.Rollback(ctx))
 	}
+	if x.raised > 0 {
+		x.db.level.Store(x.raised)
+	}
 	x.store.hub.publish(x.touched)
 	return nil
 }
@@ -51,7 +58,7 @@ func (x *Txn) Rollback(ctx context.Context) error { return x.exec(ctx, "ROLLBACK
 
 // Save marks where Undo goes back to.
 func (x *Txn) Save(ctx context.Context) error {
-	x.saved = x.touched
+	x.saved.touched, x.saved.raised = x.touched, x.raised
 	return x.exec(ctx, "SAVEPOINT command")
 }
 
@@ -60,7 +67,7 @@ func (x *Txn) Keep(ctx context.Context) error { return x.exec(ctx, "RELEASE comm
 
 // Undo takes back what was written since Save.
 func (x *Txn) Undo(ctx context.Context) error {
-	x.touched = x.saved
+	x.touched, x.raised = x.saved.touched, x.saved.raised
 	if err := x.exec(ctx, "ROLLBACK TO command"); err != nil {
 		return err
 	}

@@ -20,6 +20,16 @@ var tenants = newTable(Tenants, "tenants", []string{"id"}, func(t *tenantRow) []
 		{"created_at", &t.CreatedAt},
 		{"revision", &t.revision},
 	}
+}).since(levelPeople, func(t *tenantRow) []column {
+	return []column{
+		{"reason", &t.Reason},
+		{"second_factor", &t.SecondFactor},
+		{"trashed_at", &t.TrashedAt},
+		{"status_before", &t.Before},
+		{"max_apps", &t.Quotas.Apps},
+		{"max_databases", &t.Quotas.Databases},
+		{"storage_bytes", &t.Quotas.StorageBytes},
+	}
 })
 
 // Tenant is a tenant; a tenant scope sees its own.
@@ -53,6 +63,11 @@ var users = newTable(Users, "users", []string{"id"}, func(u *userRow) []column {
 		{"status", &u.Status},
 		{"created_at", &u.CreatedAt},
 		{"revision", &u.revision},
+	}
+}).since(levelPeople, func(u *userRow) []column {
+	return []column{
+		{"operator", &u.Operator},
+		{"narrow_json", &u.Narrow},
 	}
 })
 

@@ -3,6 +3,7 @@ package state
 import (
 	"context"
 	"database/sql"
+	"encoding/json"
 	"fmt"
 
 	"github.com/saas-gestor/gestor/proto/fault"
@@ -18,21 +19,52 @@ type View struct {
 // source is where a View reads: the committed state or a transaction.
 type source interface {
 	query(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+	level() uint32 // of the state that is read
 }
 
 // Scope is what v may see.
 func (v *View) Scope() gestor.Scope { return v.scope }
 
-// where is the condition that keeps a statement in the scope, with the arguments for it before args.
-func (v *View) where(args ...any) (string, []any) {
+// where is the condition that keeps a statement over a table in the scope, with the arguments for it before args.
+func (v *View) where(b bounds, args ...any) (string, []any) {
 	switch {
 	case v.scope.IsSystem():
 		return "WHERE 1 = 1", args
 	case v.scope.Tenant == "":
 		return "WHERE 1 = 0", args
-	default:
-		return "WHERE tenant_id = ?", append([]any{string(v.scope.Tenant)}, args...)
 	}
+	condition, own := "WHERE tenant_id = ?", []any{string(v.scope.Tenant)}
+	if b.shared != "" && v.from.level() >= levelPeople {
+		condition = "WHERE (tenant_id = ? OR " + b.shared + " = 1)"
+	}
+	if b.app != "" && !v.scope.Narrow.IsZero() {
+		condition += " AND " + b.app + within
+		own = append(own, string(v.scope.Tenant), jsonText(v.scope.Narrow.Apps), jsonText(v.scope.Narrow.Environments))
+	}
+	return condition, append(own, args...)
+}
+
+// bounds are the columns of a table by which scopes bound it, besides tenant_id. A column that is not named does not bound.
+type bounds struct {
+	app    string // names the app of a row
+	shared string // claims that every tenant sees the row
+}
+
+// within are the apps that a narrowing names, by id or by environment.
+const within = ` IN (
+  SELECT id
+  FROM applications
+  WHERE tenant_id = ? AND (
+    id IN (SELECT value FROM json_each(?))
+    OR COALESCE(NULLIF(json_extract(settings_json, '$.Environment'), ''), 'production') IN (SELECT value FROM json_each(?))))`
+
+// jsonText is a list as JSON; none is "[]".
+func jsonText[T any](list []T) string {
+	b, err := json.Marshal(append([]T{}, list...))
+	if err != nil {
+		panic(fmt.Sprintf("a list of text is JSON: %v", err))
+	}
+	return string(b)
 }
 
 // one reads the value that fits the rest of the condition, " AND id = ?".
@@ -50,6 +82,6 @@ func one[T any](ctx context.Context, v *View, t *table[T], noun, rest string, ar
 
 // many reads all values that fit the rest of the condition.
 func many[T any](ctx context.Context, v *View, t *table[T], rest string, args ...any) ([]T, error) {
-	where, args := v.where(args...)
+	where, args := v.where(t.bounds, args...)
 	return t.find(ctx, v.from, where+rest, args...)
 }

@@ -6,7 +6,7 @@ import (
 )
 
 // Table names tables for Watch. Tables are bits, so a set of them is a Table too.
-type Table uint32
+type Table uint64
 
 // The tables whose changes can be watched.
 const (
@@ -25,6 +25,14 @@ const (
 	Audit
 	Servers
 	ServerTokens
+	Tokens
+	Events
+	Invitations
+	Factors   // second factors: passkeys, recovery codes
+	Providers // where else people may sign in
+	Channels
+	Deliveries
+	Protections
 )
 
 // Subscription is signalled after commits. Signals are coalesced: one means "look again", not what changed.
@@ -46,7 +54,7 @@ func (s *Subscription) Close() {
 
 // hub knows who waits for what.
 type hub struct {
-	versions [32]atomic.Uint64 // by the bit of a table: how many commits touched it
+	versions [64]atomic.Uint64 // by the bit of a table: how many commits touched it
 
 	mu         sync.Mutex
 	subscribed map[*Subscription]struct{} // guarded by mu

@@ -781,7 +781,13 @@ type Actor struct {
 	// The program it said it was.
 	UserAgent string `protobuf:"bytes,7,opt,name=user_agent,json=userAgent,proto3" json:"user_agent,omitempty"`
 	// The audit action, "app.create"; empty writes no audit entry.
-	Action        string `protobuf:"bytes,8,opt,name=action,proto3" json:"action,omitempty"`
+	Action string `protobuf:"bytes,8,opt,name=action,proto3" json:"action,omitempty"`
+	// The token it came through, "tok_…"; empty for none.
+	TokenId string `protobuf:"bytes,9,opt,name=token_id,json=tokenId,proto3" json:"token_id,omitempty"`
+	// The request, as the logs of the servers have it.
+	Reference string `protobuf:"bytes,10,opt,name=reference,proto3" json:"reference,omitempty"`
+	// Whether it acts for the installation, beyond its tenant.
+	Operator      bool `protobuf:"varint,11,opt,name=operator,proto3" json:"operator,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -872,6 +878,27 @@ func (x *Actor) GetAction() string {
 	return ""
 }
 
+func (x *Actor) GetTokenId() string {
+	if x != nil {
+		return x.TokenId
+	}
+	return ""
+}
+
+func (x *Actor) GetReference() string {
+	if x != nil {
+		return x.Reference
+	}
+	return ""
+}
+
+func (x *Actor) GetOperator() bool {
+	if x != nil {
+		return x.Operator
+	}
+	return false
+}
+
 // InitCluster gives the installation its identity.
 type InitCluster struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -888,7 +915,9 @@ type InitCluster struct {
 	// Its key, sealed.
 	AgentRootKey []byte `protobuf:"bytes,6,opt,name=agent_root_key,json=agentRootKey,proto3" json:"agent_root_key,omitempty"`
 	// The uid of the first app's system user; later apps count up from it. 0 means 70000.
-	FirstUid      uint32 `protobuf:"varint,7,opt,name=first_uid,json=firstUid,proto3" json:"first_uid,omitempty"`
+	FirstUid uint32 `protobuf:"varint,7,opt,name=first_uid,json=firstUid,proto3" json:"first_uid,omitempty"`
+	// The level of the state it begins with. 0 in old logs means 1.
+	Level         uint32 `protobuf:"varint,8,opt,name=level,proto3" json:"level,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -968,6 +997,13 @@ func (x *InitCluster) GetAgentRootKey() []byte {
 func (x *InitCluster) GetFirstUid() uint32 {
 	if x != nil {
 		return x.FirstUid
+	}
+	return 0
+}
+
+func (x *InitCluster) GetLevel() uint32 {
+	if x != nil {
+		return x.Level
 	}
 	return 0
 }
@@ -1494,7 +1530,9 @@ type CreateSession struct {
 	// SHA-256 of the bearer token.
 	TokenHash []byte `protobuf:"bytes,3,opt,name=token_hash,json=tokenHash,proto3" json:"token_hash,omitempty"`
 	// When it ends by itself.
-	ExpiresAt     *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=expires_at,json=expiresAt,proto3" json:"expires_at,omitempty"`
+	ExpiresAt *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=expires_at,json=expiresAt,proto3" json:"expires_at,omitempty"`
+	// Whether a second factor was part of it.
+	SecondFactor  bool `protobuf:"varint,5,opt,name=second_factor,json=secondFactor,proto3" json:"second_factor,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1555,6 +1593,13 @@ func (x *CreateSession) GetExpiresAt() *timestamppb.Timestamp {
 		return x.ExpiresAt
 	}
 	return nil
+}
+
+func (x *CreateSession) GetSecondFactor() bool {
+	if x != nil {
+		return x.SecondFactor
+	}
+	return false
 }
 
 // DeleteSession signs out.
@@ -3542,7 +3587,7 @@ const file_gestor_raft_v1_command_proto_rawDesc = "" +
 	"retry_task\x18M \x01(\v2\x19.gestor.raft.v1.RetryTaskH\x00R\tretryTask\x12C\n" +
 	"\rexplain_tasks\x18N \x01(\v2\x1c.gestor.raft.v1.ExplainTasksH\x00R\fexplainTasks\x12-\n" +
 	"\x05prune\x18Z \x01(\v2\x15.gestor.raft.v1.PruneH\x00R\x05pruneB\x04\n" +
-	"\x02op\"\xcc\x01\n" +
+	"\x02op\"\xa1\x02\n" +
 	"\x05Actor\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\tR\x02id\x12\x12\n" +
@@ -3553,7 +3598,11 @@ const file_gestor_raft_v1_command_proto_rawDesc = "" +
 	"\aaddress\x18\x06 \x01(\tR\aaddress\x12\x1d\n" +
 	"\n" +
 	"user_agent\x18\a \x01(\tR\tuserAgent\x12\x16\n" +
-	"\x06action\x18\b \x01(\tR\x06action\"\xf6\x01\n" +
+	"\x06action\x18\b \x01(\tR\x06action\x12\x19\n" +
+	"\btoken_id\x18\t \x01(\tR\atokenId\x12\x1c\n" +
+	"\treference\x18\n" +
+	" \x01(\tR\treference\x12\x1a\n" +
+	"\boperator\x18\v \x01(\bR\boperator\"\x8c\x02\n" +
 	"\vInitCluster\x12\x1d\n" +
 	"\n" +
 	"cluster_id\x18\x01 \x01(\tR\tclusterId\x12\x1d\n" +
@@ -3565,7 +3614,8 @@ const file_gestor_raft_v1_command_proto_rawDesc = "" +
 	"\n" +
 	"agent_root\x18\x05 \x01(\fR\tagentRoot\x12$\n" +
 	"\x0eagent_root_key\x18\x06 \x01(\fR\fagentRootKey\x12\x1b\n" +
-	"\tfirst_uid\x18\a \x01(\rR\bfirstUid\"\xaf\x01\n" +
+	"\tfirst_uid\x18\a \x01(\rR\bfirstUid\x12\x14\n" +
+	"\x05level\x18\b \x01(\rR\x05level\"\xaf\x01\n" +
 	"\x11CreateServerToken\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1f\n" +
 	"\vsecret_hash\x18\x02 \x01(\fR\n" +
@@ -3603,14 +3653,15 @@ const file_gestor_raft_v1_command_proto_rawDesc = "" +
 	"tenantName\x12\x17\n" +
 	"\auser_id\x18\x04 \x01(\tR\x06userId\x12\x14\n" +
 	"\x05email\x18\x05 \x01(\tR\x05email\x12#\n" +
-	"\rpassword_hash\x18\x06 \x01(\tR\fpasswordHash\"\x92\x01\n" +
+	"\rpassword_hash\x18\x06 \x01(\tR\fpasswordHash\"\xb7\x01\n" +
 	"\rCreateSession\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x17\n" +
 	"\auser_id\x18\x02 \x01(\tR\x06userId\x12\x1d\n" +
 	"\n" +
 	"token_hash\x18\x03 \x01(\fR\ttokenHash\x129\n" +
 	"\n" +
-	"expires_at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\texpiresAt\"\x1f\n" +
+	"expires_at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\texpiresAt\x12#\n" +
+	"\rsecond_factor\x18\x05 \x01(\bR\fsecondFactor\"\x1f\n" +
 	"\rDeleteSession\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\"\xd0\x02\n" +
 	"\x0fCreateJoinToken\x12\x0e\n" +
