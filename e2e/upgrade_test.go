@@ -59,7 +59,7 @@ func TestServers_OfTwoLevelsServeTogetherInEveryMixture(t *testing.T) {
 	late := w.Servers[2]
 	w.until("the level to be raised", func() bool {
 		late.Stop()
-		if strings.Contains(w.offline(late, "check"), "level 2") {
+		if strings.Contains(w.offline(late, "check"), "level 3") {
 			return true
 		}
 		must(t, late.Start())

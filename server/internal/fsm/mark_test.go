@@ -125,7 +125,7 @@ func TestSnapshot_NamesItsLevelAndItsTime(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = s.Release() }()
-	if got := s.header.GetLevel(); got != command.Level || time.Since(s.header.GetAt().AsTime()) > time.Minute {
+	if got := s.header.GetLevel(); got != released || time.Since(s.header.GetAt().AsTime()) > time.Minute {
 		t.Errorf("got level %d, %v", got, s.header.GetAt().AsTime())
 	}
 }

@@ -5,7 +5,7 @@ import "slices"
 // Scope bounds what a reader of the state may see. The zero Scope sees nothing.
 type Scope struct {
 	Tenant TenantID
-	Narrow Narrowing // within the tenant; the zero value sees all of it
+	Narrow []Narrowing // within the tenant: what is within all of them; none sees all of it
 	system bool
 }
 
@@ -19,10 +19,17 @@ func SystemScope() Scope { return Scope{system: true} }
 // IsSystem reports whether s sees everything.
 func (s Scope) IsSystem() bool { return s.system }
 
-// Within is s, narrower.
+// Within is s kept within n too.
 func (s Scope) Within(n Narrowing) Scope {
-	s.Narrow = n
+	if !n.IsZero() {
+		s.Narrow = append(slices.Clone(s.Narrow), n)
+	}
 	return s
+}
+
+// Allows reports whether s sees an app of its tenant.
+func (s Scope) Allows(id AppID, environment string) bool {
+	return !slices.ContainsFunc(s.Narrow, func(n Narrowing) bool { return !n.Allows(id, environment) })
 }
 
 // Narrowing keeps a caller to some of a tenant's apps: those named, and all of the environments named. The zero Narrowing

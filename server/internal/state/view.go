@@ -37,9 +37,11 @@ func (v *View) where(b bounds, args ...any) (string, []any) {
 	if b.shared != "" && v.from.level() >= levelPeople {
 		condition = "WHERE (tenant_id = ? OR " + b.shared + " = 1)"
 	}
-	if b.app != "" && !v.scope.Narrow.IsZero() {
-		condition += " AND " + b.app + within
-		own = append(own, string(v.scope.Tenant), jsonText(v.scope.Narrow.Apps), jsonText(v.scope.Narrow.Environments))
+	if b.app != "" {
+		for _, n := range v.scope.Narrow {
+			condition += " AND " + b.app + within
+			own = append(own, string(v.scope.Tenant), jsonText(n.Apps), jsonText(n.Environments))
+		}
 	}
 	return condition, append(own, args...)
 }

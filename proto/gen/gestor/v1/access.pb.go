@@ -22,8 +22,8 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// Permission is what a caller must hold to call a method. The roles that hold it are one table in
-// server/internal/auth; the values follow the matrix of the product.
+// Permission is what a caller must hold to call a method. Who holds it is one table in server/internal/auth; the values
+// follow the matrix of the product.
 type Permission int32
 
 const (
@@ -31,14 +31,18 @@ const (
 	Permission_PERMISSION_UNSPECIFIED Permission = 0
 	// Nobody needs to be signed in. The method checks what it needs itself (a password, a one-use secret).
 	Permission_PERMISSION_PUBLIC Permission = 1
-	// Any active, signed-in member.
+	// Any active, signed-in member, also one who must set up a second factor first; about the caller's own account only.
 	Permission_PERMISSION_MEMBER Permission = 2
 	// An enrolled agent, known by its client certificate. No person holds it.
 	Permission_PERMISSION_AGENT Permission = 3
-	// Manage users and their roles.
+	// Manage users, their roles and invitations, and service tokens.
 	Permission_PERMISSION_USER_MANAGE Permission = 10
-	// Configure the tenant.
+	// Configure the tenant: its settings, sign-in providers and protected environments.
 	Permission_PERMISSION_TENANT_CONFIGURE Permission = 11
+	// See who is in the tenant.
+	Permission_PERMISSION_USER_READ Permission = 12
+	// See the tenant, its limits and what it uses.
+	Permission_PERMISSION_TENANT_READ Permission = 13
 	// See apps, builds, releases, deployments, tasks and logs.
 	Permission_PERMISSION_APP_READ Permission = 20
 	// Create and edit apps and their environment.
@@ -47,18 +51,38 @@ const (
 	Permission_PERMISSION_APP_DELETE Permission = 22
 	// Build, deploy, roll back, cancel.
 	Permission_PERMISSION_DEPLOY Permission = 23
+	// Approve deployments of others to protected environments.
+	Permission_PERMISSION_DEPLOY_APPROVE Permission = 24
+	// Read the values of secrets.
+	Permission_PERMISSION_SECRET_REVEAL Permission = 25
 	// See nodes and their facts.
 	Permission_PERMISSION_NODE_READ Permission = 30
 	// Add, drain and remove nodes.
 	Permission_PERMISSION_NODE_MANAGE Permission = 31
 	// Read the audit log.
 	Permission_PERMISSION_AUDIT_READ Permission = 40
-	// See the control servers and how they are.
+	// See events.
+	Permission_PERMISSION_EVENT_READ Permission = 41
+	// Choose who is told of which events, and how.
+	Permission_PERMISSION_CHANNEL_MANAGE Permission = 42
+	// See the control servers and how they are. Of operators.
 	Permission_PERMISSION_SERVER_READ Permission = 50
-	// Add, remove and back up control servers, and choose who leads.
+	// Add, remove and back up control servers, choose who leads, change the key of secrets. Of operators.
 	Permission_PERMISSION_SERVER_MANAGE Permission = 51
-	// Read metrics and profiles of control servers.
+	// Read metrics and profiles of control servers. Of operators.
 	Permission_PERMISSION_SERVER_DEBUG Permission = 52
+	// Create, suspend and delete tenants, set their limits, make operators. Of operators.
+	Permission_PERMISSION_PLATFORM_MANAGE Permission = 53
+	// Read the audit log of the whole installation. Of operators.
+	Permission_PERMISSION_PLATFORM_AUDIT Permission = 54
+	// Manage databases.
+	Permission_PERMISSION_DATABASE_MANAGE Permission = 60
+	// Create users of databases.
+	Permission_PERMISSION_DATABASE_USER_CREATE Permission = 61
+	// Upload files.
+	Permission_PERMISSION_FILE_UPLOAD Permission = 70
+	// Configure the connection to XUI One.
+	Permission_PERMISSION_XUI_CONFIGURE Permission = 80
 )
 
 // Enum value maps for Permission.
@@ -70,34 +94,58 @@ var (
 		3:  "PERMISSION_AGENT",
 		10: "PERMISSION_USER_MANAGE",
 		11: "PERMISSION_TENANT_CONFIGURE",
+		12: "PERMISSION_USER_READ",
+		13: "PERMISSION_TENANT_READ",
 		20: "PERMISSION_APP_READ",
 		21: "PERMISSION_APP_WRITE",
 		22: "PERMISSION_APP_DELETE",
 		23: "PERMISSION_DEPLOY",
+		24: "PERMISSION_DEPLOY_APPROVE",
+		25: "PERMISSION_SECRET_REVEAL",
 		30: "PERMISSION_NODE_READ",
 		31: "PERMISSION_NODE_MANAGE",
 		40: "PERMISSION_AUDIT_READ",
+		41: "PERMISSION_EVENT_READ",
+		42: "PERMISSION_CHANNEL_MANAGE",
 		50: "PERMISSION_SERVER_READ",
 		51: "PERMISSION_SERVER_MANAGE",
 		52: "PERMISSION_SERVER_DEBUG",
+		53: "PERMISSION_PLATFORM_MANAGE",
+		54: "PERMISSION_PLATFORM_AUDIT",
+		60: "PERMISSION_DATABASE_MANAGE",
+		61: "PERMISSION_DATABASE_USER_CREATE",
+		70: "PERMISSION_FILE_UPLOAD",
+		80: "PERMISSION_XUI_CONFIGURE",
 	}
 	Permission_value = map[string]int32{
-		"PERMISSION_UNSPECIFIED":      0,
-		"PERMISSION_PUBLIC":           1,
-		"PERMISSION_MEMBER":           2,
-		"PERMISSION_AGENT":            3,
-		"PERMISSION_USER_MANAGE":      10,
-		"PERMISSION_TENANT_CONFIGURE": 11,
-		"PERMISSION_APP_READ":         20,
-		"PERMISSION_APP_WRITE":        21,
-		"PERMISSION_APP_DELETE":       22,
-		"PERMISSION_DEPLOY":           23,
-		"PERMISSION_NODE_READ":        30,
-		"PERMISSION_NODE_MANAGE":      31,
-		"PERMISSION_AUDIT_READ":       40,
-		"PERMISSION_SERVER_READ":      50,
-		"PERMISSION_SERVER_MANAGE":    51,
-		"PERMISSION_SERVER_DEBUG":     52,
+		"PERMISSION_UNSPECIFIED":          0,
+		"PERMISSION_PUBLIC":               1,
+		"PERMISSION_MEMBER":               2,
+		"PERMISSION_AGENT":                3,
+		"PERMISSION_USER_MANAGE":          10,
+		"PERMISSION_TENANT_CONFIGURE":     11,
+		"PERMISSION_USER_READ":            12,
+		"PERMISSION_TENANT_READ":          13,
+		"PERMISSION_APP_READ":             20,
+		"PERMISSION_APP_WRITE":            21,
+		"PERMISSION_APP_DELETE":           22,
+		"PERMISSION_DEPLOY":               23,
+		"PERMISSION_DEPLOY_APPROVE":       24,
+		"PERMISSION_SECRET_REVEAL":        25,
+		"PERMISSION_NODE_READ":            30,
+		"PERMISSION_NODE_MANAGE":          31,
+		"PERMISSION_AUDIT_READ":           40,
+		"PERMISSION_EVENT_READ":           41,
+		"PERMISSION_CHANNEL_MANAGE":       42,
+		"PERMISSION_SERVER_READ":          50,
+		"PERMISSION_SERVER_MANAGE":        51,
+		"PERMISSION_SERVER_DEBUG":         52,
+		"PERMISSION_PLATFORM_MANAGE":      53,
+		"PERMISSION_PLATFORM_AUDIT":       54,
+		"PERMISSION_DATABASE_MANAGE":      60,
+		"PERMISSION_DATABASE_USER_CREATE": 61,
+		"PERMISSION_FILE_UPLOAD":          70,
+		"PERMISSION_XUI_CONFIGURE":        80,
 	}
 )
 
@@ -134,7 +182,12 @@ type Access struct {
 	// Who may call it.
 	Permission Permission `protobuf:"varint,1,opt,name=permission,proto3,enum=gestor.v1.Permission" json:"permission,omitempty"`
 	// The audit action written with the change, "noun.verb"; empty for a method that changes nothing.
-	Audit         string `protobuf:"bytes,2,opt,name=audit,proto3" json:"audit,omitempty"`
+	Audit string `protobuf:"bytes,2,opt,name=audit,proto3" json:"audit,omitempty"`
+	// Whether the caller must have proven who they are within the last five minutes.
+	StepUp bool `protobuf:"varint,3,opt,name=step_up,json=stepUp,proto3" json:"step_up,omitempty"`
+	// Whether it works while the tenant is suspended or cancelled although it changes something: signing in and out, and
+	// what operators do to tenants.
+	Suspended     bool `protobuf:"varint,4,opt,name=suspended,proto3" json:"suspended,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -183,6 +236,20 @@ func (x *Access) GetAudit() string {
 	return ""
 }
 
+func (x *Access) GetStepUp() bool {
+	if x != nil {
+		return x.StepUp
+	}
+	return false
+}
+
+func (x *Access) GetSuspended() bool {
+	if x != nil {
+		return x.Suspended
+	}
+	return false
+}
+
 var file_gestor_v1_access_proto_extTypes = []protoimpl.ExtensionInfo{
 	{
 		ExtendedType:  (*descriptorpb.MethodOptions)(nil),
@@ -206,12 +273,14 @@ var File_gestor_v1_access_proto protoreflect.FileDescriptor
 
 const file_gestor_v1_access_proto_rawDesc = "" +
 	"\n" +
-	"\x16gestor/v1/access.proto\x12\tgestor.v1\x1a google/protobuf/descriptor.proto\"U\n" +
+	"\x16gestor/v1/access.proto\x12\tgestor.v1\x1a google/protobuf/descriptor.proto\"\x8c\x01\n" +
 	"\x06Access\x125\n" +
 	"\n" +
 	"permission\x18\x01 \x01(\x0e2\x15.gestor.v1.PermissionR\n" +
 	"permission\x12\x14\n" +
-	"\x05audit\x18\x02 \x01(\tR\x05audit*\xb6\x03\n" +
+	"\x05audit\x18\x02 \x01(\tR\x05audit\x12\x17\n" +
+	"\astep_up\x18\x03 \x01(\bR\x06stepUp\x12\x1c\n" +
+	"\tsuspended\x18\x04 \x01(\bR\tsuspended*\xa1\x06\n" +
 	"\n" +
 	"Permission\x12\x1a\n" +
 	"\x16PERMISSION_UNSPECIFIED\x10\x00\x12\x15\n" +
@@ -220,17 +289,29 @@ const file_gestor_v1_access_proto_rawDesc = "" +
 	"\x10PERMISSION_AGENT\x10\x03\x12\x1a\n" +
 	"\x16PERMISSION_USER_MANAGE\x10\n" +
 	"\x12\x1f\n" +
-	"\x1bPERMISSION_TENANT_CONFIGURE\x10\v\x12\x17\n" +
+	"\x1bPERMISSION_TENANT_CONFIGURE\x10\v\x12\x18\n" +
+	"\x14PERMISSION_USER_READ\x10\f\x12\x1a\n" +
+	"\x16PERMISSION_TENANT_READ\x10\r\x12\x17\n" +
 	"\x13PERMISSION_APP_READ\x10\x14\x12\x18\n" +
 	"\x14PERMISSION_APP_WRITE\x10\x15\x12\x19\n" +
 	"\x15PERMISSION_APP_DELETE\x10\x16\x12\x15\n" +
-	"\x11PERMISSION_DEPLOY\x10\x17\x12\x18\n" +
+	"\x11PERMISSION_DEPLOY\x10\x17\x12\x1d\n" +
+	"\x19PERMISSION_DEPLOY_APPROVE\x10\x18\x12\x1c\n" +
+	"\x18PERMISSION_SECRET_REVEAL\x10\x19\x12\x18\n" +
 	"\x14PERMISSION_NODE_READ\x10\x1e\x12\x1a\n" +
 	"\x16PERMISSION_NODE_MANAGE\x10\x1f\x12\x19\n" +
-	"\x15PERMISSION_AUDIT_READ\x10(\x12\x1a\n" +
+	"\x15PERMISSION_AUDIT_READ\x10(\x12\x19\n" +
+	"\x15PERMISSION_EVENT_READ\x10)\x12\x1d\n" +
+	"\x19PERMISSION_CHANNEL_MANAGE\x10*\x12\x1a\n" +
 	"\x16PERMISSION_SERVER_READ\x102\x12\x1c\n" +
 	"\x18PERMISSION_SERVER_MANAGE\x103\x12\x1b\n" +
-	"\x17PERMISSION_SERVER_DEBUG\x104:K\n" +
+	"\x17PERMISSION_SERVER_DEBUG\x104\x12\x1e\n" +
+	"\x1aPERMISSION_PLATFORM_MANAGE\x105\x12\x1d\n" +
+	"\x19PERMISSION_PLATFORM_AUDIT\x106\x12\x1e\n" +
+	"\x1aPERMISSION_DATABASE_MANAGE\x10<\x12#\n" +
+	"\x1fPERMISSION_DATABASE_USER_CREATE\x10=\x12\x1a\n" +
+	"\x16PERMISSION_FILE_UPLOAD\x10F\x12\x1c\n" +
+	"\x18PERMISSION_XUI_CONFIGURE\x10P:K\n" +
 	"\x06access\x12\x1e.google.protobuf.MethodOptions\x18\xb4\x87\x03 \x01(\v2\x11.gestor.v1.AccessR\x06accessB\x9d\x01\n" +
 	"\rcom.gestor.v1B\vAccessProtoP\x01Z:github.com/saas-gestor/gestor/proto/gen/gestor/v1;gestorv1\xa2\x02\x03GXX\xaa\x02\tGestor.V1\xca\x02\tGestor\\V1\xe2\x02\x15Gestor\\V1\\GPBMetadata\xea\x02\n" +
 	"Gestor::V1b\x06proto3"
