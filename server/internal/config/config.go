@@ -41,6 +41,7 @@ type Config struct {
 	FirstUID    uint32   `toml:"first_uid"`    // of the first app's system user on all nodes; 0 means 70000; decided at the first start for good
 
 	MetricsListen string `toml:"metrics_listen"` // host:port where metrics and health are served without TLS and without a sign-in; empty: nowhere
+	MetricsPublic bool   `toml:"metrics_public"` // that address may be one the internet reaches
 	Limits        Limits `toml:"limits"`
 	Backup        Backup `toml:"backup"`
 	DiskReserve   Size   `toml:"disk_reserve"` // free bytes below which changes are refused and another server leads; 0: 1 GiB, or 5 % of a larger disk
@@ -86,6 +87,7 @@ func settings() []setting {
 		{"log-format", "GESTOR_LOG_FORMAT", "text or json", func(c *Config, v string) { c.LogFormat = v }},
 		{"log-dir", "GESTOR_LOG_DIR", "directory for log files beside standard error", func(c *Config, v string) { c.LogDir = v }},
 		{"metrics-listen", "GESTOR_METRICS_LISTEN", "private address for metrics and health without TLS, host:port", func(c *Config, v string) { c.MetricsListen = v }},
+		{"metrics-public", "GESTOR_METRICS_PUBLIC", "true if that address may be one the internet reaches", func(c *Config, v string) { c.MetricsPublic = v == "true" }},
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"path/filepath"
 )
 
@@ -45,8 +46,37 @@ func (c Config) checkOperations() error {
 	if c.LogDir != "" && !filepath.IsAbs(c.LogDir) {
 		return fmt.Errorf("log_dir %q is not an absolute path", c.LogDir)
 	}
-	if _, _, err := net.SplitHostPort(c.MetricsListen); c.MetricsListen != "" && err != nil {
-		return fmt.Errorf("metrics_listen %q is not host:port: write 127.0.0.1:9464", c.MetricsListen)
+	if err := c.checkMetrics(); err != nil {
+		return err
 	}
 	return c.Limits.check()
+}
+
+// checkMetrics refuses an address that the internet may reach, unless that was said to be meant: what is served there needs no
+// sign-in.
+func (c Config) checkMetrics() error {
+	if c.MetricsListen == "" {
+		return nil
+	}
+	host, _, err := net.SplitHostPort(c.MetricsListen)
+	if err != nil {
+		return fmt.Errorf("metrics_listen %q is not host:port: write 127.0.0.1:9464", c.MetricsListen)
+	}
+	if c.MetricsPublic || private(host) {
+		return nil
+	}
+	return fmt.Errorf("metrics_listen %q is no private address, and anybody who reaches it can read the metrics: write 127.0.0.1:9464 or an address of a private network, "+
+		"or metrics_public = true if a firewall is in between", c.MetricsListen)
+}
+
+// private reports whether a host is this machine or an address of a private network. Other names may mean anything, and no name means
+// every address.
+func private(host string) bool {
+	at, err := netip.ParseAddr(host)
+	if err != nil {
+		return host == "localhost"
+	}
+	at = at.Unmap()
+	return at.IsLoopback() || at.IsPrivate() || at.IsLinkLocalUnicast() ||
+		netip.PrefixFrom(netip.AddrFrom4([4]byte{100, 64}), 10).Contains(at) // shared by networks that translate, and by overlays
 }

@@ -22,12 +22,30 @@ func TestCheck_NamesTheOperationalSettingThatIsWrong(t *testing.T) {
 	for want, change := range map[string]func(c *Config){
 		"log_dir":        func(c *Config) { c.LogDir = "logs" },
 		"metrics_listen": func(c *Config) { c.MetricsListen = "9464" },
+		"no private":     func(c *Config) { c.MetricsListen = "203.0.113.7:9464" },
 		"limits":         func(c *Config) { c.Limits.StreamsPerNode = -1 },
 	} {
 		c := Default()
 		change(&c)
 		if err := c.Check(); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: got %v", want, err)
+		}
+	}
+}
+
+func TestCheck_RefusesMetricsForTheInternetUnlessTheyAreMeantToBe(t *testing.T) {
+	for at, want := range map[string]bool{
+		"127.0.0.1:9464": true, "[::1]:9464": true, "localhost:9464": true, "10.1.2.3:9464": true, "[fd00::1]:9464": true, "100.64.0.9:9464": true,
+		":9464": false, "0.0.0.0:9464": false, "[::]:9464": false, "203.0.113.7:9464": false, "[2001:db8::1]:9464": false, "100.63.0.1:9464": false, "ctl.example.com:9464": false,
+	} {
+		c := Default()
+		c.MetricsListen = at
+		if err := c.Check(); (err == nil) != want {
+			t.Errorf("%s: %v", at, err)
+		}
+		c.MetricsPublic = true
+		if err := c.Check(); err != nil {
+			t.Errorf("%s, on purpose: %v", at, err)
 		}
 	}
 }
