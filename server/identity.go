@@ -57,6 +57,7 @@ type identityRecord struct {
 	AgentRoot     []byte `json:"agent_root"`
 	AgentRootKey  []byte `json:"agent_root_key"`
 	Incarnation   string `json:"incarnation,omitempty"`
+	Replicated    bool   `json:"replicated,omitempty"` // there was a log in raft/: without it the directory is not whole any more
 }
 
 // openIdentity reads who this server is, which it must know before it can talk to others. On the first start of an
@@ -78,7 +79,40 @@ func openIdentity(dir string, ring *secret.Ring, c config.Config) (identity, err
 		return identity{}, fmt.Errorf("read the server's identity %s: %w; restore it from a backup, or let this server join again with an empty directory",
 			filepath.Join(dir, identityFile), err)
 	}
+	if r.Replicated && empty(filepath.Join(dir, "raft")) {
+		return identity{}, fmt.Errorf("%s says that this was server %s of cluster %s, but %s is gone: its copy of the state is lost. Restore a backup with "+
+			"`gestor-server restore` into an empty directory; or, where other servers of the cluster run, let a new one take its place with "+
+			"`gestor servers add --replace %s` and an empty directory", filepath.Join(dir, identityFile), r.Server, r.Cluster, filepath.Join(dir, "raft"), r.Name)
+	}
 	return r.open(ring)
+}
+
+// empty reports whether a directory holds nothing, or is not there.
+func empty(dir string) bool {
+	entries, err := os.ReadDir(dir)
+	return err == nil && len(entries) == 0 || errors.Is(err, os.ErrNotExist)
+}
+
+// noteReplicated writes into the identity that there is a log from now on.
+func noteReplicated(dir string) error {
+	r, err := readIdentity(dir)
+	if err != nil || r.Replicated {
+		return err
+	}
+	r.Replicated = true
+	return r.write(dir)
+}
+
+func readIdentity(dir string) (identityRecord, error) {
+	var r identityRecord
+	raw, err := os.ReadFile(filepath.Join(dir, identityFile))
+	if err == nil {
+		err = json.Unmarshal(raw, &r)
+	}
+	if err != nil {
+		return r, fmt.Errorf("read the server's identity: %w", err)
+	}
+	return r, nil
 }
 
 func exists(path string) bool {
@@ -182,13 +216,9 @@ func (s *Server) initCluster(ctx context.Context) error {
 // renewIncarnation makes this server one of another incarnation of its cluster: those of before cannot talk it into
 // anything any more, whatever they know.
 func renewIncarnation(dir string) error {
-	raw, err := os.ReadFile(filepath.Join(dir, identityFile))
+	r, err := readIdentity(dir)
 	if err != nil {
-		return fmt.Errorf("read the server's identity: %w", err)
-	}
-	var r identityRecord
-	if err := json.Unmarshal(raw, &r); err != nil {
-		return fmt.Errorf("read the server's identity: %w", err)
+		return err
 	}
 	r.Incarnation = newIncarnation()
 	return r.write(dir)

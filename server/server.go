@@ -149,6 +149,9 @@ func (s *Server) openEngine(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := noteReplicated(c.DataDir); err != nil {
+		return err
+	}
 	s.port.Bind(s.engine.Members, s.engine.Leader)
 	s.port.BindLeaderless(s.engine.Leaderless)
 	return nil

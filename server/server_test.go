@@ -156,3 +156,26 @@ func TestNew_SaysWhatIsWrongWithTheDataDirectory(t *testing.T) {
 	}
 	fail("chmod 700", server.Config{DataDir: dir, Listen: "127.0.0.1:0", LogLevel: "info", LogFormat: "text"})
 }
+
+func TestNew_DoesNotBecomeAnEmptyServerWhenItsCopyOfTheStateIsGone(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "data")
+	start(t, dir).stop()
+	if err := os.RemoveAll(filepath.Join(dir, "raft")); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		name    string
+		prepare func() error
+	}{
+		{"it is gone", func() error { return nil }},
+		{"it is empty", func() error { return os.Mkdir(filepath.Join(dir, "raft"), 0o700) }},
+	} {
+		if err := c.prepare(); err != nil {
+			t.Fatal(err)
+		}
+		_, err := server.New(t.Context(), server.Options{Config: server.Config{DataDir: dir, Listen: "127.0.0.1:0", LogLevel: "info", LogFormat: "text"}})
+		if err == nil || !strings.Contains(err.Error(), "gestor-server restore") || !strings.Contains(err.Error(), "servers add --replace") {
+			t.Errorf("%s: got %v", c.name, err)
+		}
+	}
+}
