@@ -136,8 +136,9 @@ func newRequest(r *http.Request) *request {
 		address = r.RemoteAddr
 	}
 	agent := strings.ToValidUTF8(r.UserAgent(), "?")
+	agent = strings.ToValidUTF8(agent[:min(len(agent), mostUserAgent)], "") // the cut may be inside a character
 	out := &request{
-		reference: strings.ToLower(rand.Text()[:16]), address: address, userAgent: agent[:min(len(agent), mostUserAgent)],
+		reference: strings.ToLower(rand.Text()[:16]), address: address, userAgent: agent,
 		declared: r.ContentLength,
 	}
 	if r.TLS != nil {
