@@ -44,6 +44,7 @@ type Config struct {
 	MetricsPublic bool   `toml:"metrics_public"` // that address may be one the internet reaches
 	Limits        Limits `toml:"limits"`
 	Backup        Backup `toml:"backup"`
+	Mail          Mail   `toml:"mail"`
 	DiskReserve   Size   `toml:"disk_reserve"` // free bytes below which changes are refused and another server leads; 0: 1 GiB, or 5 % of a larger disk
 }
 
@@ -175,7 +176,7 @@ func (c Config) Check() error {
 	if c.FirstUID != 0 && c.FirstUID < 1000 || c.FirstUID > 1<<30 {
 		return fmt.Errorf("first_uid %d is not from 1000 to %d: leave it out, or choose a range that nothing else uses on any node", c.FirstUID, 1<<30)
 	}
-	if err := errors.Join(c.checkPeers(), c.checkOperations(), c.Backup.check()); err != nil {
+	if err := errors.Join(c.checkPeers(), c.checkOperations(), c.Backup.check(), c.Mail.check()); err != nil {
 		return err
 	}
 	for _, raw := range c.PublicURLs {
