@@ -134,7 +134,9 @@ type Deployment struct {
 	// The revision of this record.
 	Revision uint64 `protobuf:"varint,15,opt,name=revision,proto3" json:"revision,omitempty"`
 	// When the new release went live on the last node.
-	LiveAt        *timestamppb.Timestamp `protobuf:"bytes,16,opt,name=live_at,json=liveAt,proto3" json:"live_at,omitempty"`
+	LiveAt *timestamppb.Timestamp `protobuf:"bytes,16,opt,name=live_at,json=liveAt,proto3" json:"live_at,omitempty"`
+	// What the protection of its environment asks of it; absent where it asks nothing, and once it has ended.
+	Hold          *Hold `protobuf:"bytes,17,opt,name=hold,proto3" json:"hold,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -281,6 +283,305 @@ func (x *Deployment) GetLiveAt() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *Deployment) GetHold() *Hold {
+	if x != nil {
+		return x.Hold
+	}
+	return nil
+}
+
+// Hold is what keeps a deployment from its switch, or kept it.
+type Hold struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The environments whose protection it needs to satisfy: that it was made for, and that the app is in now.
+	Environments []string `protobuf:"bytes,1,rep,name=environments,proto3" json:"environments,omitempty"`
+	// How many people must approve.
+	Needed int32 `protobuf:"varint,2,opt,name=needed,proto3" json:"needed,omitempty"`
+	// Who has, of those that count, the oldest first.
+	Approvals []*Approval `protobuf:"bytes,3,rep,name=approvals,proto3" json:"approvals,omitempty"`
+	// When it began to wait for approvals; absent if it does not.
+	AskedAt *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=asked_at,json=askedAt,proto3" json:"asked_at,omitempty"`
+	// When it is cancelled unless it is approved; absent if it does not wait for approvals.
+	ExpiresAt *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=expires_at,json=expiresAt,proto3" json:"expires_at,omitempty"`
+	// The roles that may approve: "admin", "devops".
+	Roles []string `protobuf:"bytes,6,rep,name=roles,proto3" json:"roles,omitempty"`
+	// Whether the caller may approve it, and has not.
+	YouMayApprove bool `protobuf:"varint,7,opt,name=you_may_approve,json=youMayApprove,proto3" json:"you_may_approve,omitempty"`
+	// The freeze that holds it; absent if none does.
+	Freeze *FreezeHold `protobuf:"bytes,8,opt,name=freeze,proto3" json:"freeze,omitempty"`
+	// Who let it switch although there is a freeze; empty if nobody did.
+	OverrideBy string `protobuf:"bytes,9,opt,name=override_by,json=overrideBy,proto3" json:"override_by,omitempty"`
+	// Why.
+	OverrideReason string `protobuf:"bytes,10,opt,name=override_reason,json=overrideReason,proto3" json:"override_reason,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *Hold) Reset() {
+	*x = Hold{}
+	mi := &file_gestor_v1_deployment_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Hold) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Hold) ProtoMessage() {}
+
+func (x *Hold) ProtoReflect() protoreflect.Message {
+	mi := &file_gestor_v1_deployment_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Hold.ProtoReflect.Descriptor instead.
+func (*Hold) Descriptor() ([]byte, []int) {
+	return file_gestor_v1_deployment_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *Hold) GetEnvironments() []string {
+	if x != nil {
+		return x.Environments
+	}
+	return nil
+}
+
+func (x *Hold) GetNeeded() int32 {
+	if x != nil {
+		return x.Needed
+	}
+	return 0
+}
+
+func (x *Hold) GetApprovals() []*Approval {
+	if x != nil {
+		return x.Approvals
+	}
+	return nil
+}
+
+func (x *Hold) GetAskedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.AskedAt
+	}
+	return nil
+}
+
+func (x *Hold) GetExpiresAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ExpiresAt
+	}
+	return nil
+}
+
+func (x *Hold) GetRoles() []string {
+	if x != nil {
+		return x.Roles
+	}
+	return nil
+}
+
+func (x *Hold) GetYouMayApprove() bool {
+	if x != nil {
+		return x.YouMayApprove
+	}
+	return false
+}
+
+func (x *Hold) GetFreeze() *FreezeHold {
+	if x != nil {
+		return x.Freeze
+	}
+	return nil
+}
+
+func (x *Hold) GetOverrideBy() string {
+	if x != nil {
+		return x.OverrideBy
+	}
+	return ""
+}
+
+func (x *Hold) GetOverrideReason() string {
+	if x != nil {
+		return x.OverrideReason
+	}
+	return ""
+}
+
+// FreezeHold is a freeze that holds a deployment.
+type FreezeHold struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The environment that is frozen.
+	Environment string `protobuf:"bytes,1,opt,name=environment,proto3" json:"environment,omitempty"`
+	// The freeze's name.
+	Name string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	// Its reason.
+	Reason string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	// When nothing is frozen any more; absent if that is not in sight.
+	Until *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=until,proto3" json:"until,omitempty"`
+	// The time zone of the freeze.
+	TimeZone      string `protobuf:"bytes,5,opt,name=time_zone,json=timeZone,proto3" json:"time_zone,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FreezeHold) Reset() {
+	*x = FreezeHold{}
+	mi := &file_gestor_v1_deployment_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FreezeHold) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FreezeHold) ProtoMessage() {}
+
+func (x *FreezeHold) ProtoReflect() protoreflect.Message {
+	mi := &file_gestor_v1_deployment_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FreezeHold.ProtoReflect.Descriptor instead.
+func (*FreezeHold) Descriptor() ([]byte, []int) {
+	return file_gestor_v1_deployment_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *FreezeHold) GetEnvironment() string {
+	if x != nil {
+		return x.Environment
+	}
+	return ""
+}
+
+func (x *FreezeHold) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *FreezeHold) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *FreezeHold) GetUntil() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Until
+	}
+	return nil
+}
+
+func (x *FreezeHold) GetTimeZone() string {
+	if x != nil {
+		return x.TimeZone
+	}
+	return ""
+}
+
+// Approval is a person's word that a deployment may switch. It is for what was prepared: build, artifact, release, settings
+// and variables.
+type Approval struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The person: for a token, whoever made it.
+	UserId string `protobuf:"bytes,1,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`
+	// Their address.
+	By string `protobuf:"bytes,2,opt,name=by,proto3" json:"by,omitempty"`
+	// The token it was given with; empty for a session.
+	TokenId string `protobuf:"bytes,3,opt,name=token_id,json=tokenId,proto3" json:"token_id,omitempty"`
+	// When.
+	At *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=at,proto3" json:"at,omitempty"`
+	// What they said.
+	Comment       string `protobuf:"bytes,5,opt,name=comment,proto3" json:"comment,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Approval) Reset() {
+	*x = Approval{}
+	mi := &file_gestor_v1_deployment_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Approval) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Approval) ProtoMessage() {}
+
+func (x *Approval) ProtoReflect() protoreflect.Message {
+	mi := &file_gestor_v1_deployment_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Approval.ProtoReflect.Descriptor instead.
+func (*Approval) Descriptor() ([]byte, []int) {
+	return file_gestor_v1_deployment_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *Approval) GetUserId() string {
+	if x != nil {
+		return x.UserId
+	}
+	return ""
+}
+
+func (x *Approval) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
+func (x *Approval) GetTokenId() string {
+	if x != nil {
+		return x.TokenId
+	}
+	return ""
+}
+
+func (x *Approval) GetAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.At
+	}
+	return nil
+}
+
+func (x *Approval) GetComment() string {
+	if x != nil {
+		return x.Comment
+	}
+	return ""
+}
+
 // Phase is a step of a deployment with its times.
 type Phase struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -296,7 +597,7 @@ type Phase struct {
 
 func (x *Phase) Reset() {
 	*x = Phase{}
-	mi := &file_gestor_v1_deployment_proto_msgTypes[1]
+	mi := &file_gestor_v1_deployment_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -308,7 +609,7 @@ func (x *Phase) String() string {
 func (*Phase) ProtoMessage() {}
 
 func (x *Phase) ProtoReflect() protoreflect.Message {
-	mi := &file_gestor_v1_deployment_proto_msgTypes[1]
+	mi := &file_gestor_v1_deployment_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -321,7 +622,7 @@ func (x *Phase) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Phase.ProtoReflect.Descriptor instead.
 func (*Phase) Descriptor() ([]byte, []int) {
-	return file_gestor_v1_deployment_proto_rawDescGZIP(), []int{1}
+	return file_gestor_v1_deployment_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Phase) GetName() string {
@@ -370,7 +671,7 @@ type DeploymentNode struct {
 
 func (x *DeploymentNode) Reset() {
 	*x = DeploymentNode{}
-	mi := &file_gestor_v1_deployment_proto_msgTypes[2]
+	mi := &file_gestor_v1_deployment_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -382,7 +683,7 @@ func (x *DeploymentNode) String() string {
 func (*DeploymentNode) ProtoMessage() {}
 
 func (x *DeploymentNode) ProtoReflect() protoreflect.Message {
-	mi := &file_gestor_v1_deployment_proto_msgTypes[2]
+	mi := &file_gestor_v1_deployment_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -395,7 +696,7 @@ func (x *DeploymentNode) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeploymentNode.ProtoReflect.Descriptor instead.
 func (*DeploymentNode) Descriptor() ([]byte, []int) {
-	return file_gestor_v1_deployment_proto_rawDescGZIP(), []int{2}
+	return file_gestor_v1_deployment_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *DeploymentNode) GetNodeId() string {
@@ -467,7 +768,7 @@ type ListDeploymentsRequest struct {
 
 func (x *ListDeploymentsRequest) Reset() {
 	*x = ListDeploymentsRequest{}
-	mi := &file_gestor_v1_deployment_proto_msgTypes[3]
+	mi := &file_gestor_v1_deployment_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -479,7 +780,7 @@ func (x *ListDeploymentsRequest) String() string {
 func (*ListDeploymentsRequest) ProtoMessage() {}
 
 func (x *ListDeploymentsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_gestor_v1_deployment_proto_msgTypes[3]
+	mi := &file_gestor_v1_deployment_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -492,7 +793,7 @@ func (x *ListDeploymentsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListDeploymentsRequest.ProtoReflect.Descriptor instead.
 func (*ListDeploymentsRequest) Descriptor() ([]byte, []int) {
-	return file_gestor_v1_deployment_proto_rawDescGZIP(), []int{3}
+	return file_gestor_v1_deployment_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *ListDeploymentsRequest) GetApp() string {
@@ -522,7 +823,7 @@ type ListDeploymentsResponse struct {
 
 func (x *ListDeploymentsResponse) Reset() {
 	*x = ListDeploymentsResponse{}
-	mi := &file_gestor_v1_deployment_proto_msgTypes[4]
+	mi := &file_gestor_v1_deployment_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -534,7 +835,7 @@ func (x *ListDeploymentsResponse) String() string {
 func (*ListDeploymentsResponse) ProtoMessage() {}
 
 func (x *ListDeploymentsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_gestor_v1_deployment_proto_msgTypes[4]
+	mi := &file_gestor_v1_deployment_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -547,7 +848,7 @@ func (x *ListDeploymentsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListDeploymentsResponse.ProtoReflect.Descriptor instead.
 func (*ListDeploymentsResponse) Descriptor() ([]byte, []int) {
-	return file_gestor_v1_deployment_proto_rawDescGZIP(), []int{4}
+	return file_gestor_v1_deployment_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *ListDeploymentsResponse) GetDeployments() []*Deployment {
@@ -575,7 +876,7 @@ type GetDeploymentRequest struct {
 
 func (x *GetDeploymentRequest) Reset() {
 	*x = GetDeploymentRequest{}
-	mi := &file_gestor_v1_deployment_proto_msgTypes[5]
+	mi := &file_gestor_v1_deployment_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -587,7 +888,7 @@ func (x *GetDeploymentRequest) String() string {
 func (*GetDeploymentRequest) ProtoMessage() {}
 
 func (x *GetDeploymentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_gestor_v1_deployment_proto_msgTypes[5]
+	mi := &file_gestor_v1_deployment_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -600,7 +901,7 @@ func (x *GetDeploymentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetDeploymentRequest.ProtoReflect.Descriptor instead.
 func (*GetDeploymentRequest) Descriptor() ([]byte, []int) {
-	return file_gestor_v1_deployment_proto_rawDescGZIP(), []int{5}
+	return file_gestor_v1_deployment_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *GetDeploymentRequest) GetId() string {
@@ -621,7 +922,7 @@ type GetDeploymentResponse struct {
 
 func (x *GetDeploymentResponse) Reset() {
 	*x = GetDeploymentResponse{}
-	mi := &file_gestor_v1_deployment_proto_msgTypes[6]
+	mi := &file_gestor_v1_deployment_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -633,7 +934,7 @@ func (x *GetDeploymentResponse) String() string {
 func (*GetDeploymentResponse) ProtoMessage() {}
 
 func (x *GetDeploymentResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_gestor_v1_deployment_proto_msgTypes[6]
+	mi := &file_gestor_v1_deployment_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -646,7 +947,7 @@ func (x *GetDeploymentResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetDeploymentResponse.ProtoReflect.Descriptor instead.
 func (*GetDeploymentResponse) Descriptor() ([]byte, []int) {
-	return file_gestor_v1_deployment_proto_rawDescGZIP(), []int{6}
+	return file_gestor_v1_deployment_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *GetDeploymentResponse) GetDeployment() *Deployment {
@@ -675,7 +976,7 @@ type CreateDeploymentRequest struct {
 
 func (x *CreateDeploymentRequest) Reset() {
 	*x = CreateDeploymentRequest{}
-	mi := &file_gestor_v1_deployment_proto_msgTypes[7]
+	mi := &file_gestor_v1_deployment_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -687,7 +988,7 @@ func (x *CreateDeploymentRequest) String() string {
 func (*CreateDeploymentRequest) ProtoMessage() {}
 
 func (x *CreateDeploymentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_gestor_v1_deployment_proto_msgTypes[7]
+	mi := &file_gestor_v1_deployment_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -700,7 +1001,7 @@ func (x *CreateDeploymentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateDeploymentRequest.ProtoReflect.Descriptor instead.
 func (*CreateDeploymentRequest) Descriptor() ([]byte, []int) {
-	return file_gestor_v1_deployment_proto_rawDescGZIP(), []int{7}
+	return file_gestor_v1_deployment_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *CreateDeploymentRequest) GetApp() string {
@@ -749,7 +1050,7 @@ type CreateDeploymentResponse struct {
 
 func (x *CreateDeploymentResponse) Reset() {
 	*x = CreateDeploymentResponse{}
-	mi := &file_gestor_v1_deployment_proto_msgTypes[8]
+	mi := &file_gestor_v1_deployment_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -761,7 +1062,7 @@ func (x *CreateDeploymentResponse) String() string {
 func (*CreateDeploymentResponse) ProtoMessage() {}
 
 func (x *CreateDeploymentResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_gestor_v1_deployment_proto_msgTypes[8]
+	mi := &file_gestor_v1_deployment_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -774,7 +1075,7 @@ func (x *CreateDeploymentResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateDeploymentResponse.ProtoReflect.Descriptor instead.
 func (*CreateDeploymentResponse) Descriptor() ([]byte, []int) {
-	return file_gestor_v1_deployment_proto_rawDescGZIP(), []int{8}
+	return file_gestor_v1_deployment_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *CreateDeploymentResponse) GetDeployment() *Deployment {
@@ -799,7 +1100,7 @@ type RollbackRequest struct {
 
 func (x *RollbackRequest) Reset() {
 	*x = RollbackRequest{}
-	mi := &file_gestor_v1_deployment_proto_msgTypes[9]
+	mi := &file_gestor_v1_deployment_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -811,7 +1112,7 @@ func (x *RollbackRequest) String() string {
 func (*RollbackRequest) ProtoMessage() {}
 
 func (x *RollbackRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_gestor_v1_deployment_proto_msgTypes[9]
+	mi := &file_gestor_v1_deployment_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -824,7 +1125,7 @@ func (x *RollbackRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RollbackRequest.ProtoReflect.Descriptor instead.
 func (*RollbackRequest) Descriptor() ([]byte, []int) {
-	return file_gestor_v1_deployment_proto_rawDescGZIP(), []int{9}
+	return file_gestor_v1_deployment_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *RollbackRequest) GetApp() string {
@@ -859,7 +1160,7 @@ type RollbackResponse struct {
 
 func (x *RollbackResponse) Reset() {
 	*x = RollbackResponse{}
-	mi := &file_gestor_v1_deployment_proto_msgTypes[10]
+	mi := &file_gestor_v1_deployment_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -871,7 +1172,7 @@ func (x *RollbackResponse) String() string {
 func (*RollbackResponse) ProtoMessage() {}
 
 func (x *RollbackResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_gestor_v1_deployment_proto_msgTypes[10]
+	mi := &file_gestor_v1_deployment_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -884,7 +1185,7 @@ func (x *RollbackResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RollbackResponse.ProtoReflect.Descriptor instead.
 func (*RollbackResponse) Descriptor() ([]byte, []int) {
-	return file_gestor_v1_deployment_proto_rawDescGZIP(), []int{10}
+	return file_gestor_v1_deployment_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *RollbackResponse) GetDeployment() *Deployment {
@@ -905,7 +1206,7 @@ type CancelDeploymentRequest struct {
 
 func (x *CancelDeploymentRequest) Reset() {
 	*x = CancelDeploymentRequest{}
-	mi := &file_gestor_v1_deployment_proto_msgTypes[11]
+	mi := &file_gestor_v1_deployment_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -917,7 +1218,7 @@ func (x *CancelDeploymentRequest) String() string {
 func (*CancelDeploymentRequest) ProtoMessage() {}
 
 func (x *CancelDeploymentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_gestor_v1_deployment_proto_msgTypes[11]
+	mi := &file_gestor_v1_deployment_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -930,7 +1231,7 @@ func (x *CancelDeploymentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelDeploymentRequest.ProtoReflect.Descriptor instead.
 func (*CancelDeploymentRequest) Descriptor() ([]byte, []int) {
-	return file_gestor_v1_deployment_proto_rawDescGZIP(), []int{11}
+	return file_gestor_v1_deployment_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *CancelDeploymentRequest) GetId() string {
@@ -951,7 +1252,7 @@ type CancelDeploymentResponse struct {
 
 func (x *CancelDeploymentResponse) Reset() {
 	*x = CancelDeploymentResponse{}
-	mi := &file_gestor_v1_deployment_proto_msgTypes[12]
+	mi := &file_gestor_v1_deployment_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -963,7 +1264,7 @@ func (x *CancelDeploymentResponse) String() string {
 func (*CancelDeploymentResponse) ProtoMessage() {}
 
 func (x *CancelDeploymentResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_gestor_v1_deployment_proto_msgTypes[12]
+	mi := &file_gestor_v1_deployment_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -976,7 +1277,7 @@ func (x *CancelDeploymentResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelDeploymentResponse.ProtoReflect.Descriptor instead.
 func (*CancelDeploymentResponse) Descriptor() ([]byte, []int) {
-	return file_gestor_v1_deployment_proto_rawDescGZIP(), []int{12}
+	return file_gestor_v1_deployment_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *CancelDeploymentResponse) GetDeployment() *Deployment {
@@ -999,7 +1300,7 @@ type WatchDeploymentRequest struct {
 
 func (x *WatchDeploymentRequest) Reset() {
 	*x = WatchDeploymentRequest{}
-	mi := &file_gestor_v1_deployment_proto_msgTypes[13]
+	mi := &file_gestor_v1_deployment_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1011,7 +1312,7 @@ func (x *WatchDeploymentRequest) String() string {
 func (*WatchDeploymentRequest) ProtoMessage() {}
 
 func (x *WatchDeploymentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_gestor_v1_deployment_proto_msgTypes[13]
+	mi := &file_gestor_v1_deployment_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1024,7 +1325,7 @@ func (x *WatchDeploymentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchDeploymentRequest.ProtoReflect.Descriptor instead.
 func (*WatchDeploymentRequest) Descriptor() ([]byte, []int) {
-	return file_gestor_v1_deployment_proto_rawDescGZIP(), []int{13}
+	return file_gestor_v1_deployment_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *WatchDeploymentRequest) GetId() string {
@@ -1054,7 +1355,7 @@ type WatchDeploymentResponse struct {
 
 func (x *WatchDeploymentResponse) Reset() {
 	*x = WatchDeploymentResponse{}
-	mi := &file_gestor_v1_deployment_proto_msgTypes[14]
+	mi := &file_gestor_v1_deployment_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1066,7 +1367,7 @@ func (x *WatchDeploymentResponse) String() string {
 func (*WatchDeploymentResponse) ProtoMessage() {}
 
 func (x *WatchDeploymentResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_gestor_v1_deployment_proto_msgTypes[14]
+	mi := &file_gestor_v1_deployment_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1079,7 +1380,7 @@ func (x *WatchDeploymentResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchDeploymentResponse.ProtoReflect.Descriptor instead.
 func (*WatchDeploymentResponse) Descriptor() ([]byte, []int) {
-	return file_gestor_v1_deployment_proto_rawDescGZIP(), []int{14}
+	return file_gestor_v1_deployment_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *WatchDeploymentResponse) GetDeployment() *Deployment {
@@ -1096,11 +1397,488 @@ func (x *WatchDeploymentResponse) GetRevision() uint64 {
 	return 0
 }
 
+// ListWaitingDeploymentsRequest asks for what waits.
+type ListWaitingDeploymentsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Only what the caller may approve.
+	ForMe         bool `protobuf:"varint,1,opt,name=for_me,json=forMe,proto3" json:"for_me,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListWaitingDeploymentsRequest) Reset() {
+	*x = ListWaitingDeploymentsRequest{}
+	mi := &file_gestor_v1_deployment_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListWaitingDeploymentsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListWaitingDeploymentsRequest) ProtoMessage() {}
+
+func (x *ListWaitingDeploymentsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_gestor_v1_deployment_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListWaitingDeploymentsRequest.ProtoReflect.Descriptor instead.
+func (*ListWaitingDeploymentsRequest) Descriptor() ([]byte, []int) {
+	return file_gestor_v1_deployment_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *ListWaitingDeploymentsRequest) GetForMe() bool {
+	if x != nil {
+		return x.ForMe
+	}
+	return false
+}
+
+// ListWaitingDeploymentsResponse is what waits.
+type ListWaitingDeploymentsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The oldest first.
+	Deployments   []*WaitingDeployment `protobuf:"bytes,1,rep,name=deployments,proto3" json:"deployments,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListWaitingDeploymentsResponse) Reset() {
+	*x = ListWaitingDeploymentsResponse{}
+	mi := &file_gestor_v1_deployment_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListWaitingDeploymentsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListWaitingDeploymentsResponse) ProtoMessage() {}
+
+func (x *ListWaitingDeploymentsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_gestor_v1_deployment_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListWaitingDeploymentsResponse.ProtoReflect.Descriptor instead.
+func (*ListWaitingDeploymentsResponse) Descriptor() ([]byte, []int) {
+	return file_gestor_v1_deployment_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *ListWaitingDeploymentsResponse) GetDeployments() []*WaitingDeployment {
+	if x != nil {
+		return x.Deployments
+	}
+	return nil
+}
+
+// WaitingDeployment is a deployment that waits, with the app it is of.
+type WaitingDeployment struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The app's slug.
+	App string `protobuf:"bytes,1,opt,name=app,proto3" json:"app,omitempty"`
+	// The deployment.
+	Deployment    *Deployment `protobuf:"bytes,2,opt,name=deployment,proto3" json:"deployment,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WaitingDeployment) Reset() {
+	*x = WaitingDeployment{}
+	mi := &file_gestor_v1_deployment_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WaitingDeployment) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WaitingDeployment) ProtoMessage() {}
+
+func (x *WaitingDeployment) ProtoReflect() protoreflect.Message {
+	mi := &file_gestor_v1_deployment_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WaitingDeployment.ProtoReflect.Descriptor instead.
+func (*WaitingDeployment) Descriptor() ([]byte, []int) {
+	return file_gestor_v1_deployment_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *WaitingDeployment) GetApp() string {
+	if x != nil {
+		return x.App
+	}
+	return ""
+}
+
+func (x *WaitingDeployment) GetDeployment() *Deployment {
+	if x != nil {
+		return x.Deployment
+	}
+	return nil
+}
+
+// ApproveDeploymentRequest approves a deployment.
+type ApproveDeploymentRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its id.
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// What the audit log and the one who asked are told; may be empty.
+	Comment string `protobuf:"bytes,2,opt,name=comment,proto3" json:"comment,omitempty"`
+	// Makes a repeated call harmless.
+	RequestId     string `protobuf:"bytes,3,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ApproveDeploymentRequest) Reset() {
+	*x = ApproveDeploymentRequest{}
+	mi := &file_gestor_v1_deployment_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ApproveDeploymentRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ApproveDeploymentRequest) ProtoMessage() {}
+
+func (x *ApproveDeploymentRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_gestor_v1_deployment_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ApproveDeploymentRequest.ProtoReflect.Descriptor instead.
+func (*ApproveDeploymentRequest) Descriptor() ([]byte, []int) {
+	return file_gestor_v1_deployment_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *ApproveDeploymentRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *ApproveDeploymentRequest) GetComment() string {
+	if x != nil {
+		return x.Comment
+	}
+	return ""
+}
+
+func (x *ApproveDeploymentRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+// ApproveDeploymentResponse is the deployment.
+type ApproveDeploymentResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The deployment.
+	Deployment    *Deployment `protobuf:"bytes,1,opt,name=deployment,proto3" json:"deployment,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ApproveDeploymentResponse) Reset() {
+	*x = ApproveDeploymentResponse{}
+	mi := &file_gestor_v1_deployment_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ApproveDeploymentResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ApproveDeploymentResponse) ProtoMessage() {}
+
+func (x *ApproveDeploymentResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_gestor_v1_deployment_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ApproveDeploymentResponse.ProtoReflect.Descriptor instead.
+func (*ApproveDeploymentResponse) Descriptor() ([]byte, []int) {
+	return file_gestor_v1_deployment_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *ApproveDeploymentResponse) GetDeployment() *Deployment {
+	if x != nil {
+		return x.Deployment
+	}
+	return nil
+}
+
+// RejectDeploymentRequest rejects a deployment.
+type RejectDeploymentRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its id.
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// Why; whoever asked is told.
+	Comment string `protobuf:"bytes,2,opt,name=comment,proto3" json:"comment,omitempty"`
+	// Makes a repeated call harmless.
+	RequestId     string `protobuf:"bytes,3,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RejectDeploymentRequest) Reset() {
+	*x = RejectDeploymentRequest{}
+	mi := &file_gestor_v1_deployment_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RejectDeploymentRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RejectDeploymentRequest) ProtoMessage() {}
+
+func (x *RejectDeploymentRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_gestor_v1_deployment_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RejectDeploymentRequest.ProtoReflect.Descriptor instead.
+func (*RejectDeploymentRequest) Descriptor() ([]byte, []int) {
+	return file_gestor_v1_deployment_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *RejectDeploymentRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *RejectDeploymentRequest) GetComment() string {
+	if x != nil {
+		return x.Comment
+	}
+	return ""
+}
+
+func (x *RejectDeploymentRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+// RejectDeploymentResponse is the deployment; cancelled once what was prepared is tidied up.
+type RejectDeploymentResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The deployment.
+	Deployment    *Deployment `protobuf:"bytes,1,opt,name=deployment,proto3" json:"deployment,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RejectDeploymentResponse) Reset() {
+	*x = RejectDeploymentResponse{}
+	mi := &file_gestor_v1_deployment_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RejectDeploymentResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RejectDeploymentResponse) ProtoMessage() {}
+
+func (x *RejectDeploymentResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_gestor_v1_deployment_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RejectDeploymentResponse.ProtoReflect.Descriptor instead.
+func (*RejectDeploymentResponse) Descriptor() ([]byte, []int) {
+	return file_gestor_v1_deployment_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *RejectDeploymentResponse) GetDeployment() *Deployment {
+	if x != nil {
+		return x.Deployment
+	}
+	return nil
+}
+
+// OverrideFreezeRequest lets a deployment through.
+type OverrideFreezeRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its id.
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// Why it cannot wait.
+	Reason string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	// Makes a repeated call harmless.
+	RequestId     string `protobuf:"bytes,3,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OverrideFreezeRequest) Reset() {
+	*x = OverrideFreezeRequest{}
+	mi := &file_gestor_v1_deployment_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OverrideFreezeRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OverrideFreezeRequest) ProtoMessage() {}
+
+func (x *OverrideFreezeRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_gestor_v1_deployment_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OverrideFreezeRequest.ProtoReflect.Descriptor instead.
+func (*OverrideFreezeRequest) Descriptor() ([]byte, []int) {
+	return file_gestor_v1_deployment_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *OverrideFreezeRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *OverrideFreezeRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *OverrideFreezeRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+// OverrideFreezeResponse is the deployment.
+type OverrideFreezeResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The deployment.
+	Deployment    *Deployment `protobuf:"bytes,1,opt,name=deployment,proto3" json:"deployment,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OverrideFreezeResponse) Reset() {
+	*x = OverrideFreezeResponse{}
+	mi := &file_gestor_v1_deployment_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OverrideFreezeResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OverrideFreezeResponse) ProtoMessage() {}
+
+func (x *OverrideFreezeResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_gestor_v1_deployment_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OverrideFreezeResponse.ProtoReflect.Descriptor instead.
+func (*OverrideFreezeResponse) Descriptor() ([]byte, []int) {
+	return file_gestor_v1_deployment_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *OverrideFreezeResponse) GetDeployment() *Deployment {
+	if x != nil {
+		return x.Deployment
+	}
+	return nil
+}
+
 var File_gestor_v1_deployment_proto protoreflect.FileDescriptor
 
 const file_gestor_v1_deployment_proto_rawDesc = "" +
 	"\n" +
-	"\x1agestor/v1/deployment.proto\x12\tgestor.v1\x1a\x1bbuf/validate/validate.proto\x1a\x16gestor/v1/access.proto\x1a\x15gestor/v1/build.proto\x1a\x14gestor/v1/page.proto\x1a\x17gestor/v1/release.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xfa\x04\n" +
+	"\x1agestor/v1/deployment.proto\x12\tgestor.v1\x1a\x1bbuf/validate/validate.proto\x1a\x16gestor/v1/access.proto\x1a\x15gestor/v1/build.proto\x1a\x14gestor/v1/page.proto\x1a\x17gestor/v1/release.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x9f\x05\n" +
 	"\n" +
 	"Deployment\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x15\n" +
@@ -1122,7 +1900,35 @@ const file_gestor_v1_deployment_proto_rawDesc = "" +
 	"\vfinished_at\x18\x0e \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"finishedAt\x12\x1a\n" +
 	"\brevision\x18\x0f \x01(\x04R\brevision\x123\n" +
-	"\alive_at\x18\x10 \x01(\v2\x1a.google.protobuf.TimestampR\x06liveAt\"\x93\x01\n" +
+	"\alive_at\x18\x10 \x01(\v2\x1a.google.protobuf.TimestampR\x06liveAt\x12#\n" +
+	"\x04hold\x18\x11 \x01(\v2\x0f.gestor.v1.HoldR\x04hold\"\x9e\x03\n" +
+	"\x04Hold\x12\"\n" +
+	"\fenvironments\x18\x01 \x03(\tR\fenvironments\x12\x16\n" +
+	"\x06needed\x18\x02 \x01(\x05R\x06needed\x121\n" +
+	"\tapprovals\x18\x03 \x03(\v2\x13.gestor.v1.ApprovalR\tapprovals\x125\n" +
+	"\basked_at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\aaskedAt\x129\n" +
+	"\n" +
+	"expires_at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\texpiresAt\x12\x14\n" +
+	"\x05roles\x18\x06 \x03(\tR\x05roles\x12&\n" +
+	"\x0fyou_may_approve\x18\a \x01(\bR\ryouMayApprove\x12-\n" +
+	"\x06freeze\x18\b \x01(\v2\x15.gestor.v1.FreezeHoldR\x06freeze\x12\x1f\n" +
+	"\voverride_by\x18\t \x01(\tR\n" +
+	"overrideBy\x12'\n" +
+	"\x0foverride_reason\x18\n" +
+	" \x01(\tR\x0eoverrideReason\"\xa9\x01\n" +
+	"\n" +
+	"FreezeHold\x12 \n" +
+	"\venvironment\x18\x01 \x01(\tR\venvironment\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12\x16\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\x120\n" +
+	"\x05until\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x05until\x12\x1b\n" +
+	"\ttime_zone\x18\x05 \x01(\tR\btimeZone\"\x94\x01\n" +
+	"\bApproval\x12\x17\n" +
+	"\auser_id\x18\x01 \x01(\tR\x06userId\x12\x0e\n" +
+	"\x02by\x18\x02 \x01(\tR\x02by\x12\x19\n" +
+	"\btoken_id\x18\x03 \x01(\tR\atokenId\x12*\n" +
+	"\x02at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12\x18\n" +
+	"\acomment\x18\x05 \x01(\tR\acomment\"\x93\x01\n" +
 	"\x05Phase\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x129\n" +
 	"\n" +
@@ -1184,7 +1990,45 @@ const file_gestor_v1_deployment_proto_rawDesc = "" +
 	"\n" +
 	"deployment\x18\x01 \x01(\v2\x15.gestor.v1.DeploymentR\n" +
 	"deployment\x12\x1a\n" +
-	"\brevision\x18\x02 \x01(\x04R\brevision*\xae\x02\n" +
+	"\brevision\x18\x02 \x01(\x04R\brevision\"6\n" +
+	"\x1dListWaitingDeploymentsRequest\x12\x15\n" +
+	"\x06for_me\x18\x01 \x01(\bR\x05forMe\"`\n" +
+	"\x1eListWaitingDeploymentsResponse\x12>\n" +
+	"\vdeployments\x18\x01 \x03(\v2\x1c.gestor.v1.WaitingDeploymentR\vdeployments\"\\\n" +
+	"\x11WaitingDeployment\x12\x10\n" +
+	"\x03app\x18\x01 \x01(\tR\x03app\x125\n" +
+	"\n" +
+	"deployment\x18\x02 \x01(\v2\x15.gestor.v1.DeploymentR\n" +
+	"deployment\"\x81\x01\n" +
+	"\x18ApproveDeploymentRequest\x12\x19\n" +
+	"\x02id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18dR\x02id\x12\"\n" +
+	"\acomment\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\xf4\x03R\acomment\x12&\n" +
+	"\n" +
+	"request_id\x18\x03 \x01(\tB\a\xbaH\x04r\x02\x18dR\trequestId\"R\n" +
+	"\x19ApproveDeploymentResponse\x125\n" +
+	"\n" +
+	"deployment\x18\x01 \x01(\v2\x15.gestor.v1.DeploymentR\n" +
+	"deployment\"\x82\x01\n" +
+	"\x17RejectDeploymentRequest\x12\x19\n" +
+	"\x02id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18dR\x02id\x12$\n" +
+	"\acomment\x18\x02 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01\x18\xf4\x03R\acomment\x12&\n" +
+	"\n" +
+	"request_id\x18\x03 \x01(\tB\a\xbaH\x04r\x02\x18dR\trequestId\"Q\n" +
+	"\x18RejectDeploymentResponse\x125\n" +
+	"\n" +
+	"deployment\x18\x01 \x01(\v2\x15.gestor.v1.DeploymentR\n" +
+	"deployment\"~\n" +
+	"\x15OverrideFreezeRequest\x12\x19\n" +
+	"\x02id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18dR\x02id\x12\"\n" +
+	"\x06reason\x18\x02 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01\x18\xf4\x03R\x06reason\x12&\n" +
+	"\n" +
+	"request_id\x18\x03 \x01(\tB\a\xbaH\x04r\x02\x18dR\trequestId\"O\n" +
+	"\x16OverrideFreezeResponse\x125\n" +
+	"\n" +
+	"deployment\x18\x01 \x01(\v2\x15.gestor.v1.DeploymentR\n" +
+	"deployment*\xae\x02\n" +
 	"\x0fDeploymentState\x12 \n" +
 	"\x1cDEPLOYMENT_STATE_UNSPECIFIED\x10\x00\x12\x1d\n" +
 	"\x19DEPLOYMENT_STATE_BUILDING\x10\x01\x12\x1e\n" +
@@ -1194,13 +2038,17 @@ const file_gestor_v1_deployment_proto_rawDesc = "" +
 	"\x1aDEPLOYMENT_STATE_REVERTING\x10\x05\x12\x1e\n" +
 	"\x1aDEPLOYMENT_STATE_SUCCEEDED\x10\x06\x12\x1b\n" +
 	"\x17DEPLOYMENT_STATE_FAILED\x10\a\x12\x1e\n" +
-	"\x1aDEPLOYMENT_STATE_CANCELLED\x10\b2\x90\x05\n" +
+	"\x1aDEPLOYMENT_STATE_CANCELLED\x10\b2\xfb\b\n" +
 	"\x11DeploymentService\x12c\n" +
 	"\x0fListDeployments\x12!.gestor.v1.ListDeploymentsRequest\x1a\".gestor.v1.ListDeploymentsResponse\"\t\xa2\xbb\x18\x02\b\x14\x90\x02\x01\x12]\n" +
 	"\rGetDeployment\x12\x1f.gestor.v1.GetDeploymentRequest\x1a .gestor.v1.GetDeploymentResponse\"\t\xa2\xbb\x18\x02\b\x14\x90\x02\x01\x12v\n" +
 	"\x10CreateDeployment\x12\".gestor.v1.CreateDeploymentRequest\x1a#.gestor.v1.CreateDeploymentResponse\"\x19\xa2\xbb\x18\x15\b\x17\x12\x11deployment.create\x12`\n" +
 	"\bRollback\x12\x1a.gestor.v1.RollbackRequest\x1a\x1b.gestor.v1.RollbackResponse\"\x1b\xa2\xbb\x18\x17\b\x17\x12\x13deployment.rollback\x12y\n" +
-	"\x10CancelDeployment\x12\".gestor.v1.CancelDeploymentRequest\x1a#.gestor.v1.CancelDeploymentResponse\"\x1c\xa2\xbb\x18\x15\b\x17\x12\x11deployment.cancel\x90\x02\x02\x12b\n" +
+	"\x10CancelDeployment\x12\".gestor.v1.CancelDeploymentRequest\x1a#.gestor.v1.CancelDeploymentResponse\"\x1c\xa2\xbb\x18\x15\b\x17\x12\x11deployment.cancel\x90\x02\x02\x12x\n" +
+	"\x16ListWaitingDeployments\x12(.gestor.v1.ListWaitingDeploymentsRequest\x1a).gestor.v1.ListWaitingDeploymentsResponse\"\t\xa2\xbb\x18\x02\b\x14\x90\x02\x01\x12z\n" +
+	"\x11ApproveDeployment\x12#.gestor.v1.ApproveDeploymentRequest\x1a$.gestor.v1.ApproveDeploymentResponse\"\x1a\xa2\xbb\x18\x16\b\x18\x12\x12deployment.approve\x12v\n" +
+	"\x10RejectDeployment\x12\".gestor.v1.RejectDeploymentRequest\x1a#.gestor.v1.RejectDeploymentResponse\"\x19\xa2\xbb\x18\x15\b\x18\x12\x11deployment.reject\x12{\n" +
+	"\x0eOverrideFreeze\x12 .gestor.v1.OverrideFreezeRequest\x1a!.gestor.v1.OverrideFreezeResponse\"$\xa2\xbb\x18 \b\v\x12\x1adeployment.override_freeze\x18\x01\x12b\n" +
 	"\x0fWatchDeployment\x12!.gestor.v1.WatchDeploymentRequest\x1a\".gestor.v1.WatchDeploymentResponse\"\x06\xa2\xbb\x18\x02\b\x140\x01B\xa1\x01\n" +
 	"\rcom.gestor.v1B\x0fDeploymentProtoP\x01Z:github.com/saas-gestor/gestor/proto/gen/gestor/v1;gestorv1\xa2\x02\x03GXX\xaa\x02\tGestor.V1\xca\x02\tGestor\\V1\xe2\x02\x15Gestor\\V1\\GPBMetadata\xea\x02\n" +
 	"Gestor::V1b\x06proto3"
@@ -1218,66 +2066,98 @@ func file_gestor_v1_deployment_proto_rawDescGZIP() []byte {
 }
 
 var file_gestor_v1_deployment_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_gestor_v1_deployment_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
+var file_gestor_v1_deployment_proto_msgTypes = make([]protoimpl.MessageInfo, 27)
 var file_gestor_v1_deployment_proto_goTypes = []any{
-	(DeploymentState)(0),             // 0: gestor.v1.DeploymentState
-	(*Deployment)(nil),               // 1: gestor.v1.Deployment
-	(*Phase)(nil),                    // 2: gestor.v1.Phase
-	(*DeploymentNode)(nil),           // 3: gestor.v1.DeploymentNode
-	(*ListDeploymentsRequest)(nil),   // 4: gestor.v1.ListDeploymentsRequest
-	(*ListDeploymentsResponse)(nil),  // 5: gestor.v1.ListDeploymentsResponse
-	(*GetDeploymentRequest)(nil),     // 6: gestor.v1.GetDeploymentRequest
-	(*GetDeploymentResponse)(nil),    // 7: gestor.v1.GetDeploymentResponse
-	(*CreateDeploymentRequest)(nil),  // 8: gestor.v1.CreateDeploymentRequest
-	(*CreateDeploymentResponse)(nil), // 9: gestor.v1.CreateDeploymentResponse
-	(*RollbackRequest)(nil),          // 10: gestor.v1.RollbackRequest
-	(*RollbackResponse)(nil),         // 11: gestor.v1.RollbackResponse
-	(*CancelDeploymentRequest)(nil),  // 12: gestor.v1.CancelDeploymentRequest
-	(*CancelDeploymentResponse)(nil), // 13: gestor.v1.CancelDeploymentResponse
-	(*WatchDeploymentRequest)(nil),   // 14: gestor.v1.WatchDeploymentRequest
-	(*WatchDeploymentResponse)(nil),  // 15: gestor.v1.WatchDeploymentResponse
-	(*Build)(nil),                    // 16: gestor.v1.Build
-	(*Release)(nil),                  // 17: gestor.v1.Release
-	(*timestamppb.Timestamp)(nil),    // 18: google.protobuf.Timestamp
-	(*PageRequest)(nil),              // 19: gestor.v1.PageRequest
-	(*PageResponse)(nil),             // 20: gestor.v1.PageResponse
+	(DeploymentState)(0),                   // 0: gestor.v1.DeploymentState
+	(*Deployment)(nil),                     // 1: gestor.v1.Deployment
+	(*Hold)(nil),                           // 2: gestor.v1.Hold
+	(*FreezeHold)(nil),                     // 3: gestor.v1.FreezeHold
+	(*Approval)(nil),                       // 4: gestor.v1.Approval
+	(*Phase)(nil),                          // 5: gestor.v1.Phase
+	(*DeploymentNode)(nil),                 // 6: gestor.v1.DeploymentNode
+	(*ListDeploymentsRequest)(nil),         // 7: gestor.v1.ListDeploymentsRequest
+	(*ListDeploymentsResponse)(nil),        // 8: gestor.v1.ListDeploymentsResponse
+	(*GetDeploymentRequest)(nil),           // 9: gestor.v1.GetDeploymentRequest
+	(*GetDeploymentResponse)(nil),          // 10: gestor.v1.GetDeploymentResponse
+	(*CreateDeploymentRequest)(nil),        // 11: gestor.v1.CreateDeploymentRequest
+	(*CreateDeploymentResponse)(nil),       // 12: gestor.v1.CreateDeploymentResponse
+	(*RollbackRequest)(nil),                // 13: gestor.v1.RollbackRequest
+	(*RollbackResponse)(nil),               // 14: gestor.v1.RollbackResponse
+	(*CancelDeploymentRequest)(nil),        // 15: gestor.v1.CancelDeploymentRequest
+	(*CancelDeploymentResponse)(nil),       // 16: gestor.v1.CancelDeploymentResponse
+	(*WatchDeploymentRequest)(nil),         // 17: gestor.v1.WatchDeploymentRequest
+	(*WatchDeploymentResponse)(nil),        // 18: gestor.v1.WatchDeploymentResponse
+	(*ListWaitingDeploymentsRequest)(nil),  // 19: gestor.v1.ListWaitingDeploymentsRequest
+	(*ListWaitingDeploymentsResponse)(nil), // 20: gestor.v1.ListWaitingDeploymentsResponse
+	(*WaitingDeployment)(nil),              // 21: gestor.v1.WaitingDeployment
+	(*ApproveDeploymentRequest)(nil),       // 22: gestor.v1.ApproveDeploymentRequest
+	(*ApproveDeploymentResponse)(nil),      // 23: gestor.v1.ApproveDeploymentResponse
+	(*RejectDeploymentRequest)(nil),        // 24: gestor.v1.RejectDeploymentRequest
+	(*RejectDeploymentResponse)(nil),       // 25: gestor.v1.RejectDeploymentResponse
+	(*OverrideFreezeRequest)(nil),          // 26: gestor.v1.OverrideFreezeRequest
+	(*OverrideFreezeResponse)(nil),         // 27: gestor.v1.OverrideFreezeResponse
+	(*Build)(nil),                          // 28: gestor.v1.Build
+	(*Release)(nil),                        // 29: gestor.v1.Release
+	(*timestamppb.Timestamp)(nil),          // 30: google.protobuf.Timestamp
+	(*PageRequest)(nil),                    // 31: gestor.v1.PageRequest
+	(*PageResponse)(nil),                   // 32: gestor.v1.PageResponse
 }
 var file_gestor_v1_deployment_proto_depIdxs = []int32{
 	0,  // 0: gestor.v1.Deployment.state:type_name -> gestor.v1.DeploymentState
-	16, // 1: gestor.v1.Deployment.build:type_name -> gestor.v1.Build
-	17, // 2: gestor.v1.Deployment.release:type_name -> gestor.v1.Release
-	3,  // 3: gestor.v1.Deployment.nodes:type_name -> gestor.v1.DeploymentNode
-	2,  // 4: gestor.v1.Deployment.phases:type_name -> gestor.v1.Phase
-	18, // 5: gestor.v1.Deployment.created_at:type_name -> google.protobuf.Timestamp
-	18, // 6: gestor.v1.Deployment.finished_at:type_name -> google.protobuf.Timestamp
-	18, // 7: gestor.v1.Deployment.live_at:type_name -> google.protobuf.Timestamp
-	18, // 8: gestor.v1.Phase.started_at:type_name -> google.protobuf.Timestamp
-	18, // 9: gestor.v1.Phase.finished_at:type_name -> google.protobuf.Timestamp
-	19, // 10: gestor.v1.ListDeploymentsRequest.page:type_name -> gestor.v1.PageRequest
-	1,  // 11: gestor.v1.ListDeploymentsResponse.deployments:type_name -> gestor.v1.Deployment
-	20, // 12: gestor.v1.ListDeploymentsResponse.page:type_name -> gestor.v1.PageResponse
-	1,  // 13: gestor.v1.GetDeploymentResponse.deployment:type_name -> gestor.v1.Deployment
-	1,  // 14: gestor.v1.CreateDeploymentResponse.deployment:type_name -> gestor.v1.Deployment
-	1,  // 15: gestor.v1.RollbackResponse.deployment:type_name -> gestor.v1.Deployment
-	1,  // 16: gestor.v1.CancelDeploymentResponse.deployment:type_name -> gestor.v1.Deployment
-	1,  // 17: gestor.v1.WatchDeploymentResponse.deployment:type_name -> gestor.v1.Deployment
-	4,  // 18: gestor.v1.DeploymentService.ListDeployments:input_type -> gestor.v1.ListDeploymentsRequest
-	6,  // 19: gestor.v1.DeploymentService.GetDeployment:input_type -> gestor.v1.GetDeploymentRequest
-	8,  // 20: gestor.v1.DeploymentService.CreateDeployment:input_type -> gestor.v1.CreateDeploymentRequest
-	10, // 21: gestor.v1.DeploymentService.Rollback:input_type -> gestor.v1.RollbackRequest
-	12, // 22: gestor.v1.DeploymentService.CancelDeployment:input_type -> gestor.v1.CancelDeploymentRequest
-	14, // 23: gestor.v1.DeploymentService.WatchDeployment:input_type -> gestor.v1.WatchDeploymentRequest
-	5,  // 24: gestor.v1.DeploymentService.ListDeployments:output_type -> gestor.v1.ListDeploymentsResponse
-	7,  // 25: gestor.v1.DeploymentService.GetDeployment:output_type -> gestor.v1.GetDeploymentResponse
-	9,  // 26: gestor.v1.DeploymentService.CreateDeployment:output_type -> gestor.v1.CreateDeploymentResponse
-	11, // 27: gestor.v1.DeploymentService.Rollback:output_type -> gestor.v1.RollbackResponse
-	13, // 28: gestor.v1.DeploymentService.CancelDeployment:output_type -> gestor.v1.CancelDeploymentResponse
-	15, // 29: gestor.v1.DeploymentService.WatchDeployment:output_type -> gestor.v1.WatchDeploymentResponse
-	24, // [24:30] is the sub-list for method output_type
-	18, // [18:24] is the sub-list for method input_type
-	18, // [18:18] is the sub-list for extension type_name
-	18, // [18:18] is the sub-list for extension extendee
-	0,  // [0:18] is the sub-list for field type_name
+	28, // 1: gestor.v1.Deployment.build:type_name -> gestor.v1.Build
+	29, // 2: gestor.v1.Deployment.release:type_name -> gestor.v1.Release
+	6,  // 3: gestor.v1.Deployment.nodes:type_name -> gestor.v1.DeploymentNode
+	5,  // 4: gestor.v1.Deployment.phases:type_name -> gestor.v1.Phase
+	30, // 5: gestor.v1.Deployment.created_at:type_name -> google.protobuf.Timestamp
+	30, // 6: gestor.v1.Deployment.finished_at:type_name -> google.protobuf.Timestamp
+	30, // 7: gestor.v1.Deployment.live_at:type_name -> google.protobuf.Timestamp
+	2,  // 8: gestor.v1.Deployment.hold:type_name -> gestor.v1.Hold
+	4,  // 9: gestor.v1.Hold.approvals:type_name -> gestor.v1.Approval
+	30, // 10: gestor.v1.Hold.asked_at:type_name -> google.protobuf.Timestamp
+	30, // 11: gestor.v1.Hold.expires_at:type_name -> google.protobuf.Timestamp
+	3,  // 12: gestor.v1.Hold.freeze:type_name -> gestor.v1.FreezeHold
+	30, // 13: gestor.v1.FreezeHold.until:type_name -> google.protobuf.Timestamp
+	30, // 14: gestor.v1.Approval.at:type_name -> google.protobuf.Timestamp
+	30, // 15: gestor.v1.Phase.started_at:type_name -> google.protobuf.Timestamp
+	30, // 16: gestor.v1.Phase.finished_at:type_name -> google.protobuf.Timestamp
+	31, // 17: gestor.v1.ListDeploymentsRequest.page:type_name -> gestor.v1.PageRequest
+	1,  // 18: gestor.v1.ListDeploymentsResponse.deployments:type_name -> gestor.v1.Deployment
+	32, // 19: gestor.v1.ListDeploymentsResponse.page:type_name -> gestor.v1.PageResponse
+	1,  // 20: gestor.v1.GetDeploymentResponse.deployment:type_name -> gestor.v1.Deployment
+	1,  // 21: gestor.v1.CreateDeploymentResponse.deployment:type_name -> gestor.v1.Deployment
+	1,  // 22: gestor.v1.RollbackResponse.deployment:type_name -> gestor.v1.Deployment
+	1,  // 23: gestor.v1.CancelDeploymentResponse.deployment:type_name -> gestor.v1.Deployment
+	1,  // 24: gestor.v1.WatchDeploymentResponse.deployment:type_name -> gestor.v1.Deployment
+	21, // 25: gestor.v1.ListWaitingDeploymentsResponse.deployments:type_name -> gestor.v1.WaitingDeployment
+	1,  // 26: gestor.v1.WaitingDeployment.deployment:type_name -> gestor.v1.Deployment
+	1,  // 27: gestor.v1.ApproveDeploymentResponse.deployment:type_name -> gestor.v1.Deployment
+	1,  // 28: gestor.v1.RejectDeploymentResponse.deployment:type_name -> gestor.v1.Deployment
+	1,  // 29: gestor.v1.OverrideFreezeResponse.deployment:type_name -> gestor.v1.Deployment
+	7,  // 30: gestor.v1.DeploymentService.ListDeployments:input_type -> gestor.v1.ListDeploymentsRequest
+	9,  // 31: gestor.v1.DeploymentService.GetDeployment:input_type -> gestor.v1.GetDeploymentRequest
+	11, // 32: gestor.v1.DeploymentService.CreateDeployment:input_type -> gestor.v1.CreateDeploymentRequest
+	13, // 33: gestor.v1.DeploymentService.Rollback:input_type -> gestor.v1.RollbackRequest
+	15, // 34: gestor.v1.DeploymentService.CancelDeployment:input_type -> gestor.v1.CancelDeploymentRequest
+	19, // 35: gestor.v1.DeploymentService.ListWaitingDeployments:input_type -> gestor.v1.ListWaitingDeploymentsRequest
+	22, // 36: gestor.v1.DeploymentService.ApproveDeployment:input_type -> gestor.v1.ApproveDeploymentRequest
+	24, // 37: gestor.v1.DeploymentService.RejectDeployment:input_type -> gestor.v1.RejectDeploymentRequest
+	26, // 38: gestor.v1.DeploymentService.OverrideFreeze:input_type -> gestor.v1.OverrideFreezeRequest
+	17, // 39: gestor.v1.DeploymentService.WatchDeployment:input_type -> gestor.v1.WatchDeploymentRequest
+	8,  // 40: gestor.v1.DeploymentService.ListDeployments:output_type -> gestor.v1.ListDeploymentsResponse
+	10, // 41: gestor.v1.DeploymentService.GetDeployment:output_type -> gestor.v1.GetDeploymentResponse
+	12, // 42: gestor.v1.DeploymentService.CreateDeployment:output_type -> gestor.v1.CreateDeploymentResponse
+	14, // 43: gestor.v1.DeploymentService.Rollback:output_type -> gestor.v1.RollbackResponse
+	16, // 44: gestor.v1.DeploymentService.CancelDeployment:output_type -> gestor.v1.CancelDeploymentResponse
+	20, // 45: gestor.v1.DeploymentService.ListWaitingDeployments:output_type -> gestor.v1.ListWaitingDeploymentsResponse
+	23, // 46: gestor.v1.DeploymentService.ApproveDeployment:output_type -> gestor.v1.ApproveDeploymentResponse
+	25, // 47: gestor.v1.DeploymentService.RejectDeployment:output_type -> gestor.v1.RejectDeploymentResponse
+	27, // 48: gestor.v1.DeploymentService.OverrideFreeze:output_type -> gestor.v1.OverrideFreezeResponse
+	18, // 49: gestor.v1.DeploymentService.WatchDeployment:output_type -> gestor.v1.WatchDeploymentResponse
+	40, // [40:50] is the sub-list for method output_type
+	30, // [30:40] is the sub-list for method input_type
+	30, // [30:30] is the sub-list for extension type_name
+	30, // [30:30] is the sub-list for extension extendee
+	0,  // [0:30] is the sub-list for field type_name
 }
 
 func init() { file_gestor_v1_deployment_proto_init() }
@@ -1295,7 +2175,7 @@ func file_gestor_v1_deployment_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_gestor_v1_deployment_proto_rawDesc), len(file_gestor_v1_deployment_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   15,
+			NumMessages:   27,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -120,6 +120,20 @@ type Command struct {
 	//	*Command_RetryTask
 	//	*Command_ExplainTasks
 	//	*Command_Prune
+	//	*Command_RecordAudit
+	//	*Command_ArchiveAudit
+	//	*Command_DropAudit
+	//	*Command_CreateTenant
+	//	*Command_UpdateTenant
+	//	*Command_SetTenantStatus
+	//	*Command_RestoreTenant
+	//	*Command_PurgeTenant
+	//	*Command_ShareNode
+	//	*Command_UpdateProtection
+	//	*Command_HoldDeployment
+	//	*Command_ApproveDeployment
+	//	*Command_RejectDeployment
+	//	*Command_OverrideFreeze
 	Op            isCommand_Op `protobuf_oneof:"op"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -507,6 +521,132 @@ func (x *Command) GetPrune() *Prune {
 	return nil
 }
 
+func (x *Command) GetRecordAudit() *RecordAudit {
+	if x != nil {
+		if x, ok := x.Op.(*Command_RecordAudit); ok {
+			return x.RecordAudit
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetArchiveAudit() *ArchiveAudit {
+	if x != nil {
+		if x, ok := x.Op.(*Command_ArchiveAudit); ok {
+			return x.ArchiveAudit
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetDropAudit() *DropAudit {
+	if x != nil {
+		if x, ok := x.Op.(*Command_DropAudit); ok {
+			return x.DropAudit
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetCreateTenant() *CreateTenant {
+	if x != nil {
+		if x, ok := x.Op.(*Command_CreateTenant); ok {
+			return x.CreateTenant
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetUpdateTenant() *UpdateTenant {
+	if x != nil {
+		if x, ok := x.Op.(*Command_UpdateTenant); ok {
+			return x.UpdateTenant
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetSetTenantStatus() *SetTenantStatus {
+	if x != nil {
+		if x, ok := x.Op.(*Command_SetTenantStatus); ok {
+			return x.SetTenantStatus
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetRestoreTenant() *RestoreTenant {
+	if x != nil {
+		if x, ok := x.Op.(*Command_RestoreTenant); ok {
+			return x.RestoreTenant
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetPurgeTenant() *PurgeTenant {
+	if x != nil {
+		if x, ok := x.Op.(*Command_PurgeTenant); ok {
+			return x.PurgeTenant
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetShareNode() *ShareNode {
+	if x != nil {
+		if x, ok := x.Op.(*Command_ShareNode); ok {
+			return x.ShareNode
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetUpdateProtection() *UpdateProtection {
+	if x != nil {
+		if x, ok := x.Op.(*Command_UpdateProtection); ok {
+			return x.UpdateProtection
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetHoldDeployment() *HoldDeployment {
+	if x != nil {
+		if x, ok := x.Op.(*Command_HoldDeployment); ok {
+			return x.HoldDeployment
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetApproveDeployment() *ApproveDeployment {
+	if x != nil {
+		if x, ok := x.Op.(*Command_ApproveDeployment); ok {
+			return x.ApproveDeployment
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetRejectDeployment() *RejectDeployment {
+	if x != nil {
+		if x, ok := x.Op.(*Command_RejectDeployment); ok {
+			return x.RejectDeployment
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetOverrideFreeze() *OverrideFreeze {
+	if x != nil {
+		if x, ok := x.Op.(*Command_OverrideFreeze); ok {
+			return x.OverrideFreeze
+		}
+	}
+	return nil
+}
+
 type isCommand_Op interface {
 	isCommand_Op()
 }
@@ -691,6 +831,76 @@ type Command_Prune struct {
 	Prune *Prune `protobuf:"bytes,90,opt,name=prune,proto3,oneof"`
 }
 
+type Command_RecordAudit struct {
+	// What was tried or read, without a change, is written to the audit log.
+	RecordAudit *RecordAudit `protobuf:"bytes,155,opt,name=record_audit,json=recordAudit,proto3,oneof"`
+}
+
+type Command_ArchiveAudit struct {
+	// A year of the audit log is in an artifact.
+	ArchiveAudit *ArchiveAudit `protobuf:"bytes,156,opt,name=archive_audit,json=archiveAudit,proto3,oneof"`
+}
+
+type Command_DropAudit struct {
+	// Entries of such a year go.
+	DropAudit *DropAudit `protobuf:"bytes,157,opt,name=drop_audit,json=dropAudit,proto3,oneof"`
+}
+
+type Command_CreateTenant struct {
+	// A tenant is made.
+	CreateTenant *CreateTenant `protobuf:"bytes,100,opt,name=create_tenant,json=createTenant,proto3,oneof"`
+}
+
+type Command_UpdateTenant struct {
+	// What a tenant is called, has and demands changes.
+	UpdateTenant *UpdateTenant `protobuf:"bytes,101,opt,name=update_tenant,json=updateTenant,proto3,oneof"`
+}
+
+type Command_SetTenantStatus struct {
+	// What a tenant may do changes.
+	SetTenantStatus *SetTenantStatus `protobuf:"bytes,102,opt,name=set_tenant_status,json=setTenantStatus,proto3,oneof"`
+}
+
+type Command_RestoreTenant struct {
+	// A tenant comes out of the trash.
+	RestoreTenant *RestoreTenant `protobuf:"bytes,103,opt,name=restore_tenant,json=restoreTenant,proto3,oneof"`
+}
+
+type Command_PurgeTenant struct {
+	// All that is left of a tenant goes.
+	PurgeTenant *PurgeTenant `protobuf:"bytes,104,opt,name=purge_tenant,json=purgeTenant,proto3,oneof"`
+}
+
+type Command_ShareNode struct {
+	// Who may use a node changes.
+	ShareNode *ShareNode `protobuf:"bytes,105,opt,name=share_node,json=shareNode,proto3,oneof"`
+}
+
+type Command_UpdateProtection struct {
+	// The protection of an environment changes.
+	UpdateProtection *UpdateProtection `protobuf:"bytes,170,opt,name=update_protection,json=updateProtection,proto3,oneof"`
+}
+
+type Command_HoldDeployment struct {
+	// A deployment waits before its switch, or for another reason than before.
+	HoldDeployment *HoldDeployment `protobuf:"bytes,171,opt,name=hold_deployment,json=holdDeployment,proto3,oneof"`
+}
+
+type Command_ApproveDeployment struct {
+	// A person lets a deployment switch.
+	ApproveDeployment *ApproveDeployment `protobuf:"bytes,172,opt,name=approve_deployment,json=approveDeployment,proto3,oneof"`
+}
+
+type Command_RejectDeployment struct {
+	// A person ends a deployment before its switch.
+	RejectDeployment *RejectDeployment `protobuf:"bytes,173,opt,name=reject_deployment,json=rejectDeployment,proto3,oneof"`
+}
+
+type Command_OverrideFreeze struct {
+	// A person lets a deployment switch during a freeze.
+	OverrideFreeze *OverrideFreeze `protobuf:"bytes,174,opt,name=override_freeze,json=overrideFreeze,proto3,oneof"`
+}
+
 func (*Command_InitCluster) isCommand_Op() {}
 
 func (*Command_Claim) isCommand_Op() {}
@@ -763,6 +973,34 @@ func (*Command_ExplainTasks) isCommand_Op() {}
 
 func (*Command_Prune) isCommand_Op() {}
 
+func (*Command_RecordAudit) isCommand_Op() {}
+
+func (*Command_ArchiveAudit) isCommand_Op() {}
+
+func (*Command_DropAudit) isCommand_Op() {}
+
+func (*Command_CreateTenant) isCommand_Op() {}
+
+func (*Command_UpdateTenant) isCommand_Op() {}
+
+func (*Command_SetTenantStatus) isCommand_Op() {}
+
+func (*Command_RestoreTenant) isCommand_Op() {}
+
+func (*Command_PurgeTenant) isCommand_Op() {}
+
+func (*Command_ShareNode) isCommand_Op() {}
+
+func (*Command_UpdateProtection) isCommand_Op() {}
+
+func (*Command_HoldDeployment) isCommand_Op() {}
+
+func (*Command_ApproveDeployment) isCommand_Op() {}
+
+func (*Command_RejectDeployment) isCommand_Op() {}
+
+func (*Command_OverrideFreeze) isCommand_Op() {}
+
 // Actor is who stands behind a command.
 type Actor struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -787,7 +1025,9 @@ type Actor struct {
 	// The request, as the logs of the servers have it.
 	Reference string `protobuf:"bytes,10,opt,name=reference,proto3" json:"reference,omitempty"`
 	// Whether it acts for the installation, beyond its tenant.
-	Operator      bool `protobuf:"varint,11,opt,name=operator,proto3" json:"operator,omitempty"`
+	Operator bool `protobuf:"varint,11,opt,name=operator,proto3" json:"operator,omitempty"`
+	// How much its audit entry matters when it is done: "info", "notice", "warning", "critical"; empty means "info".
+	Severity      string `protobuf:"bytes,12,opt,name=severity,proto3" json:"severity,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -897,6 +1137,13 @@ func (x *Actor) GetOperator() bool {
 		return x.Operator
 	}
 	return false
+}
+
+func (x *Actor) GetSeverity() string {
+	if x != nil {
+		return x.Severity
+	}
+	return ""
 }
 
 // InitCluster gives the installation its identity.
@@ -2132,8 +2379,10 @@ type UpdateApp struct {
 	Settings *v1.AppSettings `protobuf:"bytes,2,opt,name=settings,proto3" json:"settings,omitempty"`
 	// Refused if the app's revision is another; 0 takes any.
 	ExpectedRevision uint64 `protobuf:"varint,3,opt,name=expected_revision,json=expectedRevision,proto3" json:"expected_revision,omitempty"`
-	unknownFields    protoimpl.UnknownFields
-	sizeCache        protoimpl.SizeCache
+	// Whether the app may leave a protected environment.
+	MayUnprotect  bool `protobuf:"varint,20,opt,name=may_unprotect,json=mayUnprotect,proto3" json:"may_unprotect,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *UpdateApp) Reset() {
@@ -2185,6 +2434,13 @@ func (x *UpdateApp) GetExpectedRevision() uint64 {
 		return x.ExpectedRevision
 	}
 	return 0
+}
+
+func (x *UpdateApp) GetMayUnprotect() bool {
+	if x != nil {
+		return x.MayUnprotect
+	}
+	return false
 }
 
 // DeleteApp begins an app's removal.
@@ -2711,7 +2967,11 @@ type AdvanceDeployment struct {
 	// Why it failed.
 	Error string `protobuf:"bytes,5,opt,name=error,proto3" json:"error,omitempty"`
 	// Tasks to stop.
-	CancelTasks   []string `protobuf:"bytes,6,rep,name=cancel_tasks,json=cancelTasks,proto3" json:"cancel_tasks,omitempty"`
+	CancelTasks []string `protobuf:"bytes,6,rep,name=cancel_tasks,json=cancelTasks,proto3" json:"cancel_tasks,omitempty"`
+	// Of a switch: which protections its freezes were judged by. Refused if they are others now.
+	JudgedBy string `protobuf:"bytes,7,opt,name=judged_by,json=judgedBy,proto3" json:"judged_by,omitempty"`
+	// Of a switch: when the next freeze begins; refused from then on. Absent if there is none in sight.
+	ClearUntil    *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=clear_until,json=clearUntil,proto3" json:"clear_until,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2784,6 +3044,20 @@ func (x *AdvanceDeployment) GetError() string {
 func (x *AdvanceDeployment) GetCancelTasks() []string {
 	if x != nil {
 		return x.CancelTasks
+	}
+	return nil
+}
+
+func (x *AdvanceDeployment) GetJudgedBy() string {
+	if x != nil {
+		return x.JudgedBy
+	}
+	return ""
+}
+
+func (x *AdvanceDeployment) GetClearUntil() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ClearUntil
 	}
 	return nil
 }
@@ -3411,6 +3685,728 @@ func (x *Prune) GetBefore() *timestamppb.Timestamp {
 	return nil
 }
 
+// TenantLimits are amounts of what a tenant may have: 0 is what the plan gives, negative no limit.
+type TenantLimits struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Apps.
+	Apps int64 `protobuf:"varint,1,opt,name=apps,proto3" json:"apps,omitempty"`
+	// Databases.
+	Databases int64 `protobuf:"varint,2,opt,name=databases,proto3" json:"databases,omitempty"`
+	// Bytes of stored files.
+	StorageBytes  int64 `protobuf:"varint,3,opt,name=storage_bytes,json=storageBytes,proto3" json:"storage_bytes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TenantLimits) Reset() {
+	*x = TenantLimits{}
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[40]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TenantLimits) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TenantLimits) ProtoMessage() {}
+
+func (x *TenantLimits) ProtoReflect() protoreflect.Message {
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[40]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TenantLimits.ProtoReflect.Descriptor instead.
+func (*TenantLimits) Descriptor() ([]byte, []int) {
+	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{40}
+}
+
+func (x *TenantLimits) GetApps() int64 {
+	if x != nil {
+		return x.Apps
+	}
+	return 0
+}
+
+func (x *TenantLimits) GetDatabases() int64 {
+	if x != nil {
+		return x.Databases
+	}
+	return 0
+}
+
+func (x *TenantLimits) GetStorageBytes() int64 {
+	if x != nil {
+		return x.StorageBytes
+	}
+	return 0
+}
+
+// CreateTenant makes a tenant.
+type CreateTenant struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// "ten_…".
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// For people.
+	Name string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	// "free", "basic", "pro", "enterprise".
+	Plan string `protobuf:"bytes,3,opt,name=plan,proto3" json:"plan,omitempty"`
+	// What differs from the plan.
+	Quotas        *TenantLimits `protobuf:"bytes,4,opt,name=quotas,proto3" json:"quotas,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CreateTenant) Reset() {
+	*x = CreateTenant{}
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[41]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CreateTenant) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CreateTenant) ProtoMessage() {}
+
+func (x *CreateTenant) ProtoReflect() protoreflect.Message {
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[41]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CreateTenant.ProtoReflect.Descriptor instead.
+func (*CreateTenant) Descriptor() ([]byte, []int) {
+	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{41}
+}
+
+func (x *CreateTenant) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *CreateTenant) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *CreateTenant) GetPlan() string {
+	if x != nil {
+		return x.Plan
+	}
+	return ""
+}
+
+func (x *CreateTenant) GetQuotas() *TenantLimits {
+	if x != nil {
+		return x.Quotas
+	}
+	return nil
+}
+
+// UpdateTenant changes a tenant. What is absent stays.
+type UpdateTenant struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The tenant.
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// For people.
+	Name *string `protobuf:"bytes,2,opt,name=name,proto3,oneof" json:"name,omitempty"`
+	// "free", "basic", "pro", "enterprise".
+	Plan *string `protobuf:"bytes,3,opt,name=plan,proto3,oneof" json:"plan,omitempty"`
+	// What differs from the plan.
+	Quotas *TenantLimits `protobuf:"bytes,4,opt,name=quotas,proto3" json:"quotas,omitempty"`
+	// Whether every user needs a second factor.
+	SecondFactor  *bool `protobuf:"varint,5,opt,name=second_factor,json=secondFactor,proto3,oneof" json:"second_factor,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UpdateTenant) Reset() {
+	*x = UpdateTenant{}
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[42]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UpdateTenant) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UpdateTenant) ProtoMessage() {}
+
+func (x *UpdateTenant) ProtoReflect() protoreflect.Message {
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[42]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UpdateTenant.ProtoReflect.Descriptor instead.
+func (*UpdateTenant) Descriptor() ([]byte, []int) {
+	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{42}
+}
+
+func (x *UpdateTenant) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *UpdateTenant) GetName() string {
+	if x != nil && x.Name != nil {
+		return *x.Name
+	}
+	return ""
+}
+
+func (x *UpdateTenant) GetPlan() string {
+	if x != nil && x.Plan != nil {
+		return *x.Plan
+	}
+	return ""
+}
+
+func (x *UpdateTenant) GetQuotas() *TenantLimits {
+	if x != nil {
+		return x.Quotas
+	}
+	return nil
+}
+
+func (x *UpdateTenant) GetSecondFactor() bool {
+	if x != nil && x.SecondFactor != nil {
+		return *x.SecondFactor
+	}
+	return false
+}
+
+// SetTenantStatus says what a tenant may do from now on.
+type SetTenantStatus struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The tenant.
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// "active", "suspended", "cancelled", "trash".
+	Status string `protobuf:"bytes,2,opt,name=status,proto3" json:"status,omitempty"`
+	// Why, for people.
+	Reason        string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetTenantStatus) Reset() {
+	*x = SetTenantStatus{}
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[43]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetTenantStatus) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetTenantStatus) ProtoMessage() {}
+
+func (x *SetTenantStatus) ProtoReflect() protoreflect.Message {
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[43]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetTenantStatus.ProtoReflect.Descriptor instead.
+func (*SetTenantStatus) Descriptor() ([]byte, []int) {
+	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{43}
+}
+
+func (x *SetTenantStatus) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *SetTenantStatus) GetStatus() string {
+	if x != nil {
+		return x.Status
+	}
+	return ""
+}
+
+func (x *SetTenantStatus) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+// RestoreTenant takes a tenant out of the trash, as it was before.
+type RestoreTenant struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The tenant.
+	Id            string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RestoreTenant) Reset() {
+	*x = RestoreTenant{}
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[44]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RestoreTenant) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RestoreTenant) ProtoMessage() {}
+
+func (x *RestoreTenant) ProtoReflect() protoreflect.Message {
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[44]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RestoreTenant.ProtoReflect.Descriptor instead.
+func (*RestoreTenant) Descriptor() ([]byte, []int) {
+	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{44}
+}
+
+func (x *RestoreTenant) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+// PurgeTenant removes all that is left of a tenant, but for its audit entries.
+type PurgeTenant struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The tenant.
+	Id            string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PurgeTenant) Reset() {
+	*x = PurgeTenant{}
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[45]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PurgeTenant) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PurgeTenant) ProtoMessage() {}
+
+func (x *PurgeTenant) ProtoReflect() protoreflect.Message {
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[45]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PurgeTenant.ProtoReflect.Descriptor instead.
+func (*PurgeTenant) Descriptor() ([]byte, []int) {
+	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{45}
+}
+
+func (x *PurgeTenant) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+// ShareNode says who may use a node.
+type ShareNode struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The node.
+	NodeId string `protobuf:"bytes,1,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
+	// Whether every tenant may place apps on it.
+	Shared bool `protobuf:"varint,2,opt,name=shared,proto3" json:"shared,omitempty"`
+	// Whose it is from now on; empty leaves that.
+	TenantId      string `protobuf:"bytes,3,opt,name=tenant_id,json=tenantId,proto3" json:"tenant_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ShareNode) Reset() {
+	*x = ShareNode{}
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[46]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ShareNode) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ShareNode) ProtoMessage() {}
+
+func (x *ShareNode) ProtoReflect() protoreflect.Message {
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[46]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ShareNode.ProtoReflect.Descriptor instead.
+func (*ShareNode) Descriptor() ([]byte, []int) {
+	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{46}
+}
+
+func (x *ShareNode) GetNodeId() string {
+	if x != nil {
+		return x.NodeId
+	}
+	return ""
+}
+
+func (x *ShareNode) GetShared() bool {
+	if x != nil {
+		return x.Shared
+	}
+	return false
+}
+
+func (x *ShareNode) GetTenantId() string {
+	if x != nil {
+		return x.TenantId
+	}
+	return ""
+}
+
+// RecordAudit writes entries to the audit log about what changed nothing: refused attempts, and reads of secrets.
+type RecordAudit struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The entries, the oldest first.
+	Records       []*AuditRecord `protobuf:"bytes,1,rep,name=records,proto3" json:"records,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RecordAudit) Reset() {
+	*x = RecordAudit{}
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[47]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RecordAudit) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RecordAudit) ProtoMessage() {}
+
+func (x *RecordAudit) ProtoReflect() protoreflect.Message {
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[47]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RecordAudit.ProtoReflect.Descriptor instead.
+func (*RecordAudit) Descriptor() ([]byte, []int) {
+	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{47}
+}
+
+func (x *RecordAudit) GetRecords() []*AuditRecord {
+	if x != nil {
+		return x.Records
+	}
+	return nil
+}
+
+// AuditRecord is such an entry.
+type AuditRecord struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Whose audit log it goes to; empty for the installation's.
+	TenantId string `protobuf:"bytes,1,opt,name=tenant_id,json=tenantId,proto3" json:"tenant_id,omitempty"`
+	// When it was.
+	At *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=at,proto3" json:"at,omitempty"`
+	// Who it was, with the action.
+	Actor *Actor `protobuf:"bytes,3,opt,name=actor,proto3" json:"actor,omitempty"`
+	// The id of what it was tried on or what was read.
+	Object string `protobuf:"bytes,4,opt,name=object,proto3" json:"object,omitempty"`
+	// "info", "notice", "warning", "critical".
+	Severity string `protobuf:"bytes,5,opt,name=severity,proto3" json:"severity,omitempty"`
+	// "done" or "refused".
+	Outcome string `protobuf:"bytes,6,opt,name=outcome,proto3" json:"outcome,omitempty"`
+	// JSON; never a secret.
+	Detail        string `protobuf:"bytes,7,opt,name=detail,proto3" json:"detail,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AuditRecord) Reset() {
+	*x = AuditRecord{}
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[48]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AuditRecord) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AuditRecord) ProtoMessage() {}
+
+func (x *AuditRecord) ProtoReflect() protoreflect.Message {
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[48]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AuditRecord.ProtoReflect.Descriptor instead.
+func (*AuditRecord) Descriptor() ([]byte, []int) {
+	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{48}
+}
+
+func (x *AuditRecord) GetTenantId() string {
+	if x != nil {
+		return x.TenantId
+	}
+	return ""
+}
+
+func (x *AuditRecord) GetAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.At
+	}
+	return nil
+}
+
+func (x *AuditRecord) GetActor() *Actor {
+	if x != nil {
+		return x.Actor
+	}
+	return nil
+}
+
+func (x *AuditRecord) GetObject() string {
+	if x != nil {
+		return x.Object
+	}
+	return ""
+}
+
+func (x *AuditRecord) GetSeverity() string {
+	if x != nil {
+		return x.Severity
+	}
+	return ""
+}
+
+func (x *AuditRecord) GetOutcome() string {
+	if x != nil {
+		return x.Outcome
+	}
+	return ""
+}
+
+func (x *AuditRecord) GetDetail() string {
+	if x != nil {
+		return x.Detail
+	}
+	return ""
+}
+
+// ArchiveAudit says that a year of the audit log is in an artifact, which a majority of the servers has.
+type ArchiveAudit struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The year; refused if it is not over, or if one before it is not archived.
+	Year int32 `protobuf:"varint,1,opt,name=year,proto3" json:"year,omitempty"`
+	// The artifact: JSON lines, zstd.
+	Digest string `protobuf:"bytes,2,opt,name=digest,proto3" json:"digest,omitempty"`
+	// Its size.
+	Bytes int64 `protobuf:"varint,3,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	// How many entries it holds; refused if the state knows another number.
+	Entries int64 `protobuf:"varint,4,opt,name=entries,proto3" json:"entries,omitempty"`
+	// The hash of the last of them; refused if the state knows another.
+	Head          []byte `protobuf:"bytes,5,opt,name=head,proto3" json:"head,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ArchiveAudit) Reset() {
+	*x = ArchiveAudit{}
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[49]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ArchiveAudit) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ArchiveAudit) ProtoMessage() {}
+
+func (x *ArchiveAudit) ProtoReflect() protoreflect.Message {
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[49]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ArchiveAudit.ProtoReflect.Descriptor instead.
+func (*ArchiveAudit) Descriptor() ([]byte, []int) {
+	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{49}
+}
+
+func (x *ArchiveAudit) GetYear() int32 {
+	if x != nil {
+		return x.Year
+	}
+	return 0
+}
+
+func (x *ArchiveAudit) GetDigest() string {
+	if x != nil {
+		return x.Digest
+	}
+	return ""
+}
+
+func (x *ArchiveAudit) GetBytes() int64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
+func (x *ArchiveAudit) GetEntries() int64 {
+	if x != nil {
+		return x.Entries
+	}
+	return 0
+}
+
+func (x *ArchiveAudit) GetHead() []byte {
+	if x != nil {
+		return x.Head
+	}
+	return nil
+}
+
+// DropAudit removes entries of an archived year, the oldest first.
+type DropAudit struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The year; refused if it is not archived.
+	Year int32 `protobuf:"varint,1,opt,name=year,proto3" json:"year,omitempty"`
+	// How many at most.
+	Most          int32 `protobuf:"varint,2,opt,name=most,proto3" json:"most,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DropAudit) Reset() {
+	*x = DropAudit{}
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[50]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DropAudit) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DropAudit) ProtoMessage() {}
+
+func (x *DropAudit) ProtoReflect() protoreflect.Message {
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[50]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DropAudit.ProtoReflect.Descriptor instead.
+func (*DropAudit) Descriptor() ([]byte, []int) {
+	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{50}
+}
+
+func (x *DropAudit) GetYear() int32 {
+	if x != nil {
+		return x.Year
+	}
+	return 0
+}
+
+func (x *DropAudit) GetMost() int32 {
+	if x != nil {
+		return x.Most
+	}
+	return 0
+}
+
 // SnapshotHeader opens a snapshot: a length-delimited header, then the zstd-compressed SQLite image.
 type SnapshotHeader struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -3436,7 +4432,7 @@ type SnapshotHeader struct {
 
 func (x *SnapshotHeader) Reset() {
 	*x = SnapshotHeader{}
-	mi := &file_gestor_raft_v1_command_proto_msgTypes[40]
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3448,7 +4444,7 @@ func (x *SnapshotHeader) String() string {
 func (*SnapshotHeader) ProtoMessage() {}
 
 func (x *SnapshotHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_gestor_raft_v1_command_proto_msgTypes[40]
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3461,7 +4457,7 @@ func (x *SnapshotHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotHeader.ProtoReflect.Descriptor instead.
 func (*SnapshotHeader) Descriptor() ([]byte, []int) {
-	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{40}
+	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *SnapshotHeader) GetFormat() uint32 {
@@ -3520,13 +4516,333 @@ func (x *SnapshotHeader) GetAt() *timestamppb.Timestamp {
 	return nil
 }
 
+// UpdateProtection replaces the protection of an environment.
+type UpdateProtection struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// "development", "staging", "production".
+	Environment string `protobuf:"bytes,1,opt,name=environment,proto3" json:"environment,omitempty"`
+	// Whether people must approve.
+	RequireApproval bool `protobuf:"varint,2,opt,name=require_approval,json=requireApproval,proto3" json:"require_approval,omitempty"`
+	// How many.
+	Approvals int32 `protobuf:"varint,3,opt,name=approvals,proto3" json:"approvals,omitempty"`
+	// Whether going back waits too.
+	RollbackNeedsApproval bool `protobuf:"varint,4,opt,name=rollback_needs_approval,json=rollbackNeedsApproval,proto3" json:"rollback_needs_approval,omitempty"`
+	// When nothing is switched.
+	Freezes []*v1.Freeze `protobuf:"bytes,5,rep,name=freezes,proto3" json:"freezes,omitempty"`
+	// Refused if the revision is another; 0 takes any.
+	ExpectedRevision uint64 `protobuf:"varint,6,opt,name=expected_revision,json=expectedRevision,proto3" json:"expected_revision,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
+}
+
+func (x *UpdateProtection) Reset() {
+	*x = UpdateProtection{}
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[52]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UpdateProtection) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UpdateProtection) ProtoMessage() {}
+
+func (x *UpdateProtection) ProtoReflect() protoreflect.Message {
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[52]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UpdateProtection.ProtoReflect.Descriptor instead.
+func (*UpdateProtection) Descriptor() ([]byte, []int) {
+	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{52}
+}
+
+func (x *UpdateProtection) GetEnvironment() string {
+	if x != nil {
+		return x.Environment
+	}
+	return ""
+}
+
+func (x *UpdateProtection) GetRequireApproval() bool {
+	if x != nil {
+		return x.RequireApproval
+	}
+	return false
+}
+
+func (x *UpdateProtection) GetApprovals() int32 {
+	if x != nil {
+		return x.Approvals
+	}
+	return 0
+}
+
+func (x *UpdateProtection) GetRollbackNeedsApproval() bool {
+	if x != nil {
+		return x.RollbackNeedsApproval
+	}
+	return false
+}
+
+func (x *UpdateProtection) GetFreezes() []*v1.Freeze {
+	if x != nil {
+		return x.Freezes
+	}
+	return nil
+}
+
+func (x *UpdateProtection) GetExpectedRevision() uint64 {
+	if x != nil {
+		return x.ExpectedRevision
+	}
+	return 0
+}
+
+// HoldDeployment records why a prepared deployment waits.
+type HoldDeployment struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The deployment.
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// Why, for people; empty if it does not wait any more.
+	Waiting string `protobuf:"bytes,2,opt,name=waiting,proto3" json:"waiting,omitempty"`
+	// Whether it waits for approvals.
+	Approval      bool `protobuf:"varint,3,opt,name=approval,proto3" json:"approval,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HoldDeployment) Reset() {
+	*x = HoldDeployment{}
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[53]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HoldDeployment) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HoldDeployment) ProtoMessage() {}
+
+func (x *HoldDeployment) ProtoReflect() protoreflect.Message {
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[53]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HoldDeployment.ProtoReflect.Descriptor instead.
+func (*HoldDeployment) Descriptor() ([]byte, []int) {
+	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{53}
+}
+
+func (x *HoldDeployment) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *HoldDeployment) GetWaiting() string {
+	if x != nil {
+		return x.Waiting
+	}
+	return ""
+}
+
+func (x *HoldDeployment) GetApproval() bool {
+	if x != nil {
+		return x.Approval
+	}
+	return false
+}
+
+// ApproveDeployment approves a deployment.
+type ApproveDeployment struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The deployment.
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// What the person said.
+	Comment       string `protobuf:"bytes,2,opt,name=comment,proto3" json:"comment,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ApproveDeployment) Reset() {
+	*x = ApproveDeployment{}
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[54]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ApproveDeployment) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ApproveDeployment) ProtoMessage() {}
+
+func (x *ApproveDeployment) ProtoReflect() protoreflect.Message {
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[54]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ApproveDeployment.ProtoReflect.Descriptor instead.
+func (*ApproveDeployment) Descriptor() ([]byte, []int) {
+	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{54}
+}
+
+func (x *ApproveDeployment) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *ApproveDeployment) GetComment() string {
+	if x != nil {
+		return x.Comment
+	}
+	return ""
+}
+
+// RejectDeployment ends a deployment.
+type RejectDeployment struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The deployment.
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// Why.
+	Comment       string `protobuf:"bytes,2,opt,name=comment,proto3" json:"comment,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RejectDeployment) Reset() {
+	*x = RejectDeployment{}
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[55]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RejectDeployment) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RejectDeployment) ProtoMessage() {}
+
+func (x *RejectDeployment) ProtoReflect() protoreflect.Message {
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[55]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RejectDeployment.ProtoReflect.Descriptor instead.
+func (*RejectDeployment) Descriptor() ([]byte, []int) {
+	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{55}
+}
+
+func (x *RejectDeployment) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *RejectDeployment) GetComment() string {
+	if x != nil {
+		return x.Comment
+	}
+	return ""
+}
+
+// OverrideFreeze lets a deployment through.
+type OverrideFreeze struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The deployment.
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// Why.
+	Reason        string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OverrideFreeze) Reset() {
+	*x = OverrideFreeze{}
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[56]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OverrideFreeze) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OverrideFreeze) ProtoMessage() {}
+
+func (x *OverrideFreeze) ProtoReflect() protoreflect.Message {
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[56]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OverrideFreeze.ProtoReflect.Descriptor instead.
+func (*OverrideFreeze) Descriptor() ([]byte, []int) {
+	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{56}
+}
+
+func (x *OverrideFreeze) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *OverrideFreeze) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
 var File_gestor_raft_v1_command_proto protoreflect.FileDescriptor
 
 const file_gestor_raft_v1_command_proto_rawDesc = "" +
 	"\n" +
-	"\x1cgestor/raft/v1/command.proto\x12\x0egestor.raft.v1\x1a\x1agestor/agent/v1/task.proto\x1a\x13gestor/v1/app.proto\x1a\x14gestor/v1/node.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"<\n" +
+	"\x1cgestor/raft/v1/command.proto\x12\x0egestor.raft.v1\x1a\x1agestor/agent/v1/task.proto\x1a\x13gestor/v1/app.proto\x1a\x14gestor/v1/node.proto\x1a\x1agestor/v1/protection.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"<\n" +
 	"\x05Batch\x123\n" +
-	"\bcommands\x18\x01 \x03(\v2\x17.gestor.raft.v1.CommandR\bcommands\"\xaf\x13\n" +
+	"\bcommands\x18\x01 \x03(\v2\x17.gestor.raft.v1.CommandR\bcommands\"\xa5\x1b\n" +
 	"\aCommand\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tR\trequestId\x12*\n" +
@@ -3586,8 +4902,24 @@ const file_gestor_raft_v1_command_proto_rawDesc = "" +
 	"\n" +
 	"retry_task\x18M \x01(\v2\x19.gestor.raft.v1.RetryTaskH\x00R\tretryTask\x12C\n" +
 	"\rexplain_tasks\x18N \x01(\v2\x1c.gestor.raft.v1.ExplainTasksH\x00R\fexplainTasks\x12-\n" +
-	"\x05prune\x18Z \x01(\v2\x15.gestor.raft.v1.PruneH\x00R\x05pruneB\x04\n" +
-	"\x02op\"\xa1\x02\n" +
+	"\x05prune\x18Z \x01(\v2\x15.gestor.raft.v1.PruneH\x00R\x05prune\x12A\n" +
+	"\frecord_audit\x18\x9b\x01 \x01(\v2\x1b.gestor.raft.v1.RecordAuditH\x00R\vrecordAudit\x12D\n" +
+	"\rarchive_audit\x18\x9c\x01 \x01(\v2\x1c.gestor.raft.v1.ArchiveAuditH\x00R\farchiveAudit\x12;\n" +
+	"\n" +
+	"drop_audit\x18\x9d\x01 \x01(\v2\x19.gestor.raft.v1.DropAuditH\x00R\tdropAudit\x12C\n" +
+	"\rcreate_tenant\x18d \x01(\v2\x1c.gestor.raft.v1.CreateTenantH\x00R\fcreateTenant\x12C\n" +
+	"\rupdate_tenant\x18e \x01(\v2\x1c.gestor.raft.v1.UpdateTenantH\x00R\fupdateTenant\x12M\n" +
+	"\x11set_tenant_status\x18f \x01(\v2\x1f.gestor.raft.v1.SetTenantStatusH\x00R\x0fsetTenantStatus\x12F\n" +
+	"\x0erestore_tenant\x18g \x01(\v2\x1d.gestor.raft.v1.RestoreTenantH\x00R\rrestoreTenant\x12@\n" +
+	"\fpurge_tenant\x18h \x01(\v2\x1b.gestor.raft.v1.PurgeTenantH\x00R\vpurgeTenant\x12:\n" +
+	"\n" +
+	"share_node\x18i \x01(\v2\x19.gestor.raft.v1.ShareNodeH\x00R\tshareNode\x12P\n" +
+	"\x11update_protection\x18\xaa\x01 \x01(\v2 .gestor.raft.v1.UpdateProtectionH\x00R\x10updateProtection\x12J\n" +
+	"\x0fhold_deployment\x18\xab\x01 \x01(\v2\x1e.gestor.raft.v1.HoldDeploymentH\x00R\x0eholdDeployment\x12S\n" +
+	"\x12approve_deployment\x18\xac\x01 \x01(\v2!.gestor.raft.v1.ApproveDeploymentH\x00R\x11approveDeployment\x12P\n" +
+	"\x11reject_deployment\x18\xad\x01 \x01(\v2 .gestor.raft.v1.RejectDeploymentH\x00R\x10rejectDeployment\x12J\n" +
+	"\x0foverride_freeze\x18\xae\x01 \x01(\v2\x1e.gestor.raft.v1.OverrideFreezeH\x00R\x0eoverrideFreezeB\x04\n" +
+	"\x02op\"\xbd\x02\n" +
 	"\x05Actor\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\tR\x02id\x12\x12\n" +
@@ -3602,7 +4934,8 @@ const file_gestor_raft_v1_command_proto_rawDesc = "" +
 	"\btoken_id\x18\t \x01(\tR\atokenId\x12\x1c\n" +
 	"\treference\x18\n" +
 	" \x01(\tR\treference\x12\x1a\n" +
-	"\boperator\x18\v \x01(\bR\boperator\"\x8c\x02\n" +
+	"\boperator\x18\v \x01(\bR\boperator\x12\x1a\n" +
+	"\bseverity\x18\f \x01(\tR\bseverity\"\x8c\x02\n" +
 	"\vInitCluster\x12\x1d\n" +
 	"\n" +
 	"cluster_id\x18\x01 \x01(\tR\tclusterId\x12\x1d\n" +
@@ -3705,11 +5038,12 @@ const file_gestor_raft_v1_command_proto_rawDesc = "" +
 	"\bsettings\x18\x03 \x01(\v2\x16.gestor.v1.AppSettingsR\bsettings\x12\x1d\n" +
 	"\n" +
 	"deploy_key\x18\x04 \x01(\tR\tdeployKey\x12*\n" +
-	"\x11deploy_key_sealed\x18\x05 \x01(\fR\x0fdeployKeySealed\"|\n" +
+	"\x11deploy_key_sealed\x18\x05 \x01(\fR\x0fdeployKeySealed\"\xa1\x01\n" +
 	"\tUpdateApp\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x122\n" +
 	"\bsettings\x18\x02 \x01(\v2\x16.gestor.v1.AppSettingsR\bsettings\x12+\n" +
-	"\x11expected_revision\x18\x03 \x01(\x04R\x10expectedRevision\"M\n" +
+	"\x11expected_revision\x18\x03 \x01(\x04R\x10expectedRevision\x12#\n" +
+	"\rmay_unprotect\x18\x14 \x01(\bR\fmayUnprotect\"M\n" +
 	"\tDeleteApp\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x120\n" +
 	"\x05tasks\x18\x02 \x03(\v2\x1a.gestor.raft.v1.CreateTaskR\x05tasks\"\x1b\n" +
@@ -3757,14 +5091,17 @@ const file_gestor_raft_v1_command_proto_rawDesc = "" +
 	"release_id\x18\x05 \x01(\tR\treleaseId\x12\x1a\n" +
 	"\brollback\x18\x06 \x01(\bR\brollback\x12\x1b\n" +
 	"\tallow_bad\x18\a \x01(\bR\ballowBad\x12$\n" +
-	"\x0enew_release_id\x18\b \x01(\tR\fnewReleaseId\"\xb2\x01\n" +
+	"\x0enew_release_id\x18\b \x01(\tR\fnewReleaseId\"\x8c\x02\n" +
 	"\x11AdvanceDeployment\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04from\x18\x02 \x01(\tR\x04from\x12\x0e\n" +
 	"\x02to\x18\x03 \x01(\tR\x02to\x120\n" +
 	"\x05tasks\x18\x04 \x03(\v2\x1a.gestor.raft.v1.CreateTaskR\x05tasks\x12\x14\n" +
 	"\x05error\x18\x05 \x01(\tR\x05error\x12!\n" +
-	"\fcancel_tasks\x18\x06 \x03(\tR\vcancelTasks\"\"\n" +
+	"\fcancel_tasks\x18\x06 \x03(\tR\vcancelTasks\x12\x1b\n" +
+	"\tjudged_by\x18\a \x01(\tR\bjudgedBy\x12;\n" +
+	"\vclear_until\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"clearUntil\"\"\n" +
 	"\x10CancelDeployment\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\"4\n" +
 	"\n" +
@@ -3806,7 +5143,56 @@ const file_gestor_raft_v1_command_proto_rawDesc = "" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\";\n" +
 	"\x05Prune\x122\n" +
-	"\x06before\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x06before\"\xfd\x01\n" +
+	"\x06before\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x06before\"e\n" +
+	"\fTenantLimits\x12\x12\n" +
+	"\x04apps\x18\x01 \x01(\x03R\x04apps\x12\x1c\n" +
+	"\tdatabases\x18\x02 \x01(\x03R\tdatabases\x12#\n" +
+	"\rstorage_bytes\x18\x03 \x01(\x03R\fstorageBytes\"|\n" +
+	"\fCreateTenant\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12\x12\n" +
+	"\x04plan\x18\x03 \x01(\tR\x04plan\x124\n" +
+	"\x06quotas\x18\x04 \x01(\v2\x1c.gestor.raft.v1.TenantLimitsR\x06quotas\"\xd4\x01\n" +
+	"\fUpdateTenant\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x17\n" +
+	"\x04name\x18\x02 \x01(\tH\x00R\x04name\x88\x01\x01\x12\x17\n" +
+	"\x04plan\x18\x03 \x01(\tH\x01R\x04plan\x88\x01\x01\x124\n" +
+	"\x06quotas\x18\x04 \x01(\v2\x1c.gestor.raft.v1.TenantLimitsR\x06quotas\x12(\n" +
+	"\rsecond_factor\x18\x05 \x01(\bH\x02R\fsecondFactor\x88\x01\x01B\a\n" +
+	"\x05_nameB\a\n" +
+	"\x05_planB\x10\n" +
+	"\x0e_second_factor\"Q\n" +
+	"\x0fSetTenantStatus\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
+	"\x06status\x18\x02 \x01(\tR\x06status\x12\x16\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\"\x1f\n" +
+	"\rRestoreTenant\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\"\x1d\n" +
+	"\vPurgeTenant\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\"Y\n" +
+	"\tShareNode\x12\x17\n" +
+	"\anode_id\x18\x01 \x01(\tR\x06nodeId\x12\x16\n" +
+	"\x06shared\x18\x02 \x01(\bR\x06shared\x12\x1b\n" +
+	"\ttenant_id\x18\x03 \x01(\tR\btenantId\"D\n" +
+	"\vRecordAudit\x125\n" +
+	"\arecords\x18\x01 \x03(\v2\x1b.gestor.raft.v1.AuditRecordR\arecords\"\xe9\x01\n" +
+	"\vAuditRecord\x12\x1b\n" +
+	"\ttenant_id\x18\x01 \x01(\tR\btenantId\x12*\n" +
+	"\x02at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12+\n" +
+	"\x05actor\x18\x03 \x01(\v2\x15.gestor.raft.v1.ActorR\x05actor\x12\x16\n" +
+	"\x06object\x18\x04 \x01(\tR\x06object\x12\x1a\n" +
+	"\bseverity\x18\x05 \x01(\tR\bseverity\x12\x18\n" +
+	"\aoutcome\x18\x06 \x01(\tR\aoutcome\x12\x16\n" +
+	"\x06detail\x18\a \x01(\tR\x06detail\"~\n" +
+	"\fArchiveAudit\x12\x12\n" +
+	"\x04year\x18\x01 \x01(\x05R\x04year\x12\x16\n" +
+	"\x06digest\x18\x02 \x01(\tR\x06digest\x12\x14\n" +
+	"\x05bytes\x18\x03 \x01(\x03R\x05bytes\x12\x18\n" +
+	"\aentries\x18\x04 \x01(\x03R\aentries\x12\x12\n" +
+	"\x04head\x18\x05 \x01(\fR\x04head\"3\n" +
+	"\tDropAudit\x12\x12\n" +
+	"\x04year\x18\x01 \x01(\x05R\x04year\x12\x12\n" +
+	"\x04most\x18\x02 \x01(\x05R\x04most\"\xfd\x01\n" +
 	"\x0eSnapshotHeader\x12\x16\n" +
 	"\x06format\x18\x01 \x01(\rR\x06format\x12\x14\n" +
 	"\x05index\x18\x02 \x01(\x04R\x05index\x12\x1d\n" +
@@ -3817,7 +5203,27 @@ const file_gestor_raft_v1_command_proto_rawDesc = "" +
 	"imageBytes\x12\x18\n" +
 	"\aversion\x18\x06 \x01(\tR\aversion\x12\x14\n" +
 	"\x05level\x18\a \x01(\rR\x05level\x12*\n" +
-	"\x02at\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\x02atB\xbb\x01\n" +
+	"\x02at\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"\x8f\x02\n" +
+	"\x10UpdateProtection\x12 \n" +
+	"\venvironment\x18\x01 \x01(\tR\venvironment\x12)\n" +
+	"\x10require_approval\x18\x02 \x01(\bR\x0frequireApproval\x12\x1c\n" +
+	"\tapprovals\x18\x03 \x01(\x05R\tapprovals\x126\n" +
+	"\x17rollback_needs_approval\x18\x04 \x01(\bR\x15rollbackNeedsApproval\x12+\n" +
+	"\afreezes\x18\x05 \x03(\v2\x11.gestor.v1.FreezeR\afreezes\x12+\n" +
+	"\x11expected_revision\x18\x06 \x01(\x04R\x10expectedRevision\"V\n" +
+	"\x0eHoldDeployment\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x18\n" +
+	"\awaiting\x18\x02 \x01(\tR\awaiting\x12\x1a\n" +
+	"\bapproval\x18\x03 \x01(\bR\bapproval\"=\n" +
+	"\x11ApproveDeployment\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x18\n" +
+	"\acomment\x18\x02 \x01(\tR\acomment\"<\n" +
+	"\x10RejectDeployment\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x18\n" +
+	"\acomment\x18\x02 \x01(\tR\acomment\"8\n" +
+	"\x0eOverrideFreeze\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reasonB\xbb\x01\n" +
 	"\x12com.gestor.raft.v1B\fCommandProtoP\x01Z=github.com/saas-gestor/gestor/proto/gen/gestor/raft/v1;raftv1\xa2\x02\x03GRX\xaa\x02\x0eGestor.Raft.V1\xca\x02\x0eGestor\\Raft\\V1\xe2\x02\x1aGestor\\Raft\\V1\\GPBMetadata\xea\x02\x10Gestor::Raft::V1b\x06proto3"
 
 var (
@@ -3832,7 +5238,7 @@ func file_gestor_raft_v1_command_proto_rawDescGZIP() []byte {
 	return file_gestor_raft_v1_command_proto_rawDescData
 }
 
-var file_gestor_raft_v1_command_proto_msgTypes = make([]protoimpl.MessageInfo, 44)
+var file_gestor_raft_v1_command_proto_msgTypes = make([]protoimpl.MessageInfo, 60)
 var file_gestor_raft_v1_command_proto_goTypes = []any{
 	(*Batch)(nil),                 // 0: gestor.raft.v1.Batch
 	(*Command)(nil),               // 1: gestor.raft.v1.Command
@@ -3874,20 +5280,37 @@ var file_gestor_raft_v1_command_proto_goTypes = []any{
 	(*RetryTask)(nil),             // 37: gestor.raft.v1.RetryTask
 	(*ExplainTasks)(nil),          // 38: gestor.raft.v1.ExplainTasks
 	(*Prune)(nil),                 // 39: gestor.raft.v1.Prune
-	(*SnapshotHeader)(nil),        // 40: gestor.raft.v1.SnapshotHeader
-	nil,                           // 41: gestor.raft.v1.CreateJoinToken.LabelsEntry
-	nil,                           // 42: gestor.raft.v1.UpdateEnv.SetEntry
-	nil,                           // 43: gestor.raft.v1.ExplainTasks.WaitingEntry
-	(*timestamppb.Timestamp)(nil), // 44: google.protobuf.Timestamp
-	(*v1.NodeFacts)(nil),          // 45: gestor.v1.NodeFacts
-	(v1.NodeStatus)(0),            // 46: gestor.v1.NodeStatus
-	(*v1.AppSettings)(nil),        // 47: gestor.v1.AppSettings
-	(*v11.TaskSpec)(nil),          // 48: gestor.agent.v1.TaskSpec
-	(*v11.TaskResult)(nil),        // 49: gestor.agent.v1.TaskResult
+	(*TenantLimits)(nil),          // 40: gestor.raft.v1.TenantLimits
+	(*CreateTenant)(nil),          // 41: gestor.raft.v1.CreateTenant
+	(*UpdateTenant)(nil),          // 42: gestor.raft.v1.UpdateTenant
+	(*SetTenantStatus)(nil),       // 43: gestor.raft.v1.SetTenantStatus
+	(*RestoreTenant)(nil),         // 44: gestor.raft.v1.RestoreTenant
+	(*PurgeTenant)(nil),           // 45: gestor.raft.v1.PurgeTenant
+	(*ShareNode)(nil),             // 46: gestor.raft.v1.ShareNode
+	(*RecordAudit)(nil),           // 47: gestor.raft.v1.RecordAudit
+	(*AuditRecord)(nil),           // 48: gestor.raft.v1.AuditRecord
+	(*ArchiveAudit)(nil),          // 49: gestor.raft.v1.ArchiveAudit
+	(*DropAudit)(nil),             // 50: gestor.raft.v1.DropAudit
+	(*SnapshotHeader)(nil),        // 51: gestor.raft.v1.SnapshotHeader
+	(*UpdateProtection)(nil),      // 52: gestor.raft.v1.UpdateProtection
+	(*HoldDeployment)(nil),        // 53: gestor.raft.v1.HoldDeployment
+	(*ApproveDeployment)(nil),     // 54: gestor.raft.v1.ApproveDeployment
+	(*RejectDeployment)(nil),      // 55: gestor.raft.v1.RejectDeployment
+	(*OverrideFreeze)(nil),        // 56: gestor.raft.v1.OverrideFreeze
+	nil,                           // 57: gestor.raft.v1.CreateJoinToken.LabelsEntry
+	nil,                           // 58: gestor.raft.v1.UpdateEnv.SetEntry
+	nil,                           // 59: gestor.raft.v1.ExplainTasks.WaitingEntry
+	(*timestamppb.Timestamp)(nil), // 60: google.protobuf.Timestamp
+	(*v1.NodeFacts)(nil),          // 61: gestor.v1.NodeFacts
+	(v1.NodeStatus)(0),            // 62: gestor.v1.NodeStatus
+	(*v1.AppSettings)(nil),        // 63: gestor.v1.AppSettings
+	(*v11.TaskSpec)(nil),          // 64: gestor.agent.v1.TaskSpec
+	(*v11.TaskResult)(nil),        // 65: gestor.agent.v1.TaskResult
+	(*v1.Freeze)(nil),             // 66: gestor.v1.Freeze
 }
 var file_gestor_raft_v1_command_proto_depIdxs = []int32{
 	1,  // 0: gestor.raft.v1.Batch.commands:type_name -> gestor.raft.v1.Command
-	44, // 1: gestor.raft.v1.Command.at:type_name -> google.protobuf.Timestamp
+	60, // 1: gestor.raft.v1.Command.at:type_name -> google.protobuf.Timestamp
 	2,  // 2: gestor.raft.v1.Command.actor:type_name -> gestor.raft.v1.Actor
 	3,  // 3: gestor.raft.v1.Command.init_cluster:type_name -> gestor.raft.v1.InitCluster
 	11, // 4: gestor.raft.v1.Command.claim:type_name -> gestor.raft.v1.Claim
@@ -3925,33 +5348,54 @@ var file_gestor_raft_v1_command_proto_depIdxs = []int32{
 	37, // 36: gestor.raft.v1.Command.retry_task:type_name -> gestor.raft.v1.RetryTask
 	38, // 37: gestor.raft.v1.Command.explain_tasks:type_name -> gestor.raft.v1.ExplainTasks
 	39, // 38: gestor.raft.v1.Command.prune:type_name -> gestor.raft.v1.Prune
-	44, // 39: gestor.raft.v1.CreateServerToken.expires_at:type_name -> google.protobuf.Timestamp
-	7,  // 40: gestor.raft.v1.EnrollServer.server:type_name -> gestor.raft.v1.ServerRecord
-	7,  // 41: gestor.raft.v1.PutServer.server:type_name -> gestor.raft.v1.ServerRecord
-	44, // 42: gestor.raft.v1.CreateSession.expires_at:type_name -> google.protobuf.Timestamp
-	41, // 43: gestor.raft.v1.CreateJoinToken.labels:type_name -> gestor.raft.v1.CreateJoinToken.LabelsEntry
-	44, // 44: gestor.raft.v1.CreateJoinToken.expires_at:type_name -> google.protobuf.Timestamp
-	45, // 45: gestor.raft.v1.EnrollNode.facts:type_name -> gestor.v1.NodeFacts
-	46, // 46: gestor.raft.v1.SetNodeStatus.status:type_name -> gestor.v1.NodeStatus
-	45, // 47: gestor.raft.v1.SetNodeStatus.facts:type_name -> gestor.v1.NodeFacts
-	47, // 48: gestor.raft.v1.CreateApp.settings:type_name -> gestor.v1.AppSettings
-	47, // 49: gestor.raft.v1.UpdateApp.settings:type_name -> gestor.v1.AppSettings
-	25, // 50: gestor.raft.v1.DeleteApp.tasks:type_name -> gestor.raft.v1.CreateTask
-	42, // 51: gestor.raft.v1.UpdateEnv.set:type_name -> gestor.raft.v1.UpdateEnv.SetEntry
-	48, // 52: gestor.raft.v1.CreateTask.spec:type_name -> gestor.agent.v1.TaskSpec
-	44, // 53: gestor.raft.v1.CreateTask.not_before:type_name -> google.protobuf.Timestamp
-	25, // 54: gestor.raft.v1.CreateBuild.task:type_name -> gestor.raft.v1.CreateTask
-	26, // 55: gestor.raft.v1.CreateDeployment.build:type_name -> gestor.raft.v1.CreateBuild
-	25, // 56: gestor.raft.v1.AdvanceDeployment.tasks:type_name -> gestor.raft.v1.CreateTask
-	49, // 57: gestor.raft.v1.FinishTask.result:type_name -> gestor.agent.v1.TaskResult
-	43, // 58: gestor.raft.v1.ExplainTasks.waiting:type_name -> gestor.raft.v1.ExplainTasks.WaitingEntry
-	44, // 59: gestor.raft.v1.Prune.before:type_name -> google.protobuf.Timestamp
-	44, // 60: gestor.raft.v1.SnapshotHeader.at:type_name -> google.protobuf.Timestamp
-	61, // [61:61] is the sub-list for method output_type
-	61, // [61:61] is the sub-list for method input_type
-	61, // [61:61] is the sub-list for extension type_name
-	61, // [61:61] is the sub-list for extension extendee
-	0,  // [0:61] is the sub-list for field type_name
+	47, // 39: gestor.raft.v1.Command.record_audit:type_name -> gestor.raft.v1.RecordAudit
+	49, // 40: gestor.raft.v1.Command.archive_audit:type_name -> gestor.raft.v1.ArchiveAudit
+	50, // 41: gestor.raft.v1.Command.drop_audit:type_name -> gestor.raft.v1.DropAudit
+	41, // 42: gestor.raft.v1.Command.create_tenant:type_name -> gestor.raft.v1.CreateTenant
+	42, // 43: gestor.raft.v1.Command.update_tenant:type_name -> gestor.raft.v1.UpdateTenant
+	43, // 44: gestor.raft.v1.Command.set_tenant_status:type_name -> gestor.raft.v1.SetTenantStatus
+	44, // 45: gestor.raft.v1.Command.restore_tenant:type_name -> gestor.raft.v1.RestoreTenant
+	45, // 46: gestor.raft.v1.Command.purge_tenant:type_name -> gestor.raft.v1.PurgeTenant
+	46, // 47: gestor.raft.v1.Command.share_node:type_name -> gestor.raft.v1.ShareNode
+	52, // 48: gestor.raft.v1.Command.update_protection:type_name -> gestor.raft.v1.UpdateProtection
+	53, // 49: gestor.raft.v1.Command.hold_deployment:type_name -> gestor.raft.v1.HoldDeployment
+	54, // 50: gestor.raft.v1.Command.approve_deployment:type_name -> gestor.raft.v1.ApproveDeployment
+	55, // 51: gestor.raft.v1.Command.reject_deployment:type_name -> gestor.raft.v1.RejectDeployment
+	56, // 52: gestor.raft.v1.Command.override_freeze:type_name -> gestor.raft.v1.OverrideFreeze
+	60, // 53: gestor.raft.v1.CreateServerToken.expires_at:type_name -> google.protobuf.Timestamp
+	7,  // 54: gestor.raft.v1.EnrollServer.server:type_name -> gestor.raft.v1.ServerRecord
+	7,  // 55: gestor.raft.v1.PutServer.server:type_name -> gestor.raft.v1.ServerRecord
+	60, // 56: gestor.raft.v1.CreateSession.expires_at:type_name -> google.protobuf.Timestamp
+	57, // 57: gestor.raft.v1.CreateJoinToken.labels:type_name -> gestor.raft.v1.CreateJoinToken.LabelsEntry
+	60, // 58: gestor.raft.v1.CreateJoinToken.expires_at:type_name -> google.protobuf.Timestamp
+	61, // 59: gestor.raft.v1.EnrollNode.facts:type_name -> gestor.v1.NodeFacts
+	62, // 60: gestor.raft.v1.SetNodeStatus.status:type_name -> gestor.v1.NodeStatus
+	61, // 61: gestor.raft.v1.SetNodeStatus.facts:type_name -> gestor.v1.NodeFacts
+	63, // 62: gestor.raft.v1.CreateApp.settings:type_name -> gestor.v1.AppSettings
+	63, // 63: gestor.raft.v1.UpdateApp.settings:type_name -> gestor.v1.AppSettings
+	25, // 64: gestor.raft.v1.DeleteApp.tasks:type_name -> gestor.raft.v1.CreateTask
+	58, // 65: gestor.raft.v1.UpdateEnv.set:type_name -> gestor.raft.v1.UpdateEnv.SetEntry
+	64, // 66: gestor.raft.v1.CreateTask.spec:type_name -> gestor.agent.v1.TaskSpec
+	60, // 67: gestor.raft.v1.CreateTask.not_before:type_name -> google.protobuf.Timestamp
+	25, // 68: gestor.raft.v1.CreateBuild.task:type_name -> gestor.raft.v1.CreateTask
+	26, // 69: gestor.raft.v1.CreateDeployment.build:type_name -> gestor.raft.v1.CreateBuild
+	25, // 70: gestor.raft.v1.AdvanceDeployment.tasks:type_name -> gestor.raft.v1.CreateTask
+	60, // 71: gestor.raft.v1.AdvanceDeployment.clear_until:type_name -> google.protobuf.Timestamp
+	65, // 72: gestor.raft.v1.FinishTask.result:type_name -> gestor.agent.v1.TaskResult
+	59, // 73: gestor.raft.v1.ExplainTasks.waiting:type_name -> gestor.raft.v1.ExplainTasks.WaitingEntry
+	60, // 74: gestor.raft.v1.Prune.before:type_name -> google.protobuf.Timestamp
+	40, // 75: gestor.raft.v1.CreateTenant.quotas:type_name -> gestor.raft.v1.TenantLimits
+	40, // 76: gestor.raft.v1.UpdateTenant.quotas:type_name -> gestor.raft.v1.TenantLimits
+	48, // 77: gestor.raft.v1.RecordAudit.records:type_name -> gestor.raft.v1.AuditRecord
+	60, // 78: gestor.raft.v1.AuditRecord.at:type_name -> google.protobuf.Timestamp
+	2,  // 79: gestor.raft.v1.AuditRecord.actor:type_name -> gestor.raft.v1.Actor
+	60, // 80: gestor.raft.v1.SnapshotHeader.at:type_name -> google.protobuf.Timestamp
+	66, // 81: gestor.raft.v1.UpdateProtection.freezes:type_name -> gestor.v1.Freeze
+	82, // [82:82] is the sub-list for method output_type
+	82, // [82:82] is the sub-list for method input_type
+	82, // [82:82] is the sub-list for extension type_name
+	82, // [82:82] is the sub-list for extension extendee
+	0,  // [0:82] is the sub-list for field type_name
 }
 
 func init() { file_gestor_raft_v1_command_proto_init() }
@@ -3996,14 +5440,29 @@ func file_gestor_raft_v1_command_proto_init() {
 		(*Command_RetryTask)(nil),
 		(*Command_ExplainTasks)(nil),
 		(*Command_Prune)(nil),
+		(*Command_RecordAudit)(nil),
+		(*Command_ArchiveAudit)(nil),
+		(*Command_DropAudit)(nil),
+		(*Command_CreateTenant)(nil),
+		(*Command_UpdateTenant)(nil),
+		(*Command_SetTenantStatus)(nil),
+		(*Command_RestoreTenant)(nil),
+		(*Command_PurgeTenant)(nil),
+		(*Command_ShareNode)(nil),
+		(*Command_UpdateProtection)(nil),
+		(*Command_HoldDeployment)(nil),
+		(*Command_ApproveDeployment)(nil),
+		(*Command_RejectDeployment)(nil),
+		(*Command_OverrideFreeze)(nil),
 	}
+	file_gestor_raft_v1_command_proto_msgTypes[42].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_gestor_raft_v1_command_proto_rawDesc), len(file_gestor_raft_v1_command_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   44,
+			NumMessages:   60,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

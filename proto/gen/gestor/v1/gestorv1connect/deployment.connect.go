@@ -48,6 +48,18 @@ const (
 	// DeploymentServiceCancelDeploymentProcedure is the fully-qualified name of the DeploymentService's
 	// CancelDeployment RPC.
 	DeploymentServiceCancelDeploymentProcedure = "/gestor.v1.DeploymentService/CancelDeployment"
+	// DeploymentServiceListWaitingDeploymentsProcedure is the fully-qualified name of the
+	// DeploymentService's ListWaitingDeployments RPC.
+	DeploymentServiceListWaitingDeploymentsProcedure = "/gestor.v1.DeploymentService/ListWaitingDeployments"
+	// DeploymentServiceApproveDeploymentProcedure is the fully-qualified name of the
+	// DeploymentService's ApproveDeployment RPC.
+	DeploymentServiceApproveDeploymentProcedure = "/gestor.v1.DeploymentService/ApproveDeployment"
+	// DeploymentServiceRejectDeploymentProcedure is the fully-qualified name of the DeploymentService's
+	// RejectDeployment RPC.
+	DeploymentServiceRejectDeploymentProcedure = "/gestor.v1.DeploymentService/RejectDeployment"
+	// DeploymentServiceOverrideFreezeProcedure is the fully-qualified name of the DeploymentService's
+	// OverrideFreeze RPC.
+	DeploymentServiceOverrideFreezeProcedure = "/gestor.v1.DeploymentService/OverrideFreeze"
 	// DeploymentServiceWatchDeploymentProcedure is the fully-qualified name of the DeploymentService's
 	// WatchDeployment RPC.
 	DeploymentServiceWatchDeploymentProcedure = "/gestor.v1.DeploymentService/WatchDeployment"
@@ -66,6 +78,16 @@ type DeploymentServiceClient interface {
 	Rollback(context.Context, *v1.RollbackRequest) (*v1.RollbackResponse, error)
 	// CancelDeployment stops a deployment; nodes already switched are reverted.
 	CancelDeployment(context.Context, *v1.CancelDeploymentRequest) (*v1.CancelDeploymentResponse, error)
+	// ListWaitingDeployments lists what waits before its switch, in all apps the caller sees: for approvals, or for the end of
+	// a freeze. The oldest first, 100 at most.
+	ListWaitingDeployments(context.Context, *v1.ListWaitingDeploymentsRequest) (*v1.ListWaitingDeploymentsResponse, error)
+	// ApproveDeployment says that a deployment to a protected environment may switch. Whoever asked for it may not, nor may a
+	// token of theirs. Approving again changes nothing.
+	ApproveDeployment(context.Context, *v1.ApproveDeploymentRequest) (*v1.ApproveDeploymentResponse, error)
+	// RejectDeployment ends a deployment that has not switched anything yet.
+	RejectDeployment(context.Context, *v1.RejectDeploymentRequest) (*v1.RejectDeploymentResponse, error)
+	// OverrideFreeze lets one deployment switch although its environment is frozen. It replaces no approval.
+	OverrideFreeze(context.Context, *v1.OverrideFreezeRequest) (*v1.OverrideFreezeResponse, error)
 	// WatchDeployment sends the deployment, then again whenever it changes, and ends when it has ended.
 	WatchDeployment(context.Context, *v1.WatchDeploymentRequest) (*connect.ServerStreamForClient[v1.WatchDeploymentResponse], error)
 }
@@ -114,6 +136,31 @@ func NewDeploymentServiceClient(httpClient connect.HTTPClient, baseURL string, o
 			connect.WithIdempotency(connect.IdempotencyIdempotent),
 			connect.WithClientOptions(opts...),
 		),
+		listWaitingDeployments: connect.NewClient[v1.ListWaitingDeploymentsRequest, v1.ListWaitingDeploymentsResponse](
+			httpClient,
+			baseURL+DeploymentServiceListWaitingDeploymentsProcedure,
+			connect.WithSchema(deploymentServiceMethods.ByName("ListWaitingDeployments")),
+			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+			connect.WithClientOptions(opts...),
+		),
+		approveDeployment: connect.NewClient[v1.ApproveDeploymentRequest, v1.ApproveDeploymentResponse](
+			httpClient,
+			baseURL+DeploymentServiceApproveDeploymentProcedure,
+			connect.WithSchema(deploymentServiceMethods.ByName("ApproveDeployment")),
+			connect.WithClientOptions(opts...),
+		),
+		rejectDeployment: connect.NewClient[v1.RejectDeploymentRequest, v1.RejectDeploymentResponse](
+			httpClient,
+			baseURL+DeploymentServiceRejectDeploymentProcedure,
+			connect.WithSchema(deploymentServiceMethods.ByName("RejectDeployment")),
+			connect.WithClientOptions(opts...),
+		),
+		overrideFreeze: connect.NewClient[v1.OverrideFreezeRequest, v1.OverrideFreezeResponse](
+			httpClient,
+			baseURL+DeploymentServiceOverrideFreezeProcedure,
+			connect.WithSchema(deploymentServiceMethods.ByName("OverrideFreeze")),
+			connect.WithClientOptions(opts...),
+		),
 		watchDeployment: connect.NewClient[v1.WatchDeploymentRequest, v1.WatchDeploymentResponse](
 			httpClient,
 			baseURL+DeploymentServiceWatchDeploymentProcedure,
@@ -125,12 +172,16 @@ func NewDeploymentServiceClient(httpClient connect.HTTPClient, baseURL string, o
 
 // deploymentServiceClient implements DeploymentServiceClient.
 type deploymentServiceClient struct {
-	listDeployments  *connect.Client[v1.ListDeploymentsRequest, v1.ListDeploymentsResponse]
-	getDeployment    *connect.Client[v1.GetDeploymentRequest, v1.GetDeploymentResponse]
-	createDeployment *connect.Client[v1.CreateDeploymentRequest, v1.CreateDeploymentResponse]
-	rollback         *connect.Client[v1.RollbackRequest, v1.RollbackResponse]
-	cancelDeployment *connect.Client[v1.CancelDeploymentRequest, v1.CancelDeploymentResponse]
-	watchDeployment  *connect.Client[v1.WatchDeploymentRequest, v1.WatchDeploymentResponse]
+	listDeployments        *connect.Client[v1.ListDeploymentsRequest, v1.ListDeploymentsResponse]
+	getDeployment          *connect.Client[v1.GetDeploymentRequest, v1.GetDeploymentResponse]
+	createDeployment       *connect.Client[v1.CreateDeploymentRequest, v1.CreateDeploymentResponse]
+	rollback               *connect.Client[v1.RollbackRequest, v1.RollbackResponse]
+	cancelDeployment       *connect.Client[v1.CancelDeploymentRequest, v1.CancelDeploymentResponse]
+	listWaitingDeployments *connect.Client[v1.ListWaitingDeploymentsRequest, v1.ListWaitingDeploymentsResponse]
+	approveDeployment      *connect.Client[v1.ApproveDeploymentRequest, v1.ApproveDeploymentResponse]
+	rejectDeployment       *connect.Client[v1.RejectDeploymentRequest, v1.RejectDeploymentResponse]
+	overrideFreeze         *connect.Client[v1.OverrideFreezeRequest, v1.OverrideFreezeResponse]
+	watchDeployment        *connect.Client[v1.WatchDeploymentRequest, v1.WatchDeploymentResponse]
 }
 
 // ListDeployments calls gestor.v1.DeploymentService.ListDeployments.
@@ -178,6 +229,42 @@ func (c *deploymentServiceClient) CancelDeployment(ctx context.Context, req *v1.
 	return nil, err
 }
 
+// ListWaitingDeployments calls gestor.v1.DeploymentService.ListWaitingDeployments.
+func (c *deploymentServiceClient) ListWaitingDeployments(ctx context.Context, req *v1.ListWaitingDeploymentsRequest) (*v1.ListWaitingDeploymentsResponse, error) {
+	response, err := c.listWaitingDeployments.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// ApproveDeployment calls gestor.v1.DeploymentService.ApproveDeployment.
+func (c *deploymentServiceClient) ApproveDeployment(ctx context.Context, req *v1.ApproveDeploymentRequest) (*v1.ApproveDeploymentResponse, error) {
+	response, err := c.approveDeployment.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// RejectDeployment calls gestor.v1.DeploymentService.RejectDeployment.
+func (c *deploymentServiceClient) RejectDeployment(ctx context.Context, req *v1.RejectDeploymentRequest) (*v1.RejectDeploymentResponse, error) {
+	response, err := c.rejectDeployment.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// OverrideFreeze calls gestor.v1.DeploymentService.OverrideFreeze.
+func (c *deploymentServiceClient) OverrideFreeze(ctx context.Context, req *v1.OverrideFreezeRequest) (*v1.OverrideFreezeResponse, error) {
+	response, err := c.overrideFreeze.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
 // WatchDeployment calls gestor.v1.DeploymentService.WatchDeployment.
 func (c *deploymentServiceClient) WatchDeployment(ctx context.Context, req *v1.WatchDeploymentRequest) (*connect.ServerStreamForClient[v1.WatchDeploymentResponse], error) {
 	return c.watchDeployment.CallServerStream(ctx, connect.NewRequest(req))
@@ -196,6 +283,16 @@ type DeploymentServiceHandler interface {
 	Rollback(context.Context, *v1.RollbackRequest) (*v1.RollbackResponse, error)
 	// CancelDeployment stops a deployment; nodes already switched are reverted.
 	CancelDeployment(context.Context, *v1.CancelDeploymentRequest) (*v1.CancelDeploymentResponse, error)
+	// ListWaitingDeployments lists what waits before its switch, in all apps the caller sees: for approvals, or for the end of
+	// a freeze. The oldest first, 100 at most.
+	ListWaitingDeployments(context.Context, *v1.ListWaitingDeploymentsRequest) (*v1.ListWaitingDeploymentsResponse, error)
+	// ApproveDeployment says that a deployment to a protected environment may switch. Whoever asked for it may not, nor may a
+	// token of theirs. Approving again changes nothing.
+	ApproveDeployment(context.Context, *v1.ApproveDeploymentRequest) (*v1.ApproveDeploymentResponse, error)
+	// RejectDeployment ends a deployment that has not switched anything yet.
+	RejectDeployment(context.Context, *v1.RejectDeploymentRequest) (*v1.RejectDeploymentResponse, error)
+	// OverrideFreeze lets one deployment switch although its environment is frozen. It replaces no approval.
+	OverrideFreeze(context.Context, *v1.OverrideFreezeRequest) (*v1.OverrideFreezeResponse, error)
 	// WatchDeployment sends the deployment, then again whenever it changes, and ends when it has ended.
 	WatchDeployment(context.Context, *v1.WatchDeploymentRequest, *connect.ServerStream[v1.WatchDeploymentResponse]) error
 }
@@ -240,6 +337,31 @@ func NewDeploymentServiceHandler(svc DeploymentServiceHandler, opts ...connect.H
 		connect.WithIdempotency(connect.IdempotencyIdempotent),
 		connect.WithHandlerOptions(opts...),
 	)
+	deploymentServiceListWaitingDeploymentsHandler := connect.NewUnaryHandlerSimple(
+		DeploymentServiceListWaitingDeploymentsProcedure,
+		svc.ListWaitingDeployments,
+		connect.WithSchema(deploymentServiceMethods.ByName("ListWaitingDeployments")),
+		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+		connect.WithHandlerOptions(opts...),
+	)
+	deploymentServiceApproveDeploymentHandler := connect.NewUnaryHandlerSimple(
+		DeploymentServiceApproveDeploymentProcedure,
+		svc.ApproveDeployment,
+		connect.WithSchema(deploymentServiceMethods.ByName("ApproveDeployment")),
+		connect.WithHandlerOptions(opts...),
+	)
+	deploymentServiceRejectDeploymentHandler := connect.NewUnaryHandlerSimple(
+		DeploymentServiceRejectDeploymentProcedure,
+		svc.RejectDeployment,
+		connect.WithSchema(deploymentServiceMethods.ByName("RejectDeployment")),
+		connect.WithHandlerOptions(opts...),
+	)
+	deploymentServiceOverrideFreezeHandler := connect.NewUnaryHandlerSimple(
+		DeploymentServiceOverrideFreezeProcedure,
+		svc.OverrideFreeze,
+		connect.WithSchema(deploymentServiceMethods.ByName("OverrideFreeze")),
+		connect.WithHandlerOptions(opts...),
+	)
 	deploymentServiceWatchDeploymentHandler := connect.NewServerStreamHandlerSimple(
 		DeploymentServiceWatchDeploymentProcedure,
 		svc.WatchDeployment,
@@ -258,6 +380,14 @@ func NewDeploymentServiceHandler(svc DeploymentServiceHandler, opts ...connect.H
 			deploymentServiceRollbackHandler.ServeHTTP(w, r)
 		case DeploymentServiceCancelDeploymentProcedure:
 			deploymentServiceCancelDeploymentHandler.ServeHTTP(w, r)
+		case DeploymentServiceListWaitingDeploymentsProcedure:
+			deploymentServiceListWaitingDeploymentsHandler.ServeHTTP(w, r)
+		case DeploymentServiceApproveDeploymentProcedure:
+			deploymentServiceApproveDeploymentHandler.ServeHTTP(w, r)
+		case DeploymentServiceRejectDeploymentProcedure:
+			deploymentServiceRejectDeploymentHandler.ServeHTTP(w, r)
+		case DeploymentServiceOverrideFreezeProcedure:
+			deploymentServiceOverrideFreezeHandler.ServeHTTP(w, r)
 		case DeploymentServiceWatchDeploymentProcedure:
 			deploymentServiceWatchDeploymentHandler.ServeHTTP(w, r)
 		default:
@@ -287,6 +417,22 @@ func (UnimplementedDeploymentServiceHandler) Rollback(context.Context, *v1.Rollb
 
 func (UnimplementedDeploymentServiceHandler) CancelDeployment(context.Context, *v1.CancelDeploymentRequest) (*v1.CancelDeploymentResponse, error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("gestor.v1.DeploymentService.CancelDeployment is not implemented"))
+}
+
+func (UnimplementedDeploymentServiceHandler) ListWaitingDeployments(context.Context, *v1.ListWaitingDeploymentsRequest) (*v1.ListWaitingDeploymentsResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("gestor.v1.DeploymentService.ListWaitingDeployments is not implemented"))
+}
+
+func (UnimplementedDeploymentServiceHandler) ApproveDeployment(context.Context, *v1.ApproveDeploymentRequest) (*v1.ApproveDeploymentResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("gestor.v1.DeploymentService.ApproveDeployment is not implemented"))
+}
+
+func (UnimplementedDeploymentServiceHandler) RejectDeployment(context.Context, *v1.RejectDeploymentRequest) (*v1.RejectDeploymentResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("gestor.v1.DeploymentService.RejectDeployment is not implemented"))
+}
+
+func (UnimplementedDeploymentServiceHandler) OverrideFreeze(context.Context, *v1.OverrideFreezeRequest) (*v1.OverrideFreezeResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("gestor.v1.DeploymentService.OverrideFreeze is not implemented"))
 }
 
 func (UnimplementedDeploymentServiceHandler) WatchDeployment(context.Context, *v1.WatchDeploymentRequest, *connect.ServerStream[v1.WatchDeploymentResponse]) error {
