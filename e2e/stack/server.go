@@ -143,7 +143,7 @@ func (s *Stack) AddServer(ctx context.Context, more ...string) (*Server, error) 
 	if err := s.Join(ctx, server, token); err != nil {
 		return nil, err
 	}
-	_, err = s.CLI(ctx, "servers", "list") // the command keeps the servers it is told of
+	_, err = s.CLI(ctx, "nodes", "list") // every command keeps the servers that answers tell of
 	return server, err
 }
 
