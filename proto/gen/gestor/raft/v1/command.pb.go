@@ -129,6 +129,15 @@ type Command struct {
 	//	*Command_RestoreTenant
 	//	*Command_PurgeTenant
 	//	*Command_ShareNode
+	//	*Command_UpdateUser
+	//	*Command_DeleteUser
+	//	*Command_ResetUserPassword
+	//	*Command_CreateInvitation
+	//	*Command_RevokeInvitation
+	//	*Command_RenewInvitation
+	//	*Command_AcceptInvitation
+	//	*Command_SetPassword
+	//	*Command_ConfirmEmail
 	//	*Command_UpdateProtection
 	//	*Command_HoldDeployment
 	//	*Command_ApproveDeployment
@@ -602,6 +611,87 @@ func (x *Command) GetShareNode() *ShareNode {
 	return nil
 }
 
+func (x *Command) GetUpdateUser() *UpdateUser {
+	if x != nil {
+		if x, ok := x.Op.(*Command_UpdateUser); ok {
+			return x.UpdateUser
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetDeleteUser() *DeleteUser {
+	if x != nil {
+		if x, ok := x.Op.(*Command_DeleteUser); ok {
+			return x.DeleteUser
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetResetUserPassword() *ResetUserPassword {
+	if x != nil {
+		if x, ok := x.Op.(*Command_ResetUserPassword); ok {
+			return x.ResetUserPassword
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetCreateInvitation() *CreateInvitation {
+	if x != nil {
+		if x, ok := x.Op.(*Command_CreateInvitation); ok {
+			return x.CreateInvitation
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetRevokeInvitation() *RevokeInvitation {
+	if x != nil {
+		if x, ok := x.Op.(*Command_RevokeInvitation); ok {
+			return x.RevokeInvitation
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetRenewInvitation() *RenewInvitation {
+	if x != nil {
+		if x, ok := x.Op.(*Command_RenewInvitation); ok {
+			return x.RenewInvitation
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetAcceptInvitation() *AcceptInvitation {
+	if x != nil {
+		if x, ok := x.Op.(*Command_AcceptInvitation); ok {
+			return x.AcceptInvitation
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetSetPassword() *SetPassword {
+	if x != nil {
+		if x, ok := x.Op.(*Command_SetPassword); ok {
+			return x.SetPassword
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetConfirmEmail() *ConfirmEmail {
+	if x != nil {
+		if x, ok := x.Op.(*Command_ConfirmEmail); ok {
+			return x.ConfirmEmail
+		}
+	}
+	return nil
+}
+
 func (x *Command) GetUpdateProtection() *UpdateProtection {
 	if x != nil {
 		if x, ok := x.Op.(*Command_UpdateProtection); ok {
@@ -876,6 +966,51 @@ type Command_ShareNode struct {
 	ShareNode *ShareNode `protobuf:"bytes,105,opt,name=share_node,json=shareNode,proto3,oneof"`
 }
 
+type Command_UpdateUser struct {
+	// What a person may do changes.
+	UpdateUser *UpdateUser `protobuf:"bytes,110,opt,name=update_user,json=updateUser,proto3,oneof"`
+}
+
+type Command_DeleteUser struct {
+	// A person is removed.
+	DeleteUser *DeleteUser `protobuf:"bytes,111,opt,name=delete_user,json=deleteUser,proto3,oneof"`
+}
+
+type Command_ResetUserPassword struct {
+	// A link for a new password is made.
+	ResetUserPassword *ResetUserPassword `protobuf:"bytes,112,opt,name=reset_user_password,json=resetUserPassword,proto3,oneof"`
+}
+
+type Command_CreateInvitation struct {
+	// A person is invited.
+	CreateInvitation *CreateInvitation `protobuf:"bytes,113,opt,name=create_invitation,json=createInvitation,proto3,oneof"`
+}
+
+type Command_RevokeInvitation struct {
+	// An invitation is taken back.
+	RevokeInvitation *RevokeInvitation `protobuf:"bytes,114,opt,name=revoke_invitation,json=revokeInvitation,proto3,oneof"`
+}
+
+type Command_RenewInvitation struct {
+	// An invitation gets a new link.
+	RenewInvitation *RenewInvitation `protobuf:"bytes,115,opt,name=renew_invitation,json=renewInvitation,proto3,oneof"`
+}
+
+type Command_AcceptInvitation struct {
+	// An invitation becomes a user.
+	AcceptInvitation *AcceptInvitation `protobuf:"bytes,116,opt,name=accept_invitation,json=acceptInvitation,proto3,oneof"`
+}
+
+type Command_SetPassword struct {
+	// A person chose a password.
+	SetPassword *SetPassword `protobuf:"bytes,117,opt,name=set_password,json=setPassword,proto3,oneof"`
+}
+
+type Command_ConfirmEmail struct {
+	// A person proved that an address is theirs.
+	ConfirmEmail *ConfirmEmail `protobuf:"bytes,118,opt,name=confirm_email,json=confirmEmail,proto3,oneof"`
+}
+
 type Command_UpdateProtection struct {
 	// The protection of an environment changes.
 	UpdateProtection *UpdateProtection `protobuf:"bytes,170,opt,name=update_protection,json=updateProtection,proto3,oneof"`
@@ -990,6 +1125,24 @@ func (*Command_RestoreTenant) isCommand_Op() {}
 func (*Command_PurgeTenant) isCommand_Op() {}
 
 func (*Command_ShareNode) isCommand_Op() {}
+
+func (*Command_UpdateUser) isCommand_Op() {}
+
+func (*Command_DeleteUser) isCommand_Op() {}
+
+func (*Command_ResetUserPassword) isCommand_Op() {}
+
+func (*Command_CreateInvitation) isCommand_Op() {}
+
+func (*Command_RevokeInvitation) isCommand_Op() {}
+
+func (*Command_RenewInvitation) isCommand_Op() {}
+
+func (*Command_AcceptInvitation) isCommand_Op() {}
+
+func (*Command_SetPassword) isCommand_Op() {}
+
+func (*Command_ConfirmEmail) isCommand_Op() {}
 
 func (*Command_UpdateProtection) isCommand_Op() {}
 
@@ -4836,13 +4989,707 @@ func (x *OverrideFreeze) GetReason() string {
 	return ""
 }
 
+// PersonScope keeps a person to some apps.
+type PersonScope struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Ids of apps.
+	Apps []string `protobuf:"bytes,1,rep,name=apps,proto3" json:"apps,omitempty"`
+	// "development", "staging", "production".
+	Environments  []string `protobuf:"bytes,2,rep,name=environments,proto3" json:"environments,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PersonScope) Reset() {
+	*x = PersonScope{}
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[57]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PersonScope) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PersonScope) ProtoMessage() {}
+
+func (x *PersonScope) ProtoReflect() protoreflect.Message {
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[57]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PersonScope.ProtoReflect.Descriptor instead.
+func (*PersonScope) Descriptor() ([]byte, []int) {
+	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{57}
+}
+
+func (x *PersonScope) GetApps() []string {
+	if x != nil {
+		return x.Apps
+	}
+	return nil
+}
+
+func (x *PersonScope) GetEnvironments() []string {
+	if x != nil {
+		return x.Environments
+	}
+	return nil
+}
+
+// UpdateUser changes the fields of a person that are present.
+type UpdateUser struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The person.
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// "admin", "devops", "developer", "viewer".
+	Role *string `protobuf:"bytes,2,opt,name=role,proto3,oneof" json:"role,omitempty"`
+	// "active", "inactive", "blocked".
+	Status *string `protobuf:"bytes,3,opt,name=status,proto3,oneof" json:"status,omitempty"`
+	// Whether they manage the installation.
+	Operator *bool `protobuf:"varint,4,opt,name=operator,proto3,oneof" json:"operator,omitempty"`
+	// The apps the role is for; present and empty for all.
+	Narrow *PersonScope `protobuf:"bytes,5,opt,name=narrow,proto3" json:"narrow,omitempty"`
+	// How lists show the person.
+	Name          *string `protobuf:"bytes,6,opt,name=name,proto3,oneof" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UpdateUser) Reset() {
+	*x = UpdateUser{}
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[58]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UpdateUser) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UpdateUser) ProtoMessage() {}
+
+func (x *UpdateUser) ProtoReflect() protoreflect.Message {
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[58]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UpdateUser.ProtoReflect.Descriptor instead.
+func (*UpdateUser) Descriptor() ([]byte, []int) {
+	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{58}
+}
+
+func (x *UpdateUser) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *UpdateUser) GetRole() string {
+	if x != nil && x.Role != nil {
+		return *x.Role
+	}
+	return ""
+}
+
+func (x *UpdateUser) GetStatus() string {
+	if x != nil && x.Status != nil {
+		return *x.Status
+	}
+	return ""
+}
+
+func (x *UpdateUser) GetOperator() bool {
+	if x != nil && x.Operator != nil {
+		return *x.Operator
+	}
+	return false
+}
+
+func (x *UpdateUser) GetNarrow() *PersonScope {
+	if x != nil {
+		return x.Narrow
+	}
+	return nil
+}
+
+func (x *UpdateUser) GetName() string {
+	if x != nil && x.Name != nil {
+		return *x.Name
+	}
+	return ""
+}
+
+// DeleteUser removes a person.
+type DeleteUser struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The person.
+	Id            string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteUser) Reset() {
+	*x = DeleteUser{}
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[59]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteUser) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteUser) ProtoMessage() {}
+
+func (x *DeleteUser) ProtoReflect() protoreflect.Message {
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[59]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteUser.ProtoReflect.Descriptor instead.
+func (*DeleteUser) Descriptor() ([]byte, []int) {
+	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{59}
+}
+
+func (x *DeleteUser) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+// ResetUserPassword makes all links for a new password worthless that were made before it.
+type ResetUserPassword struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The person.
+	Id            string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ResetUserPassword) Reset() {
+	*x = ResetUserPassword{}
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[60]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ResetUserPassword) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ResetUserPassword) ProtoMessage() {}
+
+func (x *ResetUserPassword) ProtoReflect() protoreflect.Message {
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[60]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ResetUserPassword.ProtoReflect.Descriptor instead.
+func (*ResetUserPassword) Descriptor() ([]byte, []int) {
+	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{60}
+}
+
+func (x *ResetUserPassword) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+// CreateInvitation invites a person.
+type CreateInvitation struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The invitation.
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// Where to.
+	TenantId string `protobuf:"bytes,2,opt,name=tenant_id,json=tenantId,proto3" json:"tenant_id,omitempty"`
+	// Who.
+	Email string `protobuf:"bytes,3,opt,name=email,proto3" json:"email,omitempty"`
+	// What they will be.
+	Role string `protobuf:"bytes,4,opt,name=role,proto3" json:"role,omitempty"`
+	// Whether they will manage the installation.
+	Operator bool `protobuf:"varint,5,opt,name=operator,proto3" json:"operator,omitempty"`
+	// The apps the role will be for.
+	Narrow *PersonScope `protobuf:"bytes,6,opt,name=narrow,proto3" json:"narrow,omitempty"`
+	// SHA-256 of the link's secret.
+	SecretHash []byte `protobuf:"bytes,7,opt,name=secret_hash,json=secretHash,proto3" json:"secret_hash,omitempty"`
+	// Until when it can be accepted.
+	ExpiresAt *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=expires_at,json=expiresAt,proto3" json:"expires_at,omitempty"`
+	// Whether the link goes to the address and nowhere else.
+	Mailed        bool `protobuf:"varint,9,opt,name=mailed,proto3" json:"mailed,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CreateInvitation) Reset() {
+	*x = CreateInvitation{}
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[61]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CreateInvitation) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CreateInvitation) ProtoMessage() {}
+
+func (x *CreateInvitation) ProtoReflect() protoreflect.Message {
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[61]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CreateInvitation.ProtoReflect.Descriptor instead.
+func (*CreateInvitation) Descriptor() ([]byte, []int) {
+	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{61}
+}
+
+func (x *CreateInvitation) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *CreateInvitation) GetTenantId() string {
+	if x != nil {
+		return x.TenantId
+	}
+	return ""
+}
+
+func (x *CreateInvitation) GetEmail() string {
+	if x != nil {
+		return x.Email
+	}
+	return ""
+}
+
+func (x *CreateInvitation) GetRole() string {
+	if x != nil {
+		return x.Role
+	}
+	return ""
+}
+
+func (x *CreateInvitation) GetOperator() bool {
+	if x != nil {
+		return x.Operator
+	}
+	return false
+}
+
+func (x *CreateInvitation) GetNarrow() *PersonScope {
+	if x != nil {
+		return x.Narrow
+	}
+	return nil
+}
+
+func (x *CreateInvitation) GetSecretHash() []byte {
+	if x != nil {
+		return x.SecretHash
+	}
+	return nil
+}
+
+func (x *CreateInvitation) GetExpiresAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ExpiresAt
+	}
+	return nil
+}
+
+func (x *CreateInvitation) GetMailed() bool {
+	if x != nil {
+		return x.Mailed
+	}
+	return false
+}
+
+// RevokeInvitation takes an invitation back.
+type RevokeInvitation struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The invitation.
+	Id            string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RevokeInvitation) Reset() {
+	*x = RevokeInvitation{}
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[62]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RevokeInvitation) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RevokeInvitation) ProtoMessage() {}
+
+func (x *RevokeInvitation) ProtoReflect() protoreflect.Message {
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[62]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RevokeInvitation.ProtoReflect.Descriptor instead.
+func (*RevokeInvitation) Descriptor() ([]byte, []int) {
+	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{62}
+}
+
+func (x *RevokeInvitation) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+// RenewInvitation gives an invitation another secret.
+type RenewInvitation struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The invitation.
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// SHA-256 of the link's secret.
+	SecretHash []byte `protobuf:"bytes,2,opt,name=secret_hash,json=secretHash,proto3" json:"secret_hash,omitempty"`
+	// Until when it can be accepted.
+	ExpiresAt *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=expires_at,json=expiresAt,proto3" json:"expires_at,omitempty"`
+	// Whether the link goes to the address and nowhere else.
+	Mailed        bool `protobuf:"varint,4,opt,name=mailed,proto3" json:"mailed,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RenewInvitation) Reset() {
+	*x = RenewInvitation{}
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[63]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RenewInvitation) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RenewInvitation) ProtoMessage() {}
+
+func (x *RenewInvitation) ProtoReflect() protoreflect.Message {
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[63]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RenewInvitation.ProtoReflect.Descriptor instead.
+func (*RenewInvitation) Descriptor() ([]byte, []int) {
+	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{63}
+}
+
+func (x *RenewInvitation) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *RenewInvitation) GetSecretHash() []byte {
+	if x != nil {
+		return x.SecretHash
+	}
+	return nil
+}
+
+func (x *RenewInvitation) GetExpiresAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ExpiresAt
+	}
+	return nil
+}
+
+func (x *RenewInvitation) GetMailed() bool {
+	if x != nil {
+		return x.Mailed
+	}
+	return false
+}
+
+// AcceptInvitation makes a user for whoever knows the secret, once.
+type AcceptInvitation struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// SHA-256 of the secret that was shown.
+	SecretHash []byte `protobuf:"bytes,1,opt,name=secret_hash,json=secretHash,proto3" json:"secret_hash,omitempty"`
+	// The new user.
+	UserId string `protobuf:"bytes,2,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`
+	// How lists show the person.
+	Name string `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`
+	// argon2id, PHC form.
+	PasswordHash  string `protobuf:"bytes,4,opt,name=password_hash,json=passwordHash,proto3" json:"password_hash,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AcceptInvitation) Reset() {
+	*x = AcceptInvitation{}
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[64]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AcceptInvitation) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AcceptInvitation) ProtoMessage() {}
+
+func (x *AcceptInvitation) ProtoReflect() protoreflect.Message {
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[64]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AcceptInvitation.ProtoReflect.Descriptor instead.
+func (*AcceptInvitation) Descriptor() ([]byte, []int) {
+	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{64}
+}
+
+func (x *AcceptInvitation) GetSecretHash() []byte {
+	if x != nil {
+		return x.SecretHash
+	}
+	return nil
+}
+
+func (x *AcceptInvitation) GetUserId() string {
+	if x != nil {
+		return x.UserId
+	}
+	return ""
+}
+
+func (x *AcceptInvitation) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *AcceptInvitation) GetPasswordHash() string {
+	if x != nil {
+		return x.PasswordHash
+	}
+	return ""
+}
+
+// SetPassword replaces a person's password and ends their sessions.
+type SetPassword struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The person.
+	UserId string `protobuf:"bytes,1,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`
+	// argon2id, PHC form.
+	PasswordHash string `protobuf:"bytes,2,opt,name=password_hash,json=passwordHash,proto3" json:"password_hash,omitempty"`
+	// What the person's credentials were when they proved who they are; others by now refuse it.
+	Stamp []byte `protobuf:"bytes,3,opt,name=stamp,proto3" json:"stamp,omitempty"`
+	// The session that goes on; empty for none.
+	KeepSession string `protobuf:"bytes,4,opt,name=keep_session,json=keepSession,proto3" json:"keep_session,omitempty"`
+	// The proof came out of the person's mailbox.
+	Mailed        bool `protobuf:"varint,5,opt,name=mailed,proto3" json:"mailed,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetPassword) Reset() {
+	*x = SetPassword{}
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[65]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetPassword) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetPassword) ProtoMessage() {}
+
+func (x *SetPassword) ProtoReflect() protoreflect.Message {
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[65]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetPassword.ProtoReflect.Descriptor instead.
+func (*SetPassword) Descriptor() ([]byte, []int) {
+	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{65}
+}
+
+func (x *SetPassword) GetUserId() string {
+	if x != nil {
+		return x.UserId
+	}
+	return ""
+}
+
+func (x *SetPassword) GetPasswordHash() string {
+	if x != nil {
+		return x.PasswordHash
+	}
+	return ""
+}
+
+func (x *SetPassword) GetStamp() []byte {
+	if x != nil {
+		return x.Stamp
+	}
+	return nil
+}
+
+func (x *SetPassword) GetKeepSession() string {
+	if x != nil {
+		return x.KeepSession
+	}
+	return ""
+}
+
+func (x *SetPassword) GetMailed() bool {
+	if x != nil {
+		return x.Mailed
+	}
+	return false
+}
+
+// ConfirmEmail records that an address is a person's; it becomes theirs if it is not yet.
+type ConfirmEmail struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The person.
+	UserId string `protobuf:"bytes,1,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`
+	// The address.
+	Email string `protobuf:"bytes,2,opt,name=email,proto3" json:"email,omitempty"`
+	// What the person's credentials were when the link was made; others by now refuse it.
+	Stamp         []byte `protobuf:"bytes,3,opt,name=stamp,proto3" json:"stamp,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ConfirmEmail) Reset() {
+	*x = ConfirmEmail{}
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[66]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ConfirmEmail) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ConfirmEmail) ProtoMessage() {}
+
+func (x *ConfirmEmail) ProtoReflect() protoreflect.Message {
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[66]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ConfirmEmail.ProtoReflect.Descriptor instead.
+func (*ConfirmEmail) Descriptor() ([]byte, []int) {
+	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{66}
+}
+
+func (x *ConfirmEmail) GetUserId() string {
+	if x != nil {
+		return x.UserId
+	}
+	return ""
+}
+
+func (x *ConfirmEmail) GetEmail() string {
+	if x != nil {
+		return x.Email
+	}
+	return ""
+}
+
+func (x *ConfirmEmail) GetStamp() []byte {
+	if x != nil {
+		return x.Stamp
+	}
+	return nil
+}
+
 var File_gestor_raft_v1_command_proto protoreflect.FileDescriptor
 
 const file_gestor_raft_v1_command_proto_rawDesc = "" +
 	"\n" +
 	"\x1cgestor/raft/v1/command.proto\x12\x0egestor.raft.v1\x1a\x1agestor/agent/v1/task.proto\x1a\x13gestor/v1/app.proto\x1a\x14gestor/v1/node.proto\x1a\x1agestor/v1/protection.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"<\n" +
 	"\x05Batch\x123\n" +
-	"\bcommands\x18\x01 \x03(\v2\x17.gestor.raft.v1.CommandR\bcommands\"\xa5\x1b\n" +
+	"\bcommands\x18\x01 \x03(\v2\x17.gestor.raft.v1.CommandR\bcommands\"\xc0 \n" +
 	"\aCommand\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tR\trequestId\x12*\n" +
@@ -4913,7 +5760,18 @@ const file_gestor_raft_v1_command_proto_rawDesc = "" +
 	"\x0erestore_tenant\x18g \x01(\v2\x1d.gestor.raft.v1.RestoreTenantH\x00R\rrestoreTenant\x12@\n" +
 	"\fpurge_tenant\x18h \x01(\v2\x1b.gestor.raft.v1.PurgeTenantH\x00R\vpurgeTenant\x12:\n" +
 	"\n" +
-	"share_node\x18i \x01(\v2\x19.gestor.raft.v1.ShareNodeH\x00R\tshareNode\x12P\n" +
+	"share_node\x18i \x01(\v2\x19.gestor.raft.v1.ShareNodeH\x00R\tshareNode\x12=\n" +
+	"\vupdate_user\x18n \x01(\v2\x1a.gestor.raft.v1.UpdateUserH\x00R\n" +
+	"updateUser\x12=\n" +
+	"\vdelete_user\x18o \x01(\v2\x1a.gestor.raft.v1.DeleteUserH\x00R\n" +
+	"deleteUser\x12S\n" +
+	"\x13reset_user_password\x18p \x01(\v2!.gestor.raft.v1.ResetUserPasswordH\x00R\x11resetUserPassword\x12O\n" +
+	"\x11create_invitation\x18q \x01(\v2 .gestor.raft.v1.CreateInvitationH\x00R\x10createInvitation\x12O\n" +
+	"\x11revoke_invitation\x18r \x01(\v2 .gestor.raft.v1.RevokeInvitationH\x00R\x10revokeInvitation\x12L\n" +
+	"\x10renew_invitation\x18s \x01(\v2\x1f.gestor.raft.v1.RenewInvitationH\x00R\x0frenewInvitation\x12O\n" +
+	"\x11accept_invitation\x18t \x01(\v2 .gestor.raft.v1.AcceptInvitationH\x00R\x10acceptInvitation\x12@\n" +
+	"\fset_password\x18u \x01(\v2\x1b.gestor.raft.v1.SetPasswordH\x00R\vsetPassword\x12C\n" +
+	"\rconfirm_email\x18v \x01(\v2\x1c.gestor.raft.v1.ConfirmEmailH\x00R\fconfirmEmail\x12P\n" +
 	"\x11update_protection\x18\xaa\x01 \x01(\v2 .gestor.raft.v1.UpdateProtectionH\x00R\x10updateProtection\x12J\n" +
 	"\x0fhold_deployment\x18\xab\x01 \x01(\v2\x1e.gestor.raft.v1.HoldDeploymentH\x00R\x0eholdDeployment\x12S\n" +
 	"\x12approve_deployment\x18\xac\x01 \x01(\v2!.gestor.raft.v1.ApproveDeploymentH\x00R\x11approveDeployment\x12P\n" +
@@ -5223,7 +6081,64 @@ const file_gestor_raft_v1_command_proto_rawDesc = "" +
 	"\acomment\x18\x02 \x01(\tR\acomment\"8\n" +
 	"\x0eOverrideFreeze\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
-	"\x06reason\x18\x02 \x01(\tR\x06reasonB\xbb\x01\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\"E\n" +
+	"\vPersonScope\x12\x12\n" +
+	"\x04apps\x18\x01 \x03(\tR\x04apps\x12\"\n" +
+	"\fenvironments\x18\x02 \x03(\tR\fenvironments\"\xeb\x01\n" +
+	"\n" +
+	"UpdateUser\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x17\n" +
+	"\x04role\x18\x02 \x01(\tH\x00R\x04role\x88\x01\x01\x12\x1b\n" +
+	"\x06status\x18\x03 \x01(\tH\x01R\x06status\x88\x01\x01\x12\x1f\n" +
+	"\boperator\x18\x04 \x01(\bH\x02R\boperator\x88\x01\x01\x123\n" +
+	"\x06narrow\x18\x05 \x01(\v2\x1b.gestor.raft.v1.PersonScopeR\x06narrow\x12\x17\n" +
+	"\x04name\x18\x06 \x01(\tH\x03R\x04name\x88\x01\x01B\a\n" +
+	"\x05_roleB\t\n" +
+	"\a_statusB\v\n" +
+	"\t_operatorB\a\n" +
+	"\x05_name\"\x1c\n" +
+	"\n" +
+	"DeleteUser\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\"#\n" +
+	"\x11ResetUserPassword\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\"\xae\x02\n" +
+	"\x10CreateInvitation\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1b\n" +
+	"\ttenant_id\x18\x02 \x01(\tR\btenantId\x12\x14\n" +
+	"\x05email\x18\x03 \x01(\tR\x05email\x12\x12\n" +
+	"\x04role\x18\x04 \x01(\tR\x04role\x12\x1a\n" +
+	"\boperator\x18\x05 \x01(\bR\boperator\x123\n" +
+	"\x06narrow\x18\x06 \x01(\v2\x1b.gestor.raft.v1.PersonScopeR\x06narrow\x12\x1f\n" +
+	"\vsecret_hash\x18\a \x01(\fR\n" +
+	"secretHash\x129\n" +
+	"\n" +
+	"expires_at\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\texpiresAt\x12\x16\n" +
+	"\x06mailed\x18\t \x01(\bR\x06mailed\"\"\n" +
+	"\x10RevokeInvitation\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\"\x95\x01\n" +
+	"\x0fRenewInvitation\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1f\n" +
+	"\vsecret_hash\x18\x02 \x01(\fR\n" +
+	"secretHash\x129\n" +
+	"\n" +
+	"expires_at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\texpiresAt\x12\x16\n" +
+	"\x06mailed\x18\x04 \x01(\bR\x06mailed\"\x85\x01\n" +
+	"\x10AcceptInvitation\x12\x1f\n" +
+	"\vsecret_hash\x18\x01 \x01(\fR\n" +
+	"secretHash\x12\x17\n" +
+	"\auser_id\x18\x02 \x01(\tR\x06userId\x12\x12\n" +
+	"\x04name\x18\x03 \x01(\tR\x04name\x12#\n" +
+	"\rpassword_hash\x18\x04 \x01(\tR\fpasswordHash\"\x9c\x01\n" +
+	"\vSetPassword\x12\x17\n" +
+	"\auser_id\x18\x01 \x01(\tR\x06userId\x12#\n" +
+	"\rpassword_hash\x18\x02 \x01(\tR\fpasswordHash\x12\x14\n" +
+	"\x05stamp\x18\x03 \x01(\fR\x05stamp\x12!\n" +
+	"\fkeep_session\x18\x04 \x01(\tR\vkeepSession\x12\x16\n" +
+	"\x06mailed\x18\x05 \x01(\bR\x06mailed\"S\n" +
+	"\fConfirmEmail\x12\x17\n" +
+	"\auser_id\x18\x01 \x01(\tR\x06userId\x12\x14\n" +
+	"\x05email\x18\x02 \x01(\tR\x05email\x12\x14\n" +
+	"\x05stamp\x18\x03 \x01(\fR\x05stampB\xbb\x01\n" +
 	"\x12com.gestor.raft.v1B\fCommandProtoP\x01Z=github.com/saas-gestor/gestor/proto/gen/gestor/raft/v1;raftv1\xa2\x02\x03GRX\xaa\x02\x0eGestor.Raft.V1\xca\x02\x0eGestor\\Raft\\V1\xe2\x02\x1aGestor\\Raft\\V1\\GPBMetadata\xea\x02\x10Gestor::Raft::V1b\x06proto3"
 
 var (
@@ -5238,7 +6153,7 @@ func file_gestor_raft_v1_command_proto_rawDescGZIP() []byte {
 	return file_gestor_raft_v1_command_proto_rawDescData
 }
 
-var file_gestor_raft_v1_command_proto_msgTypes = make([]protoimpl.MessageInfo, 60)
+var file_gestor_raft_v1_command_proto_msgTypes = make([]protoimpl.MessageInfo, 70)
 var file_gestor_raft_v1_command_proto_goTypes = []any{
 	(*Batch)(nil),                 // 0: gestor.raft.v1.Batch
 	(*Command)(nil),               // 1: gestor.raft.v1.Command
@@ -5297,20 +6212,30 @@ var file_gestor_raft_v1_command_proto_goTypes = []any{
 	(*ApproveDeployment)(nil),     // 54: gestor.raft.v1.ApproveDeployment
 	(*RejectDeployment)(nil),      // 55: gestor.raft.v1.RejectDeployment
 	(*OverrideFreeze)(nil),        // 56: gestor.raft.v1.OverrideFreeze
-	nil,                           // 57: gestor.raft.v1.CreateJoinToken.LabelsEntry
-	nil,                           // 58: gestor.raft.v1.UpdateEnv.SetEntry
-	nil,                           // 59: gestor.raft.v1.ExplainTasks.WaitingEntry
-	(*timestamppb.Timestamp)(nil), // 60: google.protobuf.Timestamp
-	(*v1.NodeFacts)(nil),          // 61: gestor.v1.NodeFacts
-	(v1.NodeStatus)(0),            // 62: gestor.v1.NodeStatus
-	(*v1.AppSettings)(nil),        // 63: gestor.v1.AppSettings
-	(*v11.TaskSpec)(nil),          // 64: gestor.agent.v1.TaskSpec
-	(*v11.TaskResult)(nil),        // 65: gestor.agent.v1.TaskResult
-	(*v1.Freeze)(nil),             // 66: gestor.v1.Freeze
+	(*PersonScope)(nil),           // 57: gestor.raft.v1.PersonScope
+	(*UpdateUser)(nil),            // 58: gestor.raft.v1.UpdateUser
+	(*DeleteUser)(nil),            // 59: gestor.raft.v1.DeleteUser
+	(*ResetUserPassword)(nil),     // 60: gestor.raft.v1.ResetUserPassword
+	(*CreateInvitation)(nil),      // 61: gestor.raft.v1.CreateInvitation
+	(*RevokeInvitation)(nil),      // 62: gestor.raft.v1.RevokeInvitation
+	(*RenewInvitation)(nil),       // 63: gestor.raft.v1.RenewInvitation
+	(*AcceptInvitation)(nil),      // 64: gestor.raft.v1.AcceptInvitation
+	(*SetPassword)(nil),           // 65: gestor.raft.v1.SetPassword
+	(*ConfirmEmail)(nil),          // 66: gestor.raft.v1.ConfirmEmail
+	nil,                           // 67: gestor.raft.v1.CreateJoinToken.LabelsEntry
+	nil,                           // 68: gestor.raft.v1.UpdateEnv.SetEntry
+	nil,                           // 69: gestor.raft.v1.ExplainTasks.WaitingEntry
+	(*timestamppb.Timestamp)(nil), // 70: google.protobuf.Timestamp
+	(*v1.NodeFacts)(nil),          // 71: gestor.v1.NodeFacts
+	(v1.NodeStatus)(0),            // 72: gestor.v1.NodeStatus
+	(*v1.AppSettings)(nil),        // 73: gestor.v1.AppSettings
+	(*v11.TaskSpec)(nil),          // 74: gestor.agent.v1.TaskSpec
+	(*v11.TaskResult)(nil),        // 75: gestor.agent.v1.TaskResult
+	(*v1.Freeze)(nil),             // 76: gestor.v1.Freeze
 }
 var file_gestor_raft_v1_command_proto_depIdxs = []int32{
 	1,  // 0: gestor.raft.v1.Batch.commands:type_name -> gestor.raft.v1.Command
-	60, // 1: gestor.raft.v1.Command.at:type_name -> google.protobuf.Timestamp
+	70, // 1: gestor.raft.v1.Command.at:type_name -> google.protobuf.Timestamp
 	2,  // 2: gestor.raft.v1.Command.actor:type_name -> gestor.raft.v1.Actor
 	3,  // 3: gestor.raft.v1.Command.init_cluster:type_name -> gestor.raft.v1.InitCluster
 	11, // 4: gestor.raft.v1.Command.claim:type_name -> gestor.raft.v1.Claim
@@ -5357,45 +6282,58 @@ var file_gestor_raft_v1_command_proto_depIdxs = []int32{
 	44, // 45: gestor.raft.v1.Command.restore_tenant:type_name -> gestor.raft.v1.RestoreTenant
 	45, // 46: gestor.raft.v1.Command.purge_tenant:type_name -> gestor.raft.v1.PurgeTenant
 	46, // 47: gestor.raft.v1.Command.share_node:type_name -> gestor.raft.v1.ShareNode
-	52, // 48: gestor.raft.v1.Command.update_protection:type_name -> gestor.raft.v1.UpdateProtection
-	53, // 49: gestor.raft.v1.Command.hold_deployment:type_name -> gestor.raft.v1.HoldDeployment
-	54, // 50: gestor.raft.v1.Command.approve_deployment:type_name -> gestor.raft.v1.ApproveDeployment
-	55, // 51: gestor.raft.v1.Command.reject_deployment:type_name -> gestor.raft.v1.RejectDeployment
-	56, // 52: gestor.raft.v1.Command.override_freeze:type_name -> gestor.raft.v1.OverrideFreeze
-	60, // 53: gestor.raft.v1.CreateServerToken.expires_at:type_name -> google.protobuf.Timestamp
-	7,  // 54: gestor.raft.v1.EnrollServer.server:type_name -> gestor.raft.v1.ServerRecord
-	7,  // 55: gestor.raft.v1.PutServer.server:type_name -> gestor.raft.v1.ServerRecord
-	60, // 56: gestor.raft.v1.CreateSession.expires_at:type_name -> google.protobuf.Timestamp
-	57, // 57: gestor.raft.v1.CreateJoinToken.labels:type_name -> gestor.raft.v1.CreateJoinToken.LabelsEntry
-	60, // 58: gestor.raft.v1.CreateJoinToken.expires_at:type_name -> google.protobuf.Timestamp
-	61, // 59: gestor.raft.v1.EnrollNode.facts:type_name -> gestor.v1.NodeFacts
-	62, // 60: gestor.raft.v1.SetNodeStatus.status:type_name -> gestor.v1.NodeStatus
-	61, // 61: gestor.raft.v1.SetNodeStatus.facts:type_name -> gestor.v1.NodeFacts
-	63, // 62: gestor.raft.v1.CreateApp.settings:type_name -> gestor.v1.AppSettings
-	63, // 63: gestor.raft.v1.UpdateApp.settings:type_name -> gestor.v1.AppSettings
-	25, // 64: gestor.raft.v1.DeleteApp.tasks:type_name -> gestor.raft.v1.CreateTask
-	58, // 65: gestor.raft.v1.UpdateEnv.set:type_name -> gestor.raft.v1.UpdateEnv.SetEntry
-	64, // 66: gestor.raft.v1.CreateTask.spec:type_name -> gestor.agent.v1.TaskSpec
-	60, // 67: gestor.raft.v1.CreateTask.not_before:type_name -> google.protobuf.Timestamp
-	25, // 68: gestor.raft.v1.CreateBuild.task:type_name -> gestor.raft.v1.CreateTask
-	26, // 69: gestor.raft.v1.CreateDeployment.build:type_name -> gestor.raft.v1.CreateBuild
-	25, // 70: gestor.raft.v1.AdvanceDeployment.tasks:type_name -> gestor.raft.v1.CreateTask
-	60, // 71: gestor.raft.v1.AdvanceDeployment.clear_until:type_name -> google.protobuf.Timestamp
-	65, // 72: gestor.raft.v1.FinishTask.result:type_name -> gestor.agent.v1.TaskResult
-	59, // 73: gestor.raft.v1.ExplainTasks.waiting:type_name -> gestor.raft.v1.ExplainTasks.WaitingEntry
-	60, // 74: gestor.raft.v1.Prune.before:type_name -> google.protobuf.Timestamp
-	40, // 75: gestor.raft.v1.CreateTenant.quotas:type_name -> gestor.raft.v1.TenantLimits
-	40, // 76: gestor.raft.v1.UpdateTenant.quotas:type_name -> gestor.raft.v1.TenantLimits
-	48, // 77: gestor.raft.v1.RecordAudit.records:type_name -> gestor.raft.v1.AuditRecord
-	60, // 78: gestor.raft.v1.AuditRecord.at:type_name -> google.protobuf.Timestamp
-	2,  // 79: gestor.raft.v1.AuditRecord.actor:type_name -> gestor.raft.v1.Actor
-	60, // 80: gestor.raft.v1.SnapshotHeader.at:type_name -> google.protobuf.Timestamp
-	66, // 81: gestor.raft.v1.UpdateProtection.freezes:type_name -> gestor.v1.Freeze
-	82, // [82:82] is the sub-list for method output_type
-	82, // [82:82] is the sub-list for method input_type
-	82, // [82:82] is the sub-list for extension type_name
-	82, // [82:82] is the sub-list for extension extendee
-	0,  // [0:82] is the sub-list for field type_name
+	58, // 48: gestor.raft.v1.Command.update_user:type_name -> gestor.raft.v1.UpdateUser
+	59, // 49: gestor.raft.v1.Command.delete_user:type_name -> gestor.raft.v1.DeleteUser
+	60, // 50: gestor.raft.v1.Command.reset_user_password:type_name -> gestor.raft.v1.ResetUserPassword
+	61, // 51: gestor.raft.v1.Command.create_invitation:type_name -> gestor.raft.v1.CreateInvitation
+	62, // 52: gestor.raft.v1.Command.revoke_invitation:type_name -> gestor.raft.v1.RevokeInvitation
+	63, // 53: gestor.raft.v1.Command.renew_invitation:type_name -> gestor.raft.v1.RenewInvitation
+	64, // 54: gestor.raft.v1.Command.accept_invitation:type_name -> gestor.raft.v1.AcceptInvitation
+	65, // 55: gestor.raft.v1.Command.set_password:type_name -> gestor.raft.v1.SetPassword
+	66, // 56: gestor.raft.v1.Command.confirm_email:type_name -> gestor.raft.v1.ConfirmEmail
+	52, // 57: gestor.raft.v1.Command.update_protection:type_name -> gestor.raft.v1.UpdateProtection
+	53, // 58: gestor.raft.v1.Command.hold_deployment:type_name -> gestor.raft.v1.HoldDeployment
+	54, // 59: gestor.raft.v1.Command.approve_deployment:type_name -> gestor.raft.v1.ApproveDeployment
+	55, // 60: gestor.raft.v1.Command.reject_deployment:type_name -> gestor.raft.v1.RejectDeployment
+	56, // 61: gestor.raft.v1.Command.override_freeze:type_name -> gestor.raft.v1.OverrideFreeze
+	70, // 62: gestor.raft.v1.CreateServerToken.expires_at:type_name -> google.protobuf.Timestamp
+	7,  // 63: gestor.raft.v1.EnrollServer.server:type_name -> gestor.raft.v1.ServerRecord
+	7,  // 64: gestor.raft.v1.PutServer.server:type_name -> gestor.raft.v1.ServerRecord
+	70, // 65: gestor.raft.v1.CreateSession.expires_at:type_name -> google.protobuf.Timestamp
+	67, // 66: gestor.raft.v1.CreateJoinToken.labels:type_name -> gestor.raft.v1.CreateJoinToken.LabelsEntry
+	70, // 67: gestor.raft.v1.CreateJoinToken.expires_at:type_name -> google.protobuf.Timestamp
+	71, // 68: gestor.raft.v1.EnrollNode.facts:type_name -> gestor.v1.NodeFacts
+	72, // 69: gestor.raft.v1.SetNodeStatus.status:type_name -> gestor.v1.NodeStatus
+	71, // 70: gestor.raft.v1.SetNodeStatus.facts:type_name -> gestor.v1.NodeFacts
+	73, // 71: gestor.raft.v1.CreateApp.settings:type_name -> gestor.v1.AppSettings
+	73, // 72: gestor.raft.v1.UpdateApp.settings:type_name -> gestor.v1.AppSettings
+	25, // 73: gestor.raft.v1.DeleteApp.tasks:type_name -> gestor.raft.v1.CreateTask
+	68, // 74: gestor.raft.v1.UpdateEnv.set:type_name -> gestor.raft.v1.UpdateEnv.SetEntry
+	74, // 75: gestor.raft.v1.CreateTask.spec:type_name -> gestor.agent.v1.TaskSpec
+	70, // 76: gestor.raft.v1.CreateTask.not_before:type_name -> google.protobuf.Timestamp
+	25, // 77: gestor.raft.v1.CreateBuild.task:type_name -> gestor.raft.v1.CreateTask
+	26, // 78: gestor.raft.v1.CreateDeployment.build:type_name -> gestor.raft.v1.CreateBuild
+	25, // 79: gestor.raft.v1.AdvanceDeployment.tasks:type_name -> gestor.raft.v1.CreateTask
+	70, // 80: gestor.raft.v1.AdvanceDeployment.clear_until:type_name -> google.protobuf.Timestamp
+	75, // 81: gestor.raft.v1.FinishTask.result:type_name -> gestor.agent.v1.TaskResult
+	69, // 82: gestor.raft.v1.ExplainTasks.waiting:type_name -> gestor.raft.v1.ExplainTasks.WaitingEntry
+	70, // 83: gestor.raft.v1.Prune.before:type_name -> google.protobuf.Timestamp
+	40, // 84: gestor.raft.v1.CreateTenant.quotas:type_name -> gestor.raft.v1.TenantLimits
+	40, // 85: gestor.raft.v1.UpdateTenant.quotas:type_name -> gestor.raft.v1.TenantLimits
+	48, // 86: gestor.raft.v1.RecordAudit.records:type_name -> gestor.raft.v1.AuditRecord
+	70, // 87: gestor.raft.v1.AuditRecord.at:type_name -> google.protobuf.Timestamp
+	2,  // 88: gestor.raft.v1.AuditRecord.actor:type_name -> gestor.raft.v1.Actor
+	70, // 89: gestor.raft.v1.SnapshotHeader.at:type_name -> google.protobuf.Timestamp
+	76, // 90: gestor.raft.v1.UpdateProtection.freezes:type_name -> gestor.v1.Freeze
+	57, // 91: gestor.raft.v1.UpdateUser.narrow:type_name -> gestor.raft.v1.PersonScope
+	57, // 92: gestor.raft.v1.CreateInvitation.narrow:type_name -> gestor.raft.v1.PersonScope
+	70, // 93: gestor.raft.v1.CreateInvitation.expires_at:type_name -> google.protobuf.Timestamp
+	70, // 94: gestor.raft.v1.RenewInvitation.expires_at:type_name -> google.protobuf.Timestamp
+	95, // [95:95] is the sub-list for method output_type
+	95, // [95:95] is the sub-list for method input_type
+	95, // [95:95] is the sub-list for extension type_name
+	95, // [95:95] is the sub-list for extension extendee
+	0,  // [0:95] is the sub-list for field type_name
 }
 
 func init() { file_gestor_raft_v1_command_proto_init() }
@@ -5449,6 +6387,15 @@ func file_gestor_raft_v1_command_proto_init() {
 		(*Command_RestoreTenant)(nil),
 		(*Command_PurgeTenant)(nil),
 		(*Command_ShareNode)(nil),
+		(*Command_UpdateUser)(nil),
+		(*Command_DeleteUser)(nil),
+		(*Command_ResetUserPassword)(nil),
+		(*Command_CreateInvitation)(nil),
+		(*Command_RevokeInvitation)(nil),
+		(*Command_RenewInvitation)(nil),
+		(*Command_AcceptInvitation)(nil),
+		(*Command_SetPassword)(nil),
+		(*Command_ConfirmEmail)(nil),
 		(*Command_UpdateProtection)(nil),
 		(*Command_HoldDeployment)(nil),
 		(*Command_ApproveDeployment)(nil),
@@ -5456,13 +6403,14 @@ func file_gestor_raft_v1_command_proto_init() {
 		(*Command_OverrideFreeze)(nil),
 	}
 	file_gestor_raft_v1_command_proto_msgTypes[42].OneofWrappers = []any{}
+	file_gestor_raft_v1_command_proto_msgTypes[58].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_gestor_raft_v1_command_proto_rawDesc), len(file_gestor_raft_v1_command_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   60,
+			NumMessages:   70,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
