@@ -42,7 +42,9 @@ type Error struct {
 	RetryAfter time.Duration // when to come again, for KindExhausted and KindUnavailable; 0 if unknown
 	// NothingDone says that nothing of the request was done, so that any request may be sent again, to whichever server.
 	NothingDone bool
-	cause       error
+	// Reason tells programs what the message tells people, where they can do something about it; empty otherwise.
+	Reason Reason `json:",omitempty"`
+	cause  error
 }
 
 // Error is the message with the field and the fix.
@@ -82,6 +84,29 @@ func (e *Error) WithCause(err error) *Error {
 func (e *Error) WithRetryAfter(d time.Duration) *Error {
 	e.RetryAfter = d
 	return e
+}
+
+// Reason is why a request was refused, where a program can help.
+type Reason string
+
+// The reasons.
+const (
+	ReasonStepUp       Reason = "step_up"       // prove again who you are, then repeat the request
+	ReasonSecondFactor Reason = "second_factor" // set a second factor up first
+)
+
+// WithReason tells programs why and returns e.
+func (e *Error) WithReason(r Reason) *Error {
+	e.Reason = r
+	return e
+}
+
+// ReasonOf returns the reason of the first fault in err's chain; empty if there is none.
+func ReasonOf(err error) Reason {
+	if e, ok := errors.AsType[*Error](err); ok {
+		return e.Reason
+	}
+	return ""
 }
 
 // WithNothingDone says that nothing of the request was done and returns e.

@@ -39,7 +39,7 @@ func internal(reference string) *fault.Error {
 
 func encodeFault(f *fault.Error) *connect.Error {
 	ce := connect.NewError(codeOf(f.Kind), errors.New(f.Message))
-	body := &gestorv1.Fault{Kind: string(f.Kind), Field: f.Field, Fix: f.Fix, NothingDone: f.NothingDone}
+	body := &gestorv1.Fault{Kind: string(f.Kind), Field: f.Field, Fix: f.Fix, NothingDone: f.NothingDone, Reason: string(f.Reason)}
 	if f.RetryAfter > 0 {
 		body.RetryAfter = durationpb.New(f.RetryAfter)
 		ce.Meta().Set("Retry-After", strconv.Itoa(int(math.Ceil(f.RetryAfter.Seconds()))))
@@ -85,6 +85,7 @@ func fill(f *fault.Error, detail any) {
 		f.Kind = fault.Kind(body.GetKind())
 	}
 	f.Field, f.Fix, f.NothingDone = body.GetField(), body.GetFix(), body.GetNothingDone()
+	f.Reason = fault.Reason(body.GetReason())
 	if body.GetRetryAfter() != nil {
 		f.RetryAfter = max(0, min(body.GetRetryAfter().AsDuration(), time.Hour))
 	}

@@ -18,6 +18,7 @@ import (
 	"github.com/saas-gestor/gestor/proto/gen/gestor/agent/v1/agentv1connect"
 	gestorv1 "github.com/saas-gestor/gestor/proto/gen/gestor/v1"
 	"github.com/saas-gestor/gestor/proto/rpc"
+	"github.com/saas-gestor/gestor/server/internal/auth"
 	"github.com/saas-gestor/gestor/server/internal/health"
 	"github.com/saas-gestor/gestor/server/internal/pki"
 	"github.com/saas-gestor/gestor/server/internal/state"
@@ -47,6 +48,8 @@ type Deps struct {
 	Served  func(Served)                       // is told of every request; may be nil
 	Refused func(reason string)                // is told of every refusal for lack of room; may be nil
 
+	Seen func(c auth.Caller, address string) // is told of every call of a person or a token; may be nil
+
 	Now   func() time.Time // time.Now if nil
 	Times Times
 	Log   *slog.Logger // nil discards
@@ -67,6 +70,9 @@ func (d Deps) withDefaults() Deps {
 	}
 	if d.Refused == nil {
 		d.Refused = func(string) {}
+	}
+	if d.Seen == nil {
+		d.Seen = func(auth.Caller, string) {}
 	}
 	d.Times = d.Times.withDefaults()
 	return d

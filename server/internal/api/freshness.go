@@ -48,7 +48,7 @@ func (g *gate) refresh(ctx context.Context, c auth.Caller, spec connect.Spec, wa
 		return err
 	}
 	reads := spec.IdempotencyLevel == connect.IdempotencyNoSideEffects && spec.StreamType == connect.StreamTypeUnary
-	if !reads || c.Kind != auth.User {
+	if !reads || !c.IsMember() {
 		return nil
 	}
 	if want.local {

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"connectrpc.com/connect"
+
 	"github.com/saas-gestor/gestor/proto/fault"
 	"github.com/saas-gestor/gestor/proto/gen/gestor/agent/v1/agentv1connect"
 	"github.com/saas-gestor/gestor/proto/gen/gestor/v1/gestorv1connect"
@@ -136,7 +138,7 @@ func behind(t *testing.T) (w *wall, waits *atomic.Int32) {
 			return
 		}
 		ctx := context.Background()
-		late := gestor.Session{ID: "ses_late", UserID: "usr_viewer", TenantID: "ten_1", TokenHash: hash, ExpiresAt: time.Now().Add(time.Hour)}
+		late := gestor.Session{ID: "ses_late", UserID: "usr_viewer", TenantID: "ten_1", TokenHash: hash, CreatedAt: time.Now(), ExpiresAt: time.Now().Add(time.Hour)}
 		if err := errors.Join(x.PutSession(ctx, late), x.Commit(ctx, 8)); err != nil {
 			t.Error(err)
 		}
@@ -203,10 +205,10 @@ func TestJoining_AServerWithoutTheClustersStateSaysThatItIsNotReady(t *testing.T
 		t.Cleanup(func() { _ = store.Close() })
 		d.Engine = storeEngine{store}
 	})
-	isStream := streams()
+	all := specs()
 	for procedure := range w.policy {
 		for _, caller := range []string{"", "admin", "agent"} {
-			if got := w.call(t, caller, procedure, isStream[procedure]); got != "unavailable" {
+			if got := w.call(t, caller, procedure, all[procedure].StreamType != connect.StreamTypeUnary); got != "unavailable" {
 				t.Errorf("%s as %q: %s", procedure, caller, got)
 			}
 		}

@@ -48,7 +48,7 @@ func mayBeBehind(err error) bool {
 func (d *doubts) mayLookAgain(ctx context.Context, req connect.AnyRequest) bool {
 	caller, ok := auth.CallerFrom(ctx)
 	want, err := wanted(req.Header())
-	return ok && caller.Kind == auth.User && err == nil && !want.local && d.gate.deps.Barrier != nil &&
+	return ok && caller.IsMember() && err == nil && !want.local && d.gate.deps.Barrier != nil &&
 		req.Spec().IdempotencyLevel != connect.IdempotencyNoSideEffects
 }
 

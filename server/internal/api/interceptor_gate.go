@@ -1,8 +1,10 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"time"
@@ -17,6 +19,7 @@ import (
 	"github.com/saas-gestor/gestor/server/internal/auth"
 	"github.com/saas-gestor/gestor/server/internal/gestor"
 	"github.com/saas-gestor/gestor/server/internal/pki"
+	"github.com/saas-gestor/gestor/server/internal/state"
 )
 
 // gate decides at a request's headers, before any of its message is read, whether it may go on, and as whom.
@@ -84,8 +87,38 @@ func (g *gate) admit(ctx context.Context, spec connect.Spec, header http.Header)
 	if caller.Kind != auth.Anonymous && g.deps.Revision() != seen { // what has arrived may have ended a sign-in, or a role
 		caller, err = g.recognise(ctx, spec, func() (auth.Caller, error) { return g.authenticate(ctx, header) })
 	}
-	caller.Actor = actor(caller, requestOf(ctx), access.GetAudit())
-	return caller, err
+	if err != nil {
+		return auth.Caller{}, err
+	}
+	caller.Actor = actor(caller, requestOf(ctx), access)
+	if caller.IsMember() {
+		g.deps.Seen(caller, requestOf(ctx).address)
+	}
+	return caller, g.allowedNow(caller, spec)
+}
+
+// allowedNow refuses what a caller may do in general, but not as things are: changes while the tenant is not active, and
+// what needs a recent proof of identity without one.
+func (g *gate) allowedNow(c auth.Caller, spec connect.Spec) error {
+	access := g.policy[spec.Procedure]
+	p := access.GetPermission()
+	if !c.IsMember() || p == gestorv1.Permission_PERMISSION_PUBLIC {
+		return nil
+	}
+	changes := !isRead(spec)
+	switch {
+	case c.ReadOnly != "" && changes && !access.GetSuspended():
+		return fault.Denied("%s", c.ReadOnly).WithFix("what runs goes on running; ask the operator of this installation")
+	case c.Kind == auth.Machine && p == gestorv1.Permission_PERMISSION_MEMBER && changes:
+		return fault.Denied("a token may not change the account of its user").WithFix("sign in with `gestor login`")
+	case !access.GetStepUp() || c.Fresh(p, g.deps.Now()):
+		return nil
+	case c.Kind == auth.Machine:
+		return fault.Denied("the token %s may not do this: it needs a token made for just that", c.Token.Name).
+			WithFix("make one with `gestor tokens create --permission %s`", auth.Name(p))
+	}
+	return fault.Denied("this needs you to have signed in within the last %s", "5 minutes").
+		WithFix("prove again who you are: gestor login --again").WithReason(fault.ReasonStepUp)
 }
 
 // recognise says who makes a call, as far as this server knows, if they may make it.
@@ -100,7 +133,7 @@ func (g *gate) recognise(ctx context.Context, spec connect.Spec, who func() (aut
 	return caller, allowed(caller, spec.Procedure, permission)
 }
 
-var whose = map[auth.Kind]string{auth.User: "tenant", auth.Agent: "node"}
+var whose = map[auth.Kind]string{auth.User: "tenant", auth.Machine: "tenant", auth.Agent: "node"}
 
 // modest refuses, before anything is looked up, an address that asks too often and a message that is too large.
 func (g *gate) modest(ctx context.Context, spec connect.Spec) error {
@@ -198,10 +231,27 @@ func allowed(c auth.Caller, procedure string, p gestorv1.Permission) error {
 	case p == gestorv1.Permission_PERMISSION_AGENT:
 		return fault.Denied("only a node may do this")
 	}
-	return fault.Denied("the role %s may not do this", c.User.Role).WithFix("ask an admin of your tenant")
+	return refusal(c, p)
 }
 
-// authenticate proves who calls: a client certificate makes an agent, whatever else was sent; a bearer token a user.
+// refusal says why a member of a tenant may not do something.
+func refusal(c auth.Caller, p gestorv1.Permission) error {
+	holders, _ := auth.HoldersOf(p)
+	switch {
+	case c.SetupOnly:
+		return fault.Denied("your tenant wants everybody to have a second factor, and you have none").
+			WithFix("set one up with `gestor account totp`, then sign in again").WithReason(fault.ReasonSecondFactor)
+	case holders.Operator && !c.User.Operator:
+		return fault.Denied("only operators of this installation may do this").WithFix("ask one of them")
+	case c.Kind == auth.Machine:
+		return fault.Denied("the token %s may not do this", c.Token.Name).
+			WithFix("it needs the permission %s, and so does who it belongs to", auth.Name(p))
+	}
+	return fault.Denied("the role %s may not do this", c.Role()).WithFix("ask an admin of your tenant")
+}
+
+// authenticate proves who calls: a client certificate makes an agent, whatever else was sent; a bearer
+// token a member of a tenant.
 func (g *gate) authenticate(ctx context.Context, header http.Header) (auth.Caller, error) {
 	if r := requestOf(ctx); len(r.peer) > 0 {
 		return g.agent(ctx, r)
@@ -210,7 +260,7 @@ func (g *gate) authenticate(ctx context.Context, header http.Header) (auth.Calle
 	if token == "" {
 		return auth.Caller{}, nil
 	}
-	return g.user(ctx, token)
+	return g.member(ctx, token)
 }
 
 // agent looks the node up at every request, so that a deleted node is out at once. The certificate is verified again
@@ -231,51 +281,106 @@ func (g *gate) agent(ctx context.Context, r *request) (auth.Caller, error) {
 	return auth.Caller{Kind: auth.Agent, Node: node, RenewOnly: proven.Expired}, nil
 }
 
-func (g *gate) user(ctx context.Context, token string) (auth.Caller, error) {
-	hash, ok := auth.HashBearer(token)
+// member looks up who stands behind a session or a token, at every call.
+func (g *gate) member(ctx context.Context, secret string) (auth.Caller, error) {
+	hash, sort, ok := auth.HashBearer(secret)
 	if !ok {
 		return auth.Caller{}, ended()
 	}
-	caller, err := g.known.caller(ctx, hash, g.read)
-	if err == nil && !g.deps.Now().Before(caller.Session.ExpiresAt) {
-		return auth.Caller{}, ended()
+	caller, err := g.known.caller(ctx, hash, func(ctx context.Context, hash []byte) (auth.Caller, error) {
+		if sort == auth.BearerSession {
+			return g.session(ctx, hash)
+		}
+		return g.token(ctx, hash)
+	})
+	if err != nil {
+		return auth.Caller{}, err
 	}
-	return caller, err
+	if now := g.deps.Now(); caller.Kind == auth.User && auth.SessionEnded(caller.Session, now) {
+		return auth.Caller{}, ended()
+	} else if caller.Kind == auth.Machine && auth.TokenEnded(caller.Token, now) {
+		return auth.Caller{}, revoked()
+	}
+	return caller, nil
 }
 
 func ended() *fault.Error {
 	return fault.Unauthenticated("the session has ended").WithFix("sign in with `gestor login`")
 }
 
-// read finds out who stands behind a token.
-func (g *gate) read(ctx context.Context, hash []byte) (auth.Caller, error) {
-	view := g.deps.Engine.View(gestor.SystemScope())
-	session, err := view.SessionByTokenHash(ctx, hash)
+func revoked() *fault.Error {
+	return fault.Unauthenticated("the token has expired, or was taken back").WithFix("make a new one with `gestor tokens create`")
+}
+
+// session finds out who stands behind a session.
+func (g *gate) session(ctx context.Context, hash []byte) (auth.Caller, error) {
+	session, err := g.system().SessionByTokenHash(ctx, hash)
 	if errors.Is(err, fault.KindNotFound) {
 		return auth.Caller{}, ended().WithCause(errUnknown)
 	}
 	if err != nil {
 		return auth.Caller{}, err
 	}
-	user, err := view.User(ctx, session.UserID)
-	if errors.Is(err, fault.KindNotFound) || err == nil && user.Status != statusActive {
-		return auth.Caller{}, ended()
+	if session.FreshAt.IsZero() {
+		session.FreshAt = session.CreatedAt // of a state that does not keep it
 	}
-	if err != nil {
-		return auth.Caller{}, err
+	user, ok, err := g.active(ctx, session.UserID)
+	if err != nil || !ok {
+		return auth.Caller{}, cmp.Or(err, error(ended()))
 	}
-	tenant, err := view.Tenant(ctx, user.TenantID)
-	if err != nil {
-		return auth.Caller{}, err
-	}
-	if tenant.Status != statusActive {
-		return auth.Caller{}, fault.Denied("the tenant %s is %s", tenant.Name, tenant.Status)
-	}
-	return auth.Caller{Kind: auth.User, Tenant: tenant.ID, User: user, Session: session}, nil
+	return g.resident(ctx, auth.Caller{Kind: auth.User, Tenant: user.TenantID, User: user, Session: session})
 }
 
-// statusActive is the status of users and tenants who may work.
-const statusActive = "active"
+// token finds out whose a token is.
+func (g *gate) token(ctx context.Context, hash []byte) (auth.Caller, error) {
+	token, err := g.system().TokenByHash(ctx, hash)
+	if errors.Is(err, fault.KindNotFound) {
+		return auth.Caller{}, revoked().WithCause(errUnknown)
+	}
+	if err != nil {
+		return auth.Caller{}, err
+	}
+	caller := auth.Caller{Kind: auth.Machine, Tenant: token.TenantID, Token: token}
+	if token.Kind == gestor.TokenPersonal {
+		user, ok, err := g.active(ctx, token.UserID)
+		if err != nil || !ok {
+			return auth.Caller{}, cmp.Or(err, error(revoked()))
+		}
+		caller.User = user
+	}
+	return g.resident(ctx, caller)
+}
+
+// active finds a user who may work.
+func (g *gate) active(ctx context.Context, id gestor.UserID) (gestor.User, bool, error) {
+	user, err := g.system().User(ctx, id)
+	if errors.Is(err, fault.KindNotFound) || err == nil && user.Status != gestor.StatusActive {
+		return gestor.User{}, false, nil
+	}
+	return user, err == nil, err
+}
+
+// resident adds to a caller what has become of the tenant.
+func (g *gate) resident(ctx context.Context, c auth.Caller) (auth.Caller, error) {
+	tenant, err := g.system().Tenant(ctx, c.Tenant)
+	if err != nil {
+		return auth.Caller{}, err
+	}
+	switch tenant.Status {
+	case gestor.StatusActive:
+	case gestor.StatusSuspended, gestor.StatusCancelled:
+		c.ReadOnly = fmt.Sprintf("the tenant %s is %s", tenant.Name, tenant.Status)
+		if tenant.Reason != "" {
+			c.ReadOnly += ": " + tenant.Reason
+		}
+	default:
+		return auth.Caller{}, fault.Unauthenticated("the tenant %s is closed", tenant.Name)
+	}
+	c.SetupOnly = c.Kind == auth.User && tenant.SecondFactor && !c.User.HasFactor && !c.Session.SecondFactor
+	return c, nil
+}
+
+func (g *gate) system() *state.View { return g.deps.Engine.View(gestor.SystemScope()) }
 
 // report logs an error of which the client sees only the reference.
 func (g *gate) report(ctx context.Context, procedure string, err error) {
@@ -283,12 +388,19 @@ func (g *gate) report(ctx context.Context, procedure string, err error) {
 		slog.String("request", referenceOf(ctx)), slog.String("procedure", procedure), slog.Any("err", err))
 }
 
-func actor(c auth.Caller, r *request, action string) gestor.Actor {
-	a := gestor.Actor{Kind: "anonymous", Address: r.address, UserAgent: r.userAgent, Action: action}
+// actor is the caller as commands and the audit log name it. One who calls what is for operators acts for the installation.
+func actor(c auth.Caller, r *request, access *gestorv1.Access) gestor.Actor {
+	a := gestor.Actor{Kind: "anonymous", Address: r.address, UserAgent: r.userAgent, Action: access.GetAudit(), Reference: r.reference}
+	holders, _ := auth.HoldersOf(access.GetPermission())
 	switch c.Kind {
 	case auth.User:
 		a.Kind, a.ID, a.Name = "user", string(c.User.ID), c.User.Email
 		a.TenantID, a.SessionID = c.Tenant, c.Session.ID
+		a.Operator = holders.Operator
+	case auth.Machine:
+		a.Kind, a.ID, a.Name = "token", cmp.Or(string(c.User.ID), string(c.Token.ID)), cmp.Or(c.User.Email, c.Token.Name)
+		a.TenantID, a.TokenID = c.Tenant, c.Token.ID
+		a.Operator = holders.Operator
 	case auth.Agent:
 		a.Kind, a.ID, a.Name, a.TenantID = "agent", string(c.Node.ID), c.Node.Name, c.Node.TenantID
 	case auth.Anonymous:

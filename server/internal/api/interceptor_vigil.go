@@ -30,7 +30,7 @@ func (v *vigil) WrapStreamingClient(next connect.StreamingClientFunc) connect.St
 // WrapStreamingHandler implements connect.Interceptor.
 func (v *vigil) WrapStreamingHandler(next connect.StreamingHandlerFunc) connect.StreamingHandlerFunc {
 	return func(ctx context.Context, conn connect.StreamingHandlerConn) error {
-		if caller, _ := auth.CallerFrom(ctx); caller.Kind != auth.User {
+		if caller, _ := auth.CallerFrom(ctx); !caller.IsMember() {
 			return next(ctx, conn)
 		}
 		return next(ctx, &guardedConn{StreamingHandlerConn: conn, gate: v.gate, ctx: ctx, looked: v.gate.deps.Now()})

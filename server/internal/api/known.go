@@ -29,7 +29,7 @@ func (k *known) now() uint64 {
 	if k.version == nil {
 		return 0
 	}
-	return k.version(state.Cluster, state.Tenants, state.Users, state.Sessions)
+	return k.version(state.Cluster, state.Tenants, state.Users, state.Sessions, state.Tokens)
 }
 
 // caller returns who stands behind a token; read finds out, and who is the installation's.

@@ -126,7 +126,7 @@ func (l *Limits) fromCaller(c auth.Caller, spec connect.Spec) (wait time.Duratio
 	switch {
 	case c.Kind == auth.Agent:
 		return l.nodeCalls.Take(string(c.Node.ID)), refusedNode
-	case c.Kind != auth.User:
+	case !c.IsMember():
 		return 0, ""
 	case isRead(spec):
 		return l.tenantReads.Take(string(c.Tenant)), refusedTenant
@@ -152,6 +152,8 @@ func (l *Limits) streamsOf(c auth.Caller, address string) (*limit.Counts, string
 		return l.nodeStreams, string(c.Node.ID)
 	case auth.User:
 		return l.streams, string(c.Session.ID)
+	case auth.Machine:
+		return l.streams, string(c.Token.ID)
 	case auth.Anonymous:
 	}
 	return l.streams, address
@@ -160,7 +162,7 @@ func (l *Limits) streamsOf(c auth.Caller, address string) (*limit.Counts, string
 // partyOf is who a call counts for where tenants share something.
 func partyOf(c auth.Caller, address string) string {
 	switch c.Kind {
-	case auth.User:
+	case auth.User, auth.Machine:
 		return string(c.Tenant)
 	case auth.Agent:
 		return string(c.Node.ID)

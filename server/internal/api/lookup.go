@@ -33,13 +33,22 @@ type reach struct {
 	caller auth.Caller
 }
 
-// reachOf is the reach of the caller of ctx.
+// reachOf is the reach of the caller of ctx inside the tenant.
 func reachOf(ctx context.Context, e Engine) (reach, error) {
 	caller, ok := auth.CallerFrom(ctx)
 	if !ok || caller.Tenant == "" {
 		return reach{}, fault.Unauthenticated("nobody is signed in").WithFix("sign in with `gestor login`")
 	}
-	return reach{engine: e, view: e.View(gestor.TenantScope(caller.Tenant)), caller: caller}, nil
+	return reach{engine: e, view: e.View(caller.Scope()), caller: caller}, nil
+}
+
+// platformOf is the reach of an operator over the installation. Only methods behind a permission of operators have it.
+func platformOf(ctx context.Context, e Engine) (reach, error) {
+	caller, _ := auth.CallerFrom(ctx)
+	if !caller.IsMember() || !caller.Actor.Operator || !caller.User.Operator {
+		return reach{}, fault.Denied("only operators of this installation may do this")
+	}
+	return reach{engine: e, view: e.View(gestor.SystemScope()), caller: caller}, nil
 }
 
 // propose proposes op and returns once this server has applied it. requestID may be empty.

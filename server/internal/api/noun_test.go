@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/x509"
 	"errors"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -178,7 +179,7 @@ func (n *nouns) serve(t *testing.T) *httptest.Server {
 	nodes := api.NewNodeService(api.NodeDeps{Engine: n, Loads: n.loads, Pin: make([]byte, 32), PublicURL: publicURL})
 	logs := api.NewLogService(api.LogDeps{Engine: n, Tasks: n.history, Apps: n.tails})
 	handler, err := api.New(api.Deps{
-		Engine: n, Changes: n.store.Version, Revision: n.applied.Load, Agents: pki.AgentVerifier{Roots: x509.NewCertPool(), Cluster: "clu_test", Now: time.Now},
+		Log: slog.New(slog.NewTextHandler(t.Output(), nil)), Engine: n, Changes: n.store.Version, Revision: n.applied.Load, Agents: pki.AgentVerifier{Roots: x509.NewCertPool(), Cluster: "clu_test", Now: time.Now},
 		Mounts: []api.Mount{
 			func(o ...connect.HandlerOption) (string, http.Handler) {
 				return gestorv1connect.NewAppServiceHandler(apps, o...)
@@ -226,7 +227,7 @@ func (n *nouns) member(t *testing.T, server *httptest.Server, name string) membe
 		if err := x.PutUser(ctx, user); err != nil {
 			return err
 		}
-		session := gestor.Session{ID: gestor.SessionID("ses_" + name), UserID: user.ID, TenantID: tenant, TokenHash: hash, ExpiresAt: time.Now().Add(time.Hour)}
+		session := gestor.Session{ID: gestor.SessionID("ses_" + name), UserID: user.ID, TenantID: tenant, TokenHash: hash, CreatedAt: time.Now(), ExpiresAt: time.Now().Add(time.Hour)}
 		return x.PutSession(ctx, session)
 	})
 	n.addNode(t, tenant, gestor.NodeID("nod_"+name), "web-1", "10.0.0.1")

@@ -8,6 +8,7 @@ import (
 	"google.golang.org/protobuf/reflect/protoregistry"
 
 	gestorv1 "github.com/saas-gestor/gestor/proto/gen/gestor/v1"
+	"github.com/saas-gestor/gestor/server/internal/auth"
 )
 
 // Policy is what each method demands of its caller, by procedure ("/gestor.v1.AppService/GetApp"). A procedure that is
@@ -34,6 +35,9 @@ func (p Policy) add(service protoreflect.ServiceDescriptor) error {
 		access, ok := proto.GetExtension(method.Options(), gestorv1.E_Access).(*gestorv1.Access)
 		if !ok || access.GetPermission() == gestorv1.Permission_PERMISSION_UNSPECIFIED {
 			return fmt.Errorf("method %s declares no permission; add option (gestor.v1.access) to it", method.FullName())
+		}
+		if _, known := auth.HoldersOf(access.GetPermission()); !known {
+			return fmt.Errorf("method %s needs %s, which the matrix in package auth does not know", method.FullName(), access.GetPermission())
 		}
 		p[fmt.Sprintf("/%s/%s", service.FullName(), method.Name())] = access
 	}

@@ -53,7 +53,7 @@ func newPlant(t *testing.T) *plant {
 	p.do(t, command.Claim{SetupHash: []byte("h"), TenantID: "ten_1", TenantName: "One", UserID: "usr_1", Email: "a@one.example"})
 	token, hash := auth.NewBearer()
 	p.put(t, func(ctx context.Context, x *state.Txn) error {
-		session := gestor.Session{ID: "ses_1", UserID: "usr_1", TenantID: "ten_1", TokenHash: hash, ExpiresAt: time.Now().Add(time.Hour)}
+		session := gestor.Session{ID: "ses_1", UserID: "usr_1", TenantID: "ten_1", TokenHash: hash, CreatedAt: time.Now(), ExpiresAt: time.Now().Add(time.Hour)}
 		return x.PutSession(ctx, session)
 	})
 	for _, name := range []string{"ctl1", "ctl2", "ctl3"} {

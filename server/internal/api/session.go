@@ -78,7 +78,7 @@ func (s *SessionService) verify(ctx context.Context, email, password string) (ge
 		s.deps.Log.Warn("sign-in refused", "address", requestOf(ctx).address, "known", user.ID != "")
 		return gestor.User{}, fault.Unauthenticated("the e-mail address or the password is wrong")
 	}
-	if user.Status != statusActive {
+	if user.Status != gestor.StatusActive {
 		return gestor.User{}, fault.Denied("the account is %s", user.Status).WithFix("ask an admin of your tenant")
 	}
 	return user, nil
@@ -91,7 +91,7 @@ func (s *SessionService) GetSession(ctx context.Context, _ *gestorv1.GetSessionR
 	if err != nil {
 		return nil, err
 	}
-	return &gestorv1.GetSessionResponse{Session: out, Permissions: auth.Permissions(caller.User.Role)}, nil
+	return &gestorv1.GetSessionResponse{Session: out, Permissions: caller.Permissions()}, nil
 }
 
 // DeleteSession signs the caller's session out.

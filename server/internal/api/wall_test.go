@@ -19,10 +19,10 @@ import (
 	"time"
 
 	"connectrpc.com/connect"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/types/dynamicpb"
 
 	"github.com/saas-gestor/gestor/proto/fault"
-	"github.com/saas-gestor/gestor/proto/gen/gestor/agent/v1/agentv1connect"
-	"github.com/saas-gestor/gestor/proto/gen/gestor/v1/gestorv1connect"
 	"github.com/saas-gestor/gestor/proto/rpc"
 	"github.com/saas-gestor/gestor/server/internal/auth"
 	"github.com/saas-gestor/gestor/server/internal/command"
@@ -113,7 +113,7 @@ func mustRoot(t *testing.T, role string) *pki.Root {
 	return root
 }
 
-// fill makes a tenant with a user of each role, a suspended tenant, ended sessions and a node.
+// fill makes everybody who may come to the wall.
 func (w *wall) fill(t *testing.T, store *state.Store, claimed bool, now time.Time) {
 	t.Helper()
 	ctx := t.Context()
@@ -123,28 +123,29 @@ func (w *wall) fill(t *testing.T, store *state.Store, claimed bool, now time.Tim
 	}
 	x.Revision = 7
 	errs := []error{
+		x.RaiseLevel(ctx, state.NewestLevel()),
 		x.PutCluster(ctx, gestor.Cluster{ID: wallCluster, Claimed: claimed}),
-		x.PutTenant(ctx, gestor.Tenant{ID: "ten_1", Name: "One", Status: "active"}),
-		x.PutTenant(ctx, gestor.Tenant{ID: "ten_2", Name: "Two", Status: "suspended"}),
-		x.PutTenant(ctx, gestor.Tenant{ID: "ten_3", Name: "Three", Status: "active"}),
+		x.PutTenant(ctx, gestor.Tenant{ID: "ten_1", Name: "One", Status: gestor.StatusActive}),
+		x.PutTenant(ctx, gestor.Tenant{ID: "ten_2", Name: "Two", Status: gestor.StatusSuspended}),
+		x.PutTenant(ctx, gestor.Tenant{ID: "ten_3", Name: "Three", Status: gestor.StatusActive}),
+		x.PutTenant(ctx, gestor.Tenant{ID: "ten_4", Name: "Four", Status: gestor.StatusTrash}),
+		x.PutTenant(ctx, gestor.Tenant{ID: "ten_5", Name: "Five", Status: gestor.StatusActive, SecondFactor: true}),
 	}
-	user := func(name string, tenant gestor.TenantID, role gestor.Role, status string, ends time.Time) {
+	for _, c := range wallPeople(now) {
 		token, hash := auth.NewBearer()
-		w.tokens[name] = token
-		id := gestor.UserID("usr_" + name)
-		errs = append(errs,
-			x.PutUser(ctx, gestor.User{ID: id, TenantID: tenant, Email: name + "@x", Role: role, Status: status}),
-			x.PutSession(ctx, gestor.Session{ID: gestor.SessionID("ses_" + name), UserID: id, TenantID: tenant, TokenHash: hash, ExpiresAt: ends}))
+		w.tokens[c.name] = token
+		c.user.ID, c.user.Email = gestor.UserID("usr_"+c.name), c.name+"@x"
+		c.session.ID, c.session.UserID, c.session.TenantID, c.session.TokenHash = gestor.SessionID("ses_"+c.name), c.user.ID, c.user.TenantID, hash
+		errs = append(errs, x.PutUser(ctx, c.user), x.PutSession(ctx, c.session))
 	}
-	for _, role := range []gestor.Role{gestor.RoleAdmin, gestor.RoleDevOps, gestor.RoleDeveloper, gestor.RoleViewer} {
-		user(string(role), "ten_1", role, "active", now.Add(time.Hour))
+	for _, c := range wallMachines(now) {
+		secret, hash := auth.NewToken(c.Kind)
+		w.tokens[c.Name] = secret
+		c.ID, c.TenantID, c.Hash = gestor.TokenID("tkn_"+c.Name), "ten_1", hash
+		errs = append(errs, x.PutToken(ctx, c))
 	}
-	user("other", "ten_3", gestor.RoleAdmin, "active", now.Add(time.Hour))
-	user("expired", "ten_1", gestor.RoleAdmin, "active", now)
-	user("blocked", "ten_1", gestor.RoleAdmin, "blocked", now.Add(time.Hour))
-	user("suspended", "ten_2", gestor.RoleAdmin, "active", now.Add(time.Hour))
-	user("roleless", "ten_1", "", "active", now.Add(time.Hour))
 	w.tokens["forged"], _ = auth.NewBearer()
+	w.tokens["forged token"], _ = auth.NewToken(gestor.TokenPersonal)
 	w.tokens["nonsense"] = "x"
 	agent := func(name string, known bool, made time.Time) {
 		cert, spki := w.certificate(t, "nod_"+name, made)
@@ -182,45 +183,50 @@ func (w *wall) certificate(t *testing.T, node string, made time.Time) (*tls.Cert
 	return &tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, req.SPKI
 }
 
+// unimplemented mounts every service of the contract, from its descriptors: a new method is at the wall by itself.
 func unimplemented() []Mount {
-	return []Mount{
-		func(o ...connect.HandlerOption) (string, http.Handler) {
-			return gestorv1connect.NewAppServiceHandler(gestorv1connect.UnimplementedAppServiceHandler{}, o...)
-		},
-		func(o ...connect.HandlerOption) (string, http.Handler) {
-			return gestorv1connect.NewBuildServiceHandler(gestorv1connect.UnimplementedBuildServiceHandler{}, o...)
-		},
-		func(o ...connect.HandlerOption) (string, http.Handler) {
-			return gestorv1connect.NewDeploymentServiceHandler(gestorv1connect.UnimplementedDeploymentServiceHandler{}, o...)
-		},
-		func(o ...connect.HandlerOption) (string, http.Handler) {
-			return gestorv1connect.NewLogServiceHandler(gestorv1connect.UnimplementedLogServiceHandler{}, o...)
-		},
-		func(o ...connect.HandlerOption) (string, http.Handler) {
-			return gestorv1connect.NewNodeServiceHandler(gestorv1connect.UnimplementedNodeServiceHandler{}, o...)
-		},
-		func(o ...connect.HandlerOption) (string, http.Handler) {
-			return gestorv1connect.NewReleaseServiceHandler(gestorv1connect.UnimplementedReleaseServiceHandler{}, o...)
-		},
-		func(o ...connect.HandlerOption) (string, http.Handler) {
-			return gestorv1connect.NewServerServiceHandler(gestorv1connect.UnimplementedServerServiceHandler{}, o...)
-		},
-		func(o ...connect.HandlerOption) (string, http.Handler) {
-			return gestorv1connect.NewSessionServiceHandler(gestorv1connect.UnimplementedSessionServiceHandler{}, o...)
-		},
-		func(o ...connect.HandlerOption) (string, http.Handler) {
-			return gestorv1connect.NewSetupServiceHandler(gestorv1connect.UnimplementedSetupServiceHandler{}, o...)
-		},
-		func(o ...connect.HandlerOption) (string, http.Handler) {
-			return gestorv1connect.NewTaskServiceHandler(gestorv1connect.UnimplementedTaskServiceHandler{}, o...)
-		},
-		func(o ...connect.HandlerOption) (string, http.Handler) {
-			return agentv1connect.NewAgentServiceHandler(agentv1connect.UnimplementedAgentServiceHandler{}, o...)
-		},
-		func(o ...connect.HandlerOption) (string, http.Handler) {
-			return agentv1connect.NewEnrollmentServiceHandler(agentv1connect.UnimplementedEnrollmentServiceHandler{}, o...)
-		},
+	var mounts []Mount
+	for _, file := range Contract() {
+		for i := range file.Services().Len() {
+			service := file.Services().Get(i)
+			mounts = append(mounts, func(o ...connect.HandlerOption) (string, http.Handler) {
+				mux := http.NewServeMux()
+				for j := range service.Methods().Len() {
+					method := service.Methods().Get(j)
+					mux.Handle(specOf(method).Procedure, unimplementedMethod(method, o))
+				}
+				return "/" + string(service.FullName()) + "/", mux
+			})
+		}
 	}
+	return mounts
+}
+
+func unimplementedMethod(m protoreflect.MethodDescriptor, o []connect.HandlerOption) http.Handler {
+	spec := specOf(m)
+	o = append(o, connect.WithSchema(m), connect.WithIdempotency(spec.IdempotencyLevel),
+		connect.WithRequestInitializer(func(_ connect.Spec, message any) error {
+			if dynamic, ok := message.(*dynamicpb.Message); ok {
+				*dynamic = *dynamicpb.NewMessage(m.Input())
+			}
+			return nil
+		}))
+	type message = dynamicpb.Message
+	none := connect.NewError(connect.CodeUnimplemented, errors.New("this test implements nothing"))
+	switch spec.StreamType {
+	case connect.StreamTypeServer:
+		return connect.NewServerStreamHandler(spec.Procedure, func(context.Context, *connect.Request[message], *connect.ServerStream[message]) error { return none }, o...)
+	case connect.StreamTypeClient:
+		return connect.NewClientStreamHandler(spec.Procedure, func(context.Context, *connect.ClientStream[message]) (*connect.Response[message], error) {
+			return nil, none
+		}, o...)
+	case connect.StreamTypeBidi:
+		return connect.NewBidiStreamHandler(spec.Procedure, func(context.Context, *connect.BidiStream[message, message]) error { return none }, o...)
+	case connect.StreamTypeUnary:
+	}
+	return connect.NewUnaryHandler(spec.Procedure, func(context.Context, *connect.Request[message]) (*connect.Response[message], error) {
+		return nil, none
+	}, o...)
 }
 
 func (w *wall) client(t *testing.T, caller string) *rpc.Client {

@@ -12,41 +12,100 @@ import (
 	"github.com/saas-gestor/gestor/server/internal/gestor"
 )
 
-// TestHolds_FollowsTheProductsMatrix states the table of the product a second time, by role, as people read it.
-func TestHolds_FollowsTheProductsMatrix(t *testing.T) {
+// TestMay_FollowsTheProductsMatrix states the table of the product a second time, as people read it.
+func TestMay_FollowsTheProductsMatrix(t *testing.T) {
 	const yes, no = true, false
-	roles := []gestor.Role{gestor.RoleAdmin, gestor.RoleDevOps, gestor.RoleDeveloper, gestor.RoleViewer}
-	product := map[gestorv1.Permission][4]bool{ // admin, devops, developer, viewer
-		gestorv1.Permission_PERMISSION_UNSPECIFIED:      {no, no, no, no},
-		gestorv1.Permission_PERMISSION_PUBLIC:           {no, no, no, no}, // held by all without a table
-		gestorv1.Permission_PERMISSION_AGENT:            {no, no, no, no},
-		gestorv1.Permission_PERMISSION_MEMBER:           {yes, yes, yes, yes},
-		gestorv1.Permission_PERMISSION_USER_MANAGE:      {yes, no, no, no},
-		gestorv1.Permission_PERMISSION_TENANT_CONFIGURE: {yes, no, no, no},
-		gestorv1.Permission_PERMISSION_APP_READ:         {yes, yes, yes, yes},
-		gestorv1.Permission_PERMISSION_APP_WRITE:        {yes, yes, yes, no},
-		gestorv1.Permission_PERMISSION_APP_DELETE:       {yes, yes, no, no},
-		gestorv1.Permission_PERMISSION_DEPLOY:           {yes, yes, yes, no},
-		gestorv1.Permission_PERMISSION_NODE_READ:        {yes, yes, yes, yes},
-		gestorv1.Permission_PERMISSION_NODE_MANAGE:      {yes, yes, no, no},
-		gestorv1.Permission_PERMISSION_AUDIT_READ:       {yes, yes, no, no},
-		gestorv1.Permission_PERMISSION_SERVER_READ:      {yes, yes, no, no},
-		gestorv1.Permission_PERMISSION_SERVER_MANAGE:    {yes, no, no, no},
-		gestorv1.Permission_PERMISSION_SERVER_DEBUG:     {yes, no, no, no},
+	people := []auth.Caller{
+		{Kind: auth.User, User: gestor.User{Role: gestor.RoleAdmin}},
+		{Kind: auth.User, User: gestor.User{Role: gestor.RoleDevOps}},
+		{Kind: auth.User, User: gestor.User{Role: gestor.RoleDeveloper}},
+		{Kind: auth.User, User: gestor.User{Role: gestor.RoleViewer}},
+		{Kind: auth.User, User: gestor.User{Role: gestor.RoleViewer, Operator: true}},
+	}
+	product := map[gestorv1.Permission][5]bool{ // admin, devops, developer, viewer, an operator who is a viewer
+		gestorv1.Permission_PERMISSION_PUBLIC:               {yes, yes, yes, yes, yes},
+		gestorv1.Permission_PERMISSION_AGENT:                {no, no, no, no, no},
+		gestorv1.Permission_PERMISSION_UNSPECIFIED:          {no, no, no, no, no},
+		gestorv1.Permission_PERMISSION_MEMBER:               {yes, yes, yes, yes, yes},
+		gestorv1.Permission_PERMISSION_USER_MANAGE:          {yes, no, no, no, no},
+		gestorv1.Permission_PERMISSION_TENANT_CONFIGURE:     {yes, no, no, no, no},
+		gestorv1.Permission_PERMISSION_USER_READ:            {yes, yes, no, no, no},
+		gestorv1.Permission_PERMISSION_TENANT_READ:          {yes, yes, yes, yes, yes},
+		gestorv1.Permission_PERMISSION_APP_READ:             {yes, yes, yes, yes, yes},
+		gestorv1.Permission_PERMISSION_APP_WRITE:            {yes, yes, yes, no, no},
+		gestorv1.Permission_PERMISSION_APP_DELETE:           {yes, yes, no, no, no},
+		gestorv1.Permission_PERMISSION_DEPLOY:               {yes, yes, yes, no, no},
+		gestorv1.Permission_PERMISSION_DEPLOY_APPROVE:       {yes, yes, no, no, no},
+		gestorv1.Permission_PERMISSION_SECRET_REVEAL:        {yes, yes, no, no, no},
+		gestorv1.Permission_PERMISSION_NODE_READ:            {yes, yes, yes, yes, yes},
+		gestorv1.Permission_PERMISSION_NODE_MANAGE:          {yes, yes, no, no, no},
+		gestorv1.Permission_PERMISSION_AUDIT_READ:           {yes, yes, no, no, no},
+		gestorv1.Permission_PERMISSION_EVENT_READ:           {yes, yes, yes, yes, yes},
+		gestorv1.Permission_PERMISSION_CHANNEL_MANAGE:       {yes, yes, no, no, no},
+		gestorv1.Permission_PERMISSION_SERVER_READ:          {no, no, no, no, yes},
+		gestorv1.Permission_PERMISSION_SERVER_MANAGE:        {no, no, no, no, yes},
+		gestorv1.Permission_PERMISSION_SERVER_DEBUG:         {no, no, no, no, yes},
+		gestorv1.Permission_PERMISSION_PLATFORM_MANAGE:      {no, no, no, no, yes},
+		gestorv1.Permission_PERMISSION_PLATFORM_AUDIT:       {no, no, no, no, yes},
+		gestorv1.Permission_PERMISSION_DATABASE_MANAGE:      {yes, yes, no, no, no},
+		gestorv1.Permission_PERMISSION_DATABASE_USER_CREATE: {yes, yes, no, no, no},
+		gestorv1.Permission_PERMISSION_FILE_UPLOAD:          {yes, yes, yes, no, no},
+		gestorv1.Permission_PERMISSION_XUI_CONFIGURE:        {yes, no, no, no, no},
 	}
 	for number, name := range gestorv1.Permission_name {
 		want, ok := product[gestorv1.Permission(number)]
 		if !ok {
 			t.Errorf("%s: not in the product's matrix", name)
 		}
-		for i, role := range roles {
-			if got := auth.Holds(role, gestorv1.Permission(number)); got != want[i] {
-				t.Errorf("%s %s: got %v, want %v", role, name, got, want[i])
+		for i, who := range people {
+			if got := who.May(gestorv1.Permission(number)); got != want[i] {
+				t.Errorf("%s, operator %v, %s: got %v, want %v", who.User.Role, who.User.Operator, name, got, want[i])
 			}
 		}
 	}
-	if auth.Holds("", gestorv1.Permission_PERMISSION_MEMBER) || auth.Holds("root", gestorv1.Permission_PERMISSION_MEMBER) {
-		t.Error("an unknown role holds something")
+	for _, role := range []gestor.Role{"", "root"} {
+		if (auth.Caller{Kind: auth.User, User: gestor.User{Role: role}}).May(gestorv1.Permission_PERMISSION_MEMBER) {
+			t.Errorf("the unknown role %q holds something", role)
+		}
+	}
+}
+
+func TestCaller_OfATokenHasNoMoreThanItsUserAndItsPermissions(t *testing.T) {
+	token := func(kind gestor.TokenKind, user, role gestor.Role, named ...string) auth.Caller {
+		return auth.Caller{Kind: auth.Machine, User: gestor.User{Role: user}, Token: gestor.Token{Kind: kind, Role: role, Permissions: named}}
+	}
+	const read, drop = gestorv1.Permission_PERMISSION_APP_READ, gestorv1.Permission_PERMISSION_APP_DELETE
+	for name, c := range map[string]struct {
+		caller            auth.Caller
+		reads, drops, now bool
+	}{
+		"all of an admin":         {token(gestor.TokenPersonal, gestor.RoleAdmin, ""), true, true, false},
+		"named of an admin":       {token(gestor.TokenPersonal, gestor.RoleAdmin, "", "APP_DELETE"), false, true, true},
+		"named of a viewer":       {token(gestor.TokenPersonal, gestor.RoleViewer, "", "APP_DELETE"), false, false, true},
+		"of a service":            {token(gestor.TokenService, "", gestor.RoleDevOps), true, true, false},
+		"personal ignores a role": {token(gestor.TokenPersonal, gestor.RoleViewer, gestor.RoleAdmin), true, false, false},
+		"service ignores a user":  {token(gestor.TokenService, gestor.RoleAdmin, gestor.RoleViewer), true, false, false},
+	} {
+		if got := c.caller; got.May(read) != c.reads || got.May(drop) != c.drops || got.Fresh(drop, time.Now()) != c.now {
+			t.Errorf("%s: read %v, delete %v, fresh %v", name, got.May(read), got.May(drop), got.Fresh(drop, time.Now()))
+		}
+	}
+}
+
+func TestCaller_ScopeIsWhatUserAndTokenAreBothFor(t *testing.T) {
+	c := auth.Caller{
+		Kind: auth.Machine, Tenant: "ten_1",
+		User:  gestor.User{Narrow: gestor.Narrowing{Environments: []string{"staging"}}},
+		Token: gestor.Token{Narrow: gestor.Narrowing{Apps: []gestor.AppID{"app_1"}}},
+	}
+	for _, a := range []struct {
+		id   gestor.AppID
+		env  string
+		want bool
+	}{{"app_1", "staging", true}, {"app_1", "production", false}, {"app_1", "", false}, {"app_2", "staging", false}} {
+		if got := c.Scope().Allows(a.id, a.env); got != a.want {
+			t.Errorf("%s in %q: got %v", a.id, a.env, got)
+		}
 	}
 }
 
@@ -109,11 +168,11 @@ func TestPasswords_WaitForASlotNoLongerThanTheCaller(t *testing.T) {
 
 func TestBearer_IsFoundByItsHashAndNonsenseIsNot(t *testing.T) {
 	token, hash := auth.NewBearer()
-	if got, ok := auth.HashBearer(token); !ok || string(got) != string(hash) || len(token) != 47 {
+	if got, _, ok := auth.HashBearer(token); !ok || string(got) != string(hash) || len(token) != 47 {
 		t.Fatalf("%s: %x %v", token, got, ok)
 	}
 	for _, bad := range []string{"", "gss_", token + "x", token[:46], "gsx_" + token[4:], token[:46] + "!", strings.ToUpper(token)} {
-		if _, ok := auth.HashBearer(bad); ok {
+		if _, _, ok := auth.HashBearer(bad); ok {
 			t.Errorf("took %q", bad)
 		}
 	}
@@ -124,7 +183,7 @@ func FuzzHashBearer_TakesOnlyTokens(f *testing.F) {
 	f.Add(token)
 	f.Add("gss_\n")
 	f.Fuzz(func(t *testing.T, s string) {
-		if _, ok := auth.HashBearer(s); ok && (len(s) != 47 || strings.ContainsAny(s, " \r\n=")) {
+		if _, _, ok := auth.HashBearer(s); ok && (len(s) != 47 || strings.ContainsAny(s, " \r\n=")) {
 			t.Fatalf("took %q", s)
 		}
 	})

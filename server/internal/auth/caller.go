@@ -38,6 +38,9 @@ type Caller struct {
 	Actor     gestor.Actor    // the caller as commands and the audit log name it, with the action of the method called
 }
 
+// IsMember reports whether the caller is somebody of a tenant: a person, or a program with a token.
+func (c Caller) IsMember() bool { return c.Kind == User || c.Kind == Machine }
+
 // Role is the caller's role in the tenant; empty for agents and nobody.
 func (c Caller) Role() gestor.Role {
 	if c.Kind == Machine && c.Token.Kind == gestor.TokenService {
@@ -53,7 +56,7 @@ func (c Caller) May(p gestorv1.Permission) bool {
 		return true
 	case p == gestorv1.Permission_PERMISSION_AGENT:
 		return c.Kind == Agent
-	case c.Kind != User && c.Kind != Machine, c.SetupOnly && p != gestorv1.Permission_PERMISSION_MEMBER:
+	case !c.IsMember(), c.SetupOnly && p != gestorv1.Permission_PERMISSION_MEMBER:
 		return false
 	}
 	h := matrix[p]
@@ -63,7 +66,9 @@ func (c Caller) May(p gestorv1.Permission) bool {
 // named reports whether the caller's token is for a permission.
 func (c Caller) named(p gestorv1.Permission) bool { return len(c.Token.Permissions) == 0 || c.names(p) }
 
-func (c Caller) names(p gestorv1.Permission) bool { return slices.Contains(c.Token.Permissions, Name(p)) }
+func (c Caller) names(p gestorv1.Permission) bool {
+	return slices.Contains(c.Token.Permissions, Name(p))
+}
 
 // Name is how tokens, tables and people spell a permission: "APP_READ".
 func Name(p gestorv1.Permission) string { return strings.TrimPrefix(p.String(), "PERMISSION_") }

@@ -2,7 +2,6 @@ package fsm
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -25,7 +24,10 @@ type change struct {
 	tenant gestor.TenantID // whose audit log it goes to
 	object string          // the id it is done to
 	detail map[string]any  // what the audit log says of it; never a secret
-	marked bool            // it is a mark
+	before map[string]any  // what was, as the audit log shows it; see was
+	after  map[string]any  // what is
+	weight gestor.AuditSeverity
+	marked bool // it is a mark
 }
 
 // about notes for receipt and audit log what the change is done to.
@@ -33,29 +35,18 @@ func (c *change) about(id string, detail map[string]any) {
 	c.object, c.detail = id, detail
 }
 
-func (c *change) auditDetail(refusal *fault.Error) string {
-	detail := c.detail
-	if refusal != nil {
-		detail = map[string]any{"refused": refusal.Error()}
-	}
-	if len(detail) == 0 {
-		return ""
-	}
-	b, err := json.Marshal(detail)
-	if err != nil {
-		panic(fmt.Sprintf("audit detail of %s: %v", c.actor.Action, err))
-	}
-	return string(b)
-}
-
 // mine reads what the actor may touch: its tenant's, or everything for the system. The API has checked that already;
 // this keeps a mistake there from crossing tenants.
 func (c *change) mine() *state.View {
-	if c.actor.TenantID == "" {
+	if c.actor.TenantID == "" || c.actor.Operator && c.atLeast(2) {
 		return c.In(gestor.SystemScope())
 	}
 	return c.In(gestor.TenantScope(c.actor.TenantID))
 }
+
+// atLeast reports whether the state has a level. What a level brought is done from that level on, and nothing of it before:
+// servers that do not know it must come to the same state.
+func (c *change) atLeast(level uint32) bool { return c.Txn.AtLeast(level) }
 
 // absent turns the answer to a read into whether there is no such thing.
 func absent(err error) (bool, error) {
@@ -113,7 +104,13 @@ func (c *change) apply(op command.Op) error {
 	if done, err := c.applyServerOp(op); done {
 		return err
 	}
+	if done, err := c.applyTenantOp(op); done {
+		return err
+	}
 	if done, err := c.applyLogOp(op); done {
+		return err
+	}
+	if done, err := c.applyAuditOp(op); done {
 		return err
 	}
 	return c.applyWork(op)

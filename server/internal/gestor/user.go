@@ -24,6 +24,7 @@ type User struct {
 	CreatedAt    time.Time
 	Operator     bool      // manages the installation, besides the role in the tenant
 	Narrow       Narrowing // the apps the role is for
+	HasFactor    bool      // whether a second factor is set up
 }
 
 // What users and tenants are.
@@ -91,6 +92,8 @@ type Actor struct {
 	TokenID   TokenID `json:",omitempty"` // of a token; ID is then its user's, if it has one
 	Reference string  `json:",omitempty"` // of the request, as the logs have it
 	Operator  bool    `json:",omitempty"` // acts for the installation: its commands are not kept within TenantID
+
+	Severity AuditSeverity `json:",omitempty"` // of the audit entry when it is done; empty means AuditInfo
 }
 
 // SystemActor is the leader loop of that name.

@@ -72,6 +72,9 @@ func (x *Txn) Level(ctx context.Context) (uint32, error) {
 	return uint32(n), err
 }
 
+// AtLeast reports whether the state within the transaction has a level.
+func (x *Txn) AtLeast(level uint32) bool { return x.level() >= level }
+
 // level is the level of the state within the transaction.
 func (x *Txn) level() uint32 { return max(x.raised, x.db.level.Load()) }
 

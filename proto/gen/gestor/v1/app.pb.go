@@ -1891,7 +1891,7 @@ const file_gestor_v1_app_proto_rawDesc = "" +
 	"\x11APP_STATUS_ACTIVE\x10\x02\x12\x18\n" +
 	"\x14APP_STATUS_DEPLOYING\x10\x03\x12\x14\n" +
 	"\x10APP_STATUS_ERROR\x10\x04\x12\x17\n" +
-	"\x13APP_STATUS_DELETING\x10\x052\xbc\x05\n" +
+	"\x13APP_STATUS_DELETING\x10\x052\xbe\x05\n" +
 	"\n" +
 	"AppService\x12N\n" +
 	"\bListApps\x12\x1a.gestor.v1.ListAppsRequest\x1a\x1b.gestor.v1.ListAppsResponse\"\t\xa2\xbb\x18\x02\b\x14\x90\x02\x01\x12H\n" +
@@ -1899,9 +1899,9 @@ const file_gestor_v1_app_proto_rawDesc = "" +
 	"\tCreateApp\x12\x1b.gestor.v1.CreateAppRequest\x1a\x1c.gestor.v1.CreateAppResponse\"\x12\xa2\xbb\x18\x0e\b\x15\x12\n" +
 	"app.create\x12Z\n" +
 	"\tUpdateApp\x12\x1b.gestor.v1.UpdateAppRequest\x1a\x1c.gestor.v1.UpdateAppResponse\"\x12\xa2\xbb\x18\x0e\b\x15\x12\n" +
-	"app.update\x12Z\n" +
-	"\tDeleteApp\x12\x1b.gestor.v1.DeleteAppRequest\x1a\x1c.gestor.v1.DeleteAppResponse\"\x12\xa2\xbb\x18\x0e\b\x16\x12\n" +
-	"app.delete\x12K\n" +
+	"app.update\x12\\\n" +
+	"\tDeleteApp\x12\x1b.gestor.v1.DeleteAppRequest\x1a\x1c.gestor.v1.DeleteAppResponse\"\x14\xa2\xbb\x18\x10\b\x16\x12\n" +
+	"app.delete\x18\x01\x12K\n" +
 	"\aListEnv\x12\x19.gestor.v1.ListEnvRequest\x1a\x1a.gestor.v1.ListEnvResponse\"\t\xa2\xbb\x18\x02\b\x14\x90\x02\x01\x12W\n" +
 	"\tUpdateEnv\x12\x1b.gestor.v1.UpdateEnvRequest\x1a\x1c.gestor.v1.UpdateEnvResponse\"\x0f\xa2\xbb\x18\v\b\x15\x12\aapp.env\x12Z\n" +
 	"\tDetectApp\x12\x1b.gestor.v1.DetectAppRequest\x1a\x1c.gestor.v1.DetectAppResponse\"\x12\xa2\xbb\x18\x0e\b\x15\x12\n" +

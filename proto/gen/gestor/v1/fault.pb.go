@@ -37,7 +37,10 @@ type Fault struct {
 	RetryAfter *durationpb.Duration `protobuf:"bytes,4,opt,name=retry_after,json=retryAfter,proto3" json:"retry_after,omitempty"`
 	// Nothing of the request was done, so that it may be sent again as it is, to this server or another. Without this an
 	// "unavailable" leaves open whether the request was carried out.
-	NothingDone   bool `protobuf:"varint,5,opt,name=nothing_done,json=nothingDone,proto3" json:"nothing_done,omitempty"`
+	NothingDone bool `protobuf:"varint,5,opt,name=nothing_done,json=nothingDone,proto3" json:"nothing_done,omitempty"`
+	// Why it was refused, where a program can help: "step_up" (prove again who you are, then repeat the request),
+	// "second_factor" (set a second factor up first); empty otherwise.
+	Reason        string `protobuf:"bytes,6,opt,name=reason,proto3" json:"reason,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -107,18 +110,26 @@ func (x *Fault) GetNothingDone() bool {
 	return false
 }
 
+func (x *Fault) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
 var File_gestor_v1_fault_proto protoreflect.FileDescriptor
 
 const file_gestor_v1_fault_proto_rawDesc = "" +
 	"\n" +
-	"\x15gestor/v1/fault.proto\x12\tgestor.v1\x1a\x1egoogle/protobuf/duration.proto\"\xa2\x01\n" +
+	"\x15gestor/v1/fault.proto\x12\tgestor.v1\x1a\x1egoogle/protobuf/duration.proto\"\xba\x01\n" +
 	"\x05Fault\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x14\n" +
 	"\x05field\x18\x02 \x01(\tR\x05field\x12\x10\n" +
 	"\x03fix\x18\x03 \x01(\tR\x03fix\x12:\n" +
 	"\vretry_after\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\n" +
 	"retryAfter\x12!\n" +
-	"\fnothing_done\x18\x05 \x01(\bR\vnothingDoneB\x9c\x01\n" +
+	"\fnothing_done\x18\x05 \x01(\bR\vnothingDone\x12\x16\n" +
+	"\x06reason\x18\x06 \x01(\tR\x06reasonB\x9c\x01\n" +
 	"\rcom.gestor.v1B\n" +
 	"FaultProtoP\x01Z:github.com/saas-gestor/gestor/proto/gen/gestor/v1;gestorv1\xa2\x02\x03GXX\xaa\x02\tGestor.V1\xca\x02\tGestor\\V1\xe2\x02\x15Gestor\\V1\\GPBMetadata\xea\x02\n" +
 	"Gestor::V1b\x06proto3"

@@ -107,7 +107,11 @@ type Node struct {
 	// The latest measured load; absent where the answering server holds no live session.
 	Load *NodeLoad `protobuf:"bytes,9,opt,name=load,proto3" json:"load,omitempty"`
 	// The revision of this record.
-	Revision      uint64 `protobuf:"varint,10,opt,name=revision,proto3" json:"revision,omitempty"`
+	Revision uint64 `protobuf:"varint,10,opt,name=revision,proto3" json:"revision,omitempty"`
+	// Whether every tenant may place apps on it.
+	Shared bool `protobuf:"varint,11,opt,name=shared,proto3" json:"shared,omitempty"`
+	// Whether it belongs to the caller's tenant, which manages it. What another tenant does on a shared node is not shown.
+	Own           bool `protobuf:"varint,12,opt,name=own,proto3" json:"own,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -210,6 +214,20 @@ func (x *Node) GetRevision() uint64 {
 		return x.Revision
 	}
 	return 0
+}
+
+func (x *Node) GetShared() bool {
+	if x != nil {
+		return x.Shared
+	}
+	return false
+}
+
+func (x *Node) GetOwn() bool {
+	if x != nil {
+		return x.Own
+	}
+	return false
 }
 
 // NodeFacts is what an agent reports of its host.
@@ -597,7 +615,7 @@ func (x *ListNodesResponse) GetPage() *PageResponse {
 // GetNodeRequest names a node.
 type GetNodeRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Its id or its name.
+	// Its id or its name. Of an own and a shared node of one name, the own is meant.
 	Node          string `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1191,11 +1209,222 @@ func (*DeleteNodeResponse) Descriptor() ([]byte, []int) {
 	return file_gestor_v1_node_proto_rawDescGZIP(), []int{16}
 }
 
+// ShareNodeRequest names a node.
+type ShareNodeRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its id or its name.
+	Node string `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	// The tenant whose node it is, by id or name; empty is the caller's.
+	Tenant        string `protobuf:"bytes,2,opt,name=tenant,proto3" json:"tenant,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ShareNodeRequest) Reset() {
+	*x = ShareNodeRequest{}
+	mi := &file_gestor_v1_node_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ShareNodeRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ShareNodeRequest) ProtoMessage() {}
+
+func (x *ShareNodeRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_gestor_v1_node_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ShareNodeRequest.ProtoReflect.Descriptor instead.
+func (*ShareNodeRequest) Descriptor() ([]byte, []int) {
+	return file_gestor_v1_node_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *ShareNodeRequest) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *ShareNodeRequest) GetTenant() string {
+	if x != nil {
+		return x.Tenant
+	}
+	return ""
+}
+
+// ShareNodeResponse is the node after the change.
+type ShareNodeResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The node.
+	Node          *Node `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ShareNodeResponse) Reset() {
+	*x = ShareNodeResponse{}
+	mi := &file_gestor_v1_node_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ShareNodeResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ShareNodeResponse) ProtoMessage() {}
+
+func (x *ShareNodeResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_gestor_v1_node_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ShareNodeResponse.ProtoReflect.Descriptor instead.
+func (*ShareNodeResponse) Descriptor() ([]byte, []int) {
+	return file_gestor_v1_node_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *ShareNodeResponse) GetNode() *Node {
+	if x != nil {
+		return x.Node
+	}
+	return nil
+}
+
+// DedicateNodeRequest names a node.
+type DedicateNodeRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its id or its name.
+	Node string `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	// The tenant whose node it is, by id or name; empty is the caller's.
+	Tenant string `protobuf:"bytes,2,opt,name=tenant,proto3" json:"tenant,omitempty"`
+	// The tenant it is for from now on, by id or name; empty leaves it to its owner.
+	To            string `protobuf:"bytes,3,opt,name=to,proto3" json:"to,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DedicateNodeRequest) Reset() {
+	*x = DedicateNodeRequest{}
+	mi := &file_gestor_v1_node_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DedicateNodeRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DedicateNodeRequest) ProtoMessage() {}
+
+func (x *DedicateNodeRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_gestor_v1_node_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DedicateNodeRequest.ProtoReflect.Descriptor instead.
+func (*DedicateNodeRequest) Descriptor() ([]byte, []int) {
+	return file_gestor_v1_node_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *DedicateNodeRequest) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *DedicateNodeRequest) GetTenant() string {
+	if x != nil {
+		return x.Tenant
+	}
+	return ""
+}
+
+func (x *DedicateNodeRequest) GetTo() string {
+	if x != nil {
+		return x.To
+	}
+	return ""
+}
+
+// DedicateNodeResponse is the node after the change.
+type DedicateNodeResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The node.
+	Node          *Node `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DedicateNodeResponse) Reset() {
+	*x = DedicateNodeResponse{}
+	mi := &file_gestor_v1_node_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DedicateNodeResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DedicateNodeResponse) ProtoMessage() {}
+
+func (x *DedicateNodeResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_gestor_v1_node_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DedicateNodeResponse.ProtoReflect.Descriptor instead.
+func (*DedicateNodeResponse) Descriptor() ([]byte, []int) {
+	return file_gestor_v1_node_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *DedicateNodeResponse) GetNode() *Node {
+	if x != nil {
+		return x.Node
+	}
+	return nil
+}
+
 var File_gestor_v1_node_proto protoreflect.FileDescriptor
 
 const file_gestor_v1_node_proto_rawDesc = "" +
 	"\n" +
-	"\x14gestor/v1/node.proto\x12\tgestor.v1\x1a\x1bbuf/validate/validate.proto\x1a\x16gestor/v1/access.proto\x1a\x14gestor/v1/page.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd0\x03\n" +
+	"\x14gestor/v1/node.proto\x12\tgestor.v1\x1a\x1bbuf/validate/validate.proto\x1a\x16gestor/v1/access.proto\x1a\x14gestor/v1/page.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xfa\x03\n" +
 	"\x04Node\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x123\n" +
@@ -1208,7 +1437,9 @@ const file_gestor_v1_node_proto_rawDesc = "" +
 	"\x05facts\x18\b \x01(\v2\x14.gestor.v1.NodeFactsR\x05facts\x12'\n" +
 	"\x04load\x18\t \x01(\v2\x13.gestor.v1.NodeLoadR\x04load\x12\x1a\n" +
 	"\brevision\x18\n" +
-	" \x01(\x04R\brevision\x1a9\n" +
+	" \x01(\x04R\brevision\x12\x16\n" +
+	"\x06shared\x18\v \x01(\bR\x06shared\x12\x10\n" +
+	"\x03own\x18\f \x01(\bR\x03own\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xe6\x04\n" +
@@ -1283,25 +1514,36 @@ const file_gestor_v1_node_proto_rawDesc = "" +
 	"\x04node\x18\x01 \x01(\v2\x0f.gestor.v1.NodeR\x04node\"2\n" +
 	"\x11DeleteNodeRequest\x12\x1d\n" +
 	"\x04node\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18dR\x04node\"\x14\n" +
-	"\x12DeleteNodeResponse*\x8d\x01\n" +
+	"\x12DeleteNodeResponse\"R\n" +
+	"\x10ShareNodeRequest\x12\x1d\n" +
+	"\x04node\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18dR\x04node\x12\x1f\n" +
+	"\x06tenant\x18\x02 \x01(\tB\a\xbaH\x04r\x02\x18dR\x06tenant\"8\n" +
+	"\x11ShareNodeResponse\x12#\n" +
+	"\x04node\x18\x01 \x01(\v2\x0f.gestor.v1.NodeR\x04node\"n\n" +
+	"\x13DedicateNodeRequest\x12\x1d\n" +
+	"\x04node\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18dR\x04node\x12\x1f\n" +
+	"\x06tenant\x18\x02 \x01(\tB\a\xbaH\x04r\x02\x18dR\x06tenant\x12\x17\n" +
+	"\x02to\x18\x03 \x01(\tB\a\xbaH\x04r\x02\x18dR\x02to\";\n" +
+	"\x14DedicateNodeResponse\x12#\n" +
+	"\x04node\x18\x01 \x01(\v2\x0f.gestor.v1.NodeR\x04node*\x8d\x01\n" +
 	"\n" +
 	"NodeStatus\x12\x1b\n" +
 	"\x17NODE_STATUS_UNSPECIFIED\x10\x00\x12\x18\n" +
 	"\x14NODE_STATUS_ENROLLED\x10\x01\x12\x19\n" +
 	"\x15NODE_STATUS_CONNECTED\x10\x02\x12\x17\n" +
 	"\x13NODE_STATUS_SUSPECT\x10\x03\x12\x14\n" +
-	"\x10NODE_STATUS_LOST\x10\x042\x9f\x05\n" +
+	"\x10NODE_STATUS_LOST\x10\x042\xa3\x05\n" +
 	"\vNodeService\x12Q\n" +
 	"\tListNodes\x12\x1b.gestor.v1.ListNodesRequest\x1a\x1c.gestor.v1.ListNodesResponse\"\t\xa2\xbb\x18\x02\b\x1e\x90\x02\x01\x12K\n" +
 	"\aGetNode\x12\x19.gestor.v1.GetNodeRequest\x1a\x1a.gestor.v1.GetNodeResponse\"\t\xa2\xbb\x18\x02\b\x1e\x90\x02\x01\x12S\n" +
 	"\n" +
-	"WatchNodes\x12\x1c.gestor.v1.WatchNodesRequest\x1a\x1d.gestor.v1.WatchNodesResponse\"\x06\xa2\xbb\x18\x02\b\x1e0\x01\x12q\n" +
-	"\x0fCreateJoinToken\x12!.gestor.v1.CreateJoinTokenRequest\x1a\".gestor.v1.CreateJoinTokenResponse\"\x17\xa2\xbb\x18\x13\b\x1f\x12\x0fnode.join_token\x12]\n" +
+	"WatchNodes\x12\x1c.gestor.v1.WatchNodesRequest\x1a\x1d.gestor.v1.WatchNodesResponse\"\x06\xa2\xbb\x18\x02\b\x1e0\x01\x12s\n" +
+	"\x0fCreateJoinToken\x12!.gestor.v1.CreateJoinTokenRequest\x1a\".gestor.v1.CreateJoinTokenResponse\"\x19\xa2\xbb\x18\x15\b\x1f\x12\x0fnode.join_token\x18\x01\x12]\n" +
 	"\tDrainNode\x12\x1b.gestor.v1.DrainNodeRequest\x1a\x1c.gestor.v1.DrainNodeResponse\"\x15\xa2\xbb\x18\x0e\b\x1f\x12\n" +
 	"node.drain\x90\x02\x02\x12i\n" +
-	"\fActivateNode\x12\x1e.gestor.v1.ActivateNodeRequest\x1a\x1f.gestor.v1.ActivateNodeResponse\"\x18\xa2\xbb\x18\x11\b\x1f\x12\rnode.activate\x90\x02\x02\x12^\n" +
+	"\fActivateNode\x12\x1e.gestor.v1.ActivateNodeRequest\x1a\x1f.gestor.v1.ActivateNodeResponse\"\x18\xa2\xbb\x18\x11\b\x1f\x12\rnode.activate\x90\x02\x02\x12`\n" +
 	"\n" +
-	"DeleteNode\x12\x1c.gestor.v1.DeleteNodeRequest\x1a\x1d.gestor.v1.DeleteNodeResponse\"\x13\xa2\xbb\x18\x0f\b\x1f\x12\vnode.deleteB\x9b\x01\n" +
+	"DeleteNode\x12\x1c.gestor.v1.DeleteNodeRequest\x1a\x1d.gestor.v1.DeleteNodeResponse\"\x15\xa2\xbb\x18\x11\b\x1f\x12\vnode.delete\x18\x01B\x9b\x01\n" +
 	"\rcom.gestor.v1B\tNodeProtoP\x01Z:github.com/saas-gestor/gestor/proto/gen/gestor/v1;gestorv1\xa2\x02\x03GXX\xaa\x02\tGestor.V1\xca\x02\tGestor\\V1\xe2\x02\x15Gestor\\V1\\GPBMetadata\xea\x02\n" +
 	"Gestor::V1b\x06proto3"
 
@@ -1318,7 +1560,7 @@ func file_gestor_v1_node_proto_rawDescGZIP() []byte {
 }
 
 var file_gestor_v1_node_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_gestor_v1_node_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
+var file_gestor_v1_node_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
 var file_gestor_v1_node_proto_goTypes = []any{
 	(NodeStatus)(0),                 // 0: gestor.v1.NodeStatus
 	(*Node)(nil),                    // 1: gestor.v1.Node
@@ -1338,53 +1580,59 @@ var file_gestor_v1_node_proto_goTypes = []any{
 	(*ActivateNodeResponse)(nil),    // 15: gestor.v1.ActivateNodeResponse
 	(*DeleteNodeRequest)(nil),       // 16: gestor.v1.DeleteNodeRequest
 	(*DeleteNodeResponse)(nil),      // 17: gestor.v1.DeleteNodeResponse
-	nil,                             // 18: gestor.v1.Node.LabelsEntry
-	nil,                             // 19: gestor.v1.NodeFacts.ToolsEntry
-	nil,                             // 20: gestor.v1.CreateJoinTokenRequest.LabelsEntry
-	(*timestamppb.Timestamp)(nil),   // 21: google.protobuf.Timestamp
-	(*PageRequest)(nil),             // 22: gestor.v1.PageRequest
-	(*PageResponse)(nil),            // 23: gestor.v1.PageResponse
-	(*durationpb.Duration)(nil),     // 24: google.protobuf.Duration
+	(*ShareNodeRequest)(nil),        // 18: gestor.v1.ShareNodeRequest
+	(*ShareNodeResponse)(nil),       // 19: gestor.v1.ShareNodeResponse
+	(*DedicateNodeRequest)(nil),     // 20: gestor.v1.DedicateNodeRequest
+	(*DedicateNodeResponse)(nil),    // 21: gestor.v1.DedicateNodeResponse
+	nil,                             // 22: gestor.v1.Node.LabelsEntry
+	nil,                             // 23: gestor.v1.NodeFacts.ToolsEntry
+	nil,                             // 24: gestor.v1.CreateJoinTokenRequest.LabelsEntry
+	(*timestamppb.Timestamp)(nil),   // 25: google.protobuf.Timestamp
+	(*PageRequest)(nil),             // 26: gestor.v1.PageRequest
+	(*PageResponse)(nil),            // 27: gestor.v1.PageResponse
+	(*durationpb.Duration)(nil),     // 28: google.protobuf.Duration
 }
 var file_gestor_v1_node_proto_depIdxs = []int32{
-	18, // 0: gestor.v1.Node.labels:type_name -> gestor.v1.Node.LabelsEntry
+	22, // 0: gestor.v1.Node.labels:type_name -> gestor.v1.Node.LabelsEntry
 	0,  // 1: gestor.v1.Node.status:type_name -> gestor.v1.NodeStatus
-	21, // 2: gestor.v1.Node.status_since:type_name -> google.protobuf.Timestamp
-	21, // 3: gestor.v1.Node.created_at:type_name -> google.protobuf.Timestamp
+	25, // 2: gestor.v1.Node.status_since:type_name -> google.protobuf.Timestamp
+	25, // 3: gestor.v1.Node.created_at:type_name -> google.protobuf.Timestamp
 	2,  // 4: gestor.v1.Node.facts:type_name -> gestor.v1.NodeFacts
 	3,  // 5: gestor.v1.Node.load:type_name -> gestor.v1.NodeLoad
-	19, // 6: gestor.v1.NodeFacts.tools:type_name -> gestor.v1.NodeFacts.ToolsEntry
-	21, // 7: gestor.v1.NodeFacts.booted_at:type_name -> google.protobuf.Timestamp
-	21, // 8: gestor.v1.NodeLoad.at:type_name -> google.protobuf.Timestamp
-	22, // 9: gestor.v1.ListNodesRequest.page:type_name -> gestor.v1.PageRequest
+	23, // 6: gestor.v1.NodeFacts.tools:type_name -> gestor.v1.NodeFacts.ToolsEntry
+	25, // 7: gestor.v1.NodeFacts.booted_at:type_name -> google.protobuf.Timestamp
+	25, // 8: gestor.v1.NodeLoad.at:type_name -> google.protobuf.Timestamp
+	26, // 9: gestor.v1.ListNodesRequest.page:type_name -> gestor.v1.PageRequest
 	1,  // 10: gestor.v1.ListNodesResponse.nodes:type_name -> gestor.v1.Node
-	23, // 11: gestor.v1.ListNodesResponse.page:type_name -> gestor.v1.PageResponse
+	27, // 11: gestor.v1.ListNodesResponse.page:type_name -> gestor.v1.PageResponse
 	1,  // 12: gestor.v1.GetNodeResponse.node:type_name -> gestor.v1.Node
 	1,  // 13: gestor.v1.WatchNodesResponse.nodes:type_name -> gestor.v1.Node
-	20, // 14: gestor.v1.CreateJoinTokenRequest.labels:type_name -> gestor.v1.CreateJoinTokenRequest.LabelsEntry
-	24, // 15: gestor.v1.CreateJoinTokenRequest.ttl:type_name -> google.protobuf.Duration
-	21, // 16: gestor.v1.CreateJoinTokenResponse.expires_at:type_name -> google.protobuf.Timestamp
+	24, // 14: gestor.v1.CreateJoinTokenRequest.labels:type_name -> gestor.v1.CreateJoinTokenRequest.LabelsEntry
+	28, // 15: gestor.v1.CreateJoinTokenRequest.ttl:type_name -> google.protobuf.Duration
+	25, // 16: gestor.v1.CreateJoinTokenResponse.expires_at:type_name -> google.protobuf.Timestamp
 	1,  // 17: gestor.v1.DrainNodeResponse.node:type_name -> gestor.v1.Node
 	1,  // 18: gestor.v1.ActivateNodeResponse.node:type_name -> gestor.v1.Node
-	4,  // 19: gestor.v1.NodeService.ListNodes:input_type -> gestor.v1.ListNodesRequest
-	6,  // 20: gestor.v1.NodeService.GetNode:input_type -> gestor.v1.GetNodeRequest
-	8,  // 21: gestor.v1.NodeService.WatchNodes:input_type -> gestor.v1.WatchNodesRequest
-	10, // 22: gestor.v1.NodeService.CreateJoinToken:input_type -> gestor.v1.CreateJoinTokenRequest
-	12, // 23: gestor.v1.NodeService.DrainNode:input_type -> gestor.v1.DrainNodeRequest
-	14, // 24: gestor.v1.NodeService.ActivateNode:input_type -> gestor.v1.ActivateNodeRequest
-	16, // 25: gestor.v1.NodeService.DeleteNode:input_type -> gestor.v1.DeleteNodeRequest
-	5,  // 26: gestor.v1.NodeService.ListNodes:output_type -> gestor.v1.ListNodesResponse
-	7,  // 27: gestor.v1.NodeService.GetNode:output_type -> gestor.v1.GetNodeResponse
-	9,  // 28: gestor.v1.NodeService.WatchNodes:output_type -> gestor.v1.WatchNodesResponse
-	11, // 29: gestor.v1.NodeService.CreateJoinToken:output_type -> gestor.v1.CreateJoinTokenResponse
-	13, // 30: gestor.v1.NodeService.DrainNode:output_type -> gestor.v1.DrainNodeResponse
-	15, // 31: gestor.v1.NodeService.ActivateNode:output_type -> gestor.v1.ActivateNodeResponse
-	17, // 32: gestor.v1.NodeService.DeleteNode:output_type -> gestor.v1.DeleteNodeResponse
-	26, // [26:33] is the sub-list for method output_type
-	19, // [19:26] is the sub-list for method input_type
-	19, // [19:19] is the sub-list for extension type_name
-	19, // [19:19] is the sub-list for extension extendee
-	0,  // [0:19] is the sub-list for field type_name
+	1,  // 19: gestor.v1.ShareNodeResponse.node:type_name -> gestor.v1.Node
+	1,  // 20: gestor.v1.DedicateNodeResponse.node:type_name -> gestor.v1.Node
+	4,  // 21: gestor.v1.NodeService.ListNodes:input_type -> gestor.v1.ListNodesRequest
+	6,  // 22: gestor.v1.NodeService.GetNode:input_type -> gestor.v1.GetNodeRequest
+	8,  // 23: gestor.v1.NodeService.WatchNodes:input_type -> gestor.v1.WatchNodesRequest
+	10, // 24: gestor.v1.NodeService.CreateJoinToken:input_type -> gestor.v1.CreateJoinTokenRequest
+	12, // 25: gestor.v1.NodeService.DrainNode:input_type -> gestor.v1.DrainNodeRequest
+	14, // 26: gestor.v1.NodeService.ActivateNode:input_type -> gestor.v1.ActivateNodeRequest
+	16, // 27: gestor.v1.NodeService.DeleteNode:input_type -> gestor.v1.DeleteNodeRequest
+	5,  // 28: gestor.v1.NodeService.ListNodes:output_type -> gestor.v1.ListNodesResponse
+	7,  // 29: gestor.v1.NodeService.GetNode:output_type -> gestor.v1.GetNodeResponse
+	9,  // 30: gestor.v1.NodeService.WatchNodes:output_type -> gestor.v1.WatchNodesResponse
+	11, // 31: gestor.v1.NodeService.CreateJoinToken:output_type -> gestor.v1.CreateJoinTokenResponse
+	13, // 32: gestor.v1.NodeService.DrainNode:output_type -> gestor.v1.DrainNodeResponse
+	15, // 33: gestor.v1.NodeService.ActivateNode:output_type -> gestor.v1.ActivateNodeResponse
+	17, // 34: gestor.v1.NodeService.DeleteNode:output_type -> gestor.v1.DeleteNodeResponse
+	28, // [28:35] is the sub-list for method output_type
+	21, // [21:28] is the sub-list for method input_type
+	21, // [21:21] is the sub-list for extension type_name
+	21, // [21:21] is the sub-list for extension extendee
+	0,  // [0:21] is the sub-list for field type_name
 }
 
 func init() { file_gestor_v1_node_proto_init() }
@@ -1400,7 +1648,7 @@ func file_gestor_v1_node_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_gestor_v1_node_proto_rawDesc), len(file_gestor_v1_node_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   20,
+			NumMessages:   24,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

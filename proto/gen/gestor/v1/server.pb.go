@@ -1019,11 +1019,11 @@ const file_gestor_v1_server_proto_rawDesc = "" +
 	"\x17SERVER_ROLE_UNSPECIFIED\x10\x00\x12\x17\n" +
 	"\x13SERVER_ROLE_JOINING\x10\x01\x12\x17\n" +
 	"\x13SERVER_ROLE_STANDBY\x10\x02\x12\x15\n" +
-	"\x11SERVER_ROLE_VOTER\x10\x032\xf3\x04\n" +
+	"\x11SERVER_ROLE_VOTER\x10\x032\xf7\x04\n" +
 	"\rServerService\x12W\n" +
-	"\vListServers\x12\x1d.gestor.v1.ListServersRequest\x1a\x1e.gestor.v1.ListServersResponse\"\t\xa2\xbb\x18\x02\b2\x90\x02\x01\x12y\n" +
-	"\x11CreateServerToken\x12#.gestor.v1.CreateServerTokenRequest\x1a$.gestor.v1.CreateServerTokenResponse\"\x19\xa2\xbb\x18\x15\b3\x12\x11server.join_token\x12f\n" +
-	"\fRemoveServer\x12\x1e.gestor.v1.RemoveServerRequest\x1a\x1f.gestor.v1.RemoveServerResponse\"\x15\xa2\xbb\x18\x11\b3\x12\rserver.remove\x12u\n" +
+	"\vListServers\x12\x1d.gestor.v1.ListServersRequest\x1a\x1e.gestor.v1.ListServersResponse\"\t\xa2\xbb\x18\x02\b2\x90\x02\x01\x12{\n" +
+	"\x11CreateServerToken\x12#.gestor.v1.CreateServerTokenRequest\x1a$.gestor.v1.CreateServerTokenResponse\"\x1b\xa2\xbb\x18\x17\b3\x12\x11server.join_token\x18\x01\x12h\n" +
+	"\fRemoveServer\x12\x1e.gestor.v1.RemoveServerRequest\x1a\x1f.gestor.v1.RemoveServerResponse\"\x17\xa2\xbb\x18\x13\b3\x12\rserver.remove\x18\x01\x12u\n" +
 	"\x0eTransferLeader\x12 .gestor.v1.TransferLeaderRequest\x1a!.gestor.v1.TransferLeaderResponse\"\x1e\xa2\xbb\x18\x1a\b3\x12\x16server.transfer_leader\x12W\n" +
 	"\fCheckServers\x12\x1e.gestor.v1.CheckServersRequest\x1a\x1f.gestor.v1.CheckServersResponse\"\x06\xa2\xbb\x18\x02\b2\x12V\n" +
 	"\x06Backup\x12\x18.gestor.v1.BackupRequest\x1a\x19.gestor.v1.BackupResponse\"\x15\xa2\xbb\x18\x11\b3\x12\rserver.backup0\x01B\x9d\x01\n" +

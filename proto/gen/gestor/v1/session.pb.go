@@ -495,12 +495,12 @@ const file_gestor_v1_session_proto_rawDesc = "" +
 	"ROLE_ADMIN\x10\x01\x12\x0f\n" +
 	"\vROLE_DEVOPS\x10\x02\x12\x12\n" +
 	"\x0eROLE_DEVELOPER\x10\x03\x12\x0f\n" +
-	"\vROLE_VIEWER\x10\x042\xbe\x02\n" +
+	"\vROLE_VIEWER\x10\x042\xc0\x02\n" +
 	"\x0eSessionService\x12j\n" +
 	"\rCreateSession\x12\x1f.gestor.v1.CreateSessionRequest\x1a .gestor.v1.CreateSessionResponse\"\x16\xa2\xbb\x18\x12\b\x01\x12\x0esession.create\x12T\n" +
 	"\n" +
-	"GetSession\x12\x1c.gestor.v1.GetSessionRequest\x1a\x1d.gestor.v1.GetSessionResponse\"\t\xa2\xbb\x18\x02\b\x02\x90\x02\x01\x12j\n" +
-	"\rDeleteSession\x12\x1f.gestor.v1.DeleteSessionRequest\x1a .gestor.v1.DeleteSessionResponse\"\x16\xa2\xbb\x18\x12\b\x02\x12\x0esession.deleteB\x9e\x01\n" +
+	"GetSession\x12\x1c.gestor.v1.GetSessionRequest\x1a\x1d.gestor.v1.GetSessionResponse\"\t\xa2\xbb\x18\x02\b\x02\x90\x02\x01\x12l\n" +
+	"\rDeleteSession\x12\x1f.gestor.v1.DeleteSessionRequest\x1a .gestor.v1.DeleteSessionResponse\"\x18\xa2\xbb\x18\x14\b\x02\x12\x0esession.delete \x01B\x9e\x01\n" +
 	"\rcom.gestor.v1B\fSessionProtoP\x01Z:github.com/saas-gestor/gestor/proto/gen/gestor/v1;gestorv1\xa2\x02\x03GXX\xaa\x02\tGestor.V1\xca\x02\tGestor\\V1\xe2\x02\x15Gestor\\V1\\GPBMetadata\xea\x02\n" +
 	"Gestor::V1b\x06proto3"
 
