@@ -805,8 +805,10 @@ type ServerCheck struct {
 	Error string `protobuf:"bytes,3,opt,name=error,proto3" json:"error,omitempty"`
 	// The tables that differ from the leader's.
 	DifferingTables []string `protobuf:"bytes,4,rep,name=differing_tables,json=differingTables,proto3" json:"differing_tables,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// How far its clock is ahead of the time the servers agree on; negative if it is behind, absent if it did not say.
+	ClockAhead    *durationpb.Duration `protobuf:"bytes,5,opt,name=clock_ahead,json=clockAhead,proto3" json:"clock_ahead,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ServerCheck) Reset() {
@@ -863,6 +865,13 @@ func (x *ServerCheck) GetError() string {
 func (x *ServerCheck) GetDifferingTables() []string {
 	if x != nil {
 		return x.DifferingTables
+	}
+	return nil
+}
+
+func (x *ServerCheck) GetClockAhead() *durationpb.Duration {
+	if x != nil {
+		return x.ClockAhead
 	}
 	return nil
 }
@@ -1005,12 +1014,14 @@ const file_gestor_v1_server_proto_rawDesc = "" +
 	"\x14CheckServersResponse\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x04R\brevision\x120\n" +
 	"\aservers\x18\x02 \x03(\v2\x16.gestor.v1.ServerCheckR\aservers\x12\x14\n" +
-	"\x05equal\x18\x03 \x01(\bR\x05equal\"v\n" +
+	"\x05equal\x18\x03 \x01(\bR\x05equal\"\xb2\x01\n" +
 	"\vServerCheck\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04hash\x18\x02 \x01(\tR\x04hash\x12\x14\n" +
 	"\x05error\x18\x03 \x01(\tR\x05error\x12)\n" +
-	"\x10differing_tables\x18\x04 \x03(\tR\x0fdifferingTables\"\x0f\n" +
+	"\x10differing_tables\x18\x04 \x03(\tR\x0fdifferingTables\x12:\n" +
+	"\vclock_ahead\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\n" +
+	"clockAhead\"\x0f\n" +
 	"\rBackupRequest\"$\n" +
 	"\x0eBackupResponse\x12\x12\n" +
 	"\x04data\x18\x01 \x01(\fR\x04data*r\n" +
@@ -1071,23 +1082,24 @@ var file_gestor_v1_server_proto_depIdxs = []int32{
 	15, // 4: gestor.v1.CreateServerTokenResponse.expires_at:type_name -> google.protobuf.Timestamp
 	16, // 5: gestor.v1.TransferLeaderResponse.took:type_name -> google.protobuf.Duration
 	12, // 6: gestor.v1.CheckServersResponse.servers:type_name -> gestor.v1.ServerCheck
-	2,  // 7: gestor.v1.ServerService.ListServers:input_type -> gestor.v1.ListServersRequest
-	4,  // 8: gestor.v1.ServerService.CreateServerToken:input_type -> gestor.v1.CreateServerTokenRequest
-	6,  // 9: gestor.v1.ServerService.RemoveServer:input_type -> gestor.v1.RemoveServerRequest
-	8,  // 10: gestor.v1.ServerService.TransferLeader:input_type -> gestor.v1.TransferLeaderRequest
-	10, // 11: gestor.v1.ServerService.CheckServers:input_type -> gestor.v1.CheckServersRequest
-	13, // 12: gestor.v1.ServerService.Backup:input_type -> gestor.v1.BackupRequest
-	3,  // 13: gestor.v1.ServerService.ListServers:output_type -> gestor.v1.ListServersResponse
-	5,  // 14: gestor.v1.ServerService.CreateServerToken:output_type -> gestor.v1.CreateServerTokenResponse
-	7,  // 15: gestor.v1.ServerService.RemoveServer:output_type -> gestor.v1.RemoveServerResponse
-	9,  // 16: gestor.v1.ServerService.TransferLeader:output_type -> gestor.v1.TransferLeaderResponse
-	11, // 17: gestor.v1.ServerService.CheckServers:output_type -> gestor.v1.CheckServersResponse
-	14, // 18: gestor.v1.ServerService.Backup:output_type -> gestor.v1.BackupResponse
-	13, // [13:19] is the sub-list for method output_type
-	7,  // [7:13] is the sub-list for method input_type
-	7,  // [7:7] is the sub-list for extension type_name
-	7,  // [7:7] is the sub-list for extension extendee
-	0,  // [0:7] is the sub-list for field type_name
+	16, // 7: gestor.v1.ServerCheck.clock_ahead:type_name -> google.protobuf.Duration
+	2,  // 8: gestor.v1.ServerService.ListServers:input_type -> gestor.v1.ListServersRequest
+	4,  // 9: gestor.v1.ServerService.CreateServerToken:input_type -> gestor.v1.CreateServerTokenRequest
+	6,  // 10: gestor.v1.ServerService.RemoveServer:input_type -> gestor.v1.RemoveServerRequest
+	8,  // 11: gestor.v1.ServerService.TransferLeader:input_type -> gestor.v1.TransferLeaderRequest
+	10, // 12: gestor.v1.ServerService.CheckServers:input_type -> gestor.v1.CheckServersRequest
+	13, // 13: gestor.v1.ServerService.Backup:input_type -> gestor.v1.BackupRequest
+	3,  // 14: gestor.v1.ServerService.ListServers:output_type -> gestor.v1.ListServersResponse
+	5,  // 15: gestor.v1.ServerService.CreateServerToken:output_type -> gestor.v1.CreateServerTokenResponse
+	7,  // 16: gestor.v1.ServerService.RemoveServer:output_type -> gestor.v1.RemoveServerResponse
+	9,  // 17: gestor.v1.ServerService.TransferLeader:output_type -> gestor.v1.TransferLeaderResponse
+	11, // 18: gestor.v1.ServerService.CheckServers:output_type -> gestor.v1.CheckServersResponse
+	14, // 19: gestor.v1.ServerService.Backup:output_type -> gestor.v1.BackupResponse
+	14, // [14:20] is the sub-list for method output_type
+	8,  // [8:14] is the sub-list for method input_type
+	8,  // [8:8] is the sub-list for extension type_name
+	8,  // [8:8] is the sub-list for extension extendee
+	0,  // [0:8] is the sub-list for field type_name
 }
 
 func init() { file_gestor_v1_server_proto_init() }

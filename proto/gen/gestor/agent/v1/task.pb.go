@@ -37,8 +37,10 @@ type TaskSpec struct {
 	Fence uint64 `protobuf:"varint,4,opt,name=fence,proto3" json:"fence,omitempty"`
 	// What it has an effect on, "app/<slug>" or "task/<id>": one task at a time per resource on a node.
 	Resource string `protobuf:"bytes,5,opt,name=resource,proto3" json:"resource,omitempty"`
-	// When it must have ended; the agent stops it then.
+	// When it must have ended, by the servers' clocks; for agents that do not know time_left.
 	Deadline *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=deadline,proto3" json:"deadline,omitempty"`
+	// How long it may still take from when the assignment arrives; the agent stops it then, whatever its clock says.
+	TimeLeft *durationpb.Duration `protobuf:"bytes,7,opt,name=time_left,json=timeLeft,proto3" json:"time_left,omitempty"`
 	// What to do.
 	//
 	// Types that are valid to be assigned to Work:
@@ -123,6 +125,13 @@ func (x *TaskSpec) GetResource() string {
 func (x *TaskSpec) GetDeadline() *timestamppb.Timestamp {
 	if x != nil {
 		return x.Deadline
+	}
+	return nil
+}
+
+func (x *TaskSpec) GetTimeLeft() *durationpb.Duration {
+	if x != nil {
+		return x.TimeLeft
 	}
 	return nil
 }
@@ -1634,14 +1643,15 @@ var File_gestor_agent_v1_task_proto protoreflect.FileDescriptor
 
 const file_gestor_agent_v1_task_proto_rawDesc = "" +
 	"\n" +
-	"\x1agestor/agent/v1/task.proto\x12\x0fgestor.agent.v1\x1a\x13gestor/v1/app.proto\x1a\x15gestor/v1/build.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb8\x04\n" +
+	"\x1agestor/agent/v1/task.proto\x12\x0fgestor.agent.v1\x1a\x13gestor/v1/app.proto\x1a\x15gestor/v1/build.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf0\x04\n" +
 	"\bTaskSpec\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04kind\x18\x02 \x01(\tR\x04kind\x12\x18\n" +
 	"\aattempt\x18\x03 \x01(\x05R\aattempt\x12\x14\n" +
 	"\x05fence\x18\x04 \x01(\x04R\x05fence\x12\x1a\n" +
 	"\bresource\x18\x05 \x01(\tR\bresource\x126\n" +
-	"\bdeadline\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\bdeadline\x125\n" +
+	"\bdeadline\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\bdeadline\x126\n" +
+	"\ttime_left\x18\a \x01(\v2\x19.google.protobuf.DurationR\btimeLeft\x125\n" +
 	"\x06detect\x18\n" +
 	" \x01(\v2\x1b.gestor.agent.v1.DetectWorkH\x00R\x06detect\x122\n" +
 	"\x05build\x18\v \x01(\v2\x1a.gestor.agent.v1.BuildWorkH\x00R\x05build\x128\n" +
@@ -1801,58 +1811,59 @@ var file_gestor_agent_v1_task_proto_goTypes = []any{
 	(*SwitchResult)(nil),          // 17: gestor.agent.v1.SwitchResult
 	nil,                           // 18: gestor.agent.v1.Secrets.EnvEntry
 	(*timestamppb.Timestamp)(nil), // 19: google.protobuf.Timestamp
-	(v1.AppType)(0),               // 20: gestor.v1.AppType
-	(*v1.Limits)(nil),             // 21: gestor.v1.Limits
-	(v1.AppKind)(0),               // 22: gestor.v1.AppKind
-	(*durationpb.Duration)(nil),   // 23: google.protobuf.Duration
+	(*durationpb.Duration)(nil),   // 20: google.protobuf.Duration
+	(v1.AppType)(0),               // 21: gestor.v1.AppType
+	(*v1.Limits)(nil),             // 22: gestor.v1.Limits
+	(v1.AppKind)(0),               // 23: gestor.v1.AppKind
 	(*v1.Detection)(nil),          // 24: gestor.v1.Detection
 }
 var file_gestor_agent_v1_task_proto_depIdxs = []int32{
 	19, // 0: gestor.agent.v1.TaskSpec.deadline:type_name -> google.protobuf.Timestamp
-	4,  // 1: gestor.agent.v1.TaskSpec.detect:type_name -> gestor.agent.v1.DetectWork
-	5,  // 2: gestor.agent.v1.TaskSpec.build:type_name -> gestor.agent.v1.BuildWork
-	9,  // 3: gestor.agent.v1.TaskSpec.prepare:type_name -> gestor.agent.v1.PrepareWork
-	10, // 4: gestor.agent.v1.TaskSpec.switch:type_name -> gestor.agent.v1.SwitchWork
-	11, // 5: gestor.agent.v1.TaskSpec.watch:type_name -> gestor.agent.v1.WatchWork
-	12, // 6: gestor.agent.v1.TaskSpec.retire:type_name -> gestor.agent.v1.RetireWork
-	13, // 7: gestor.agent.v1.TaskSpec.remove:type_name -> gestor.agent.v1.RemoveWork
-	18, // 8: gestor.agent.v1.Secrets.env:type_name -> gestor.agent.v1.Secrets.EnvEntry
-	2,  // 9: gestor.agent.v1.DetectWork.source:type_name -> gestor.agent.v1.Source
-	3,  // 10: gestor.agent.v1.BuildWork.app:type_name -> gestor.agent.v1.AppRef
-	2,  // 11: gestor.agent.v1.BuildWork.source:type_name -> gestor.agent.v1.Source
-	20, // 12: gestor.agent.v1.BuildWork.type:type_name -> gestor.v1.AppType
-	21, // 13: gestor.agent.v1.BuildWork.limits:type_name -> gestor.v1.Limits
-	22, // 14: gestor.agent.v1.ReleaseSpec.kind:type_name -> gestor.v1.AppKind
-	6,  // 15: gestor.agent.v1.ReleaseSpec.runtime:type_name -> gestor.agent.v1.Runtime
-	23, // 16: gestor.agent.v1.Serving.health_timeout:type_name -> google.protobuf.Duration
-	23, // 17: gestor.agent.v1.Serving.drain:type_name -> google.protobuf.Duration
-	21, // 18: gestor.agent.v1.Serving.limits:type_name -> gestor.v1.Limits
-	3,  // 19: gestor.agent.v1.PrepareWork.app:type_name -> gestor.agent.v1.AppRef
-	7,  // 20: gestor.agent.v1.PrepareWork.release:type_name -> gestor.agent.v1.ReleaseSpec
-	8,  // 21: gestor.agent.v1.PrepareWork.serving:type_name -> gestor.agent.v1.Serving
-	3,  // 22: gestor.agent.v1.SwitchWork.app:type_name -> gestor.agent.v1.AppRef
-	7,  // 23: gestor.agent.v1.SwitchWork.release:type_name -> gestor.agent.v1.ReleaseSpec
-	8,  // 24: gestor.agent.v1.SwitchWork.serving:type_name -> gestor.agent.v1.Serving
-	3,  // 25: gestor.agent.v1.WatchWork.app:type_name -> gestor.agent.v1.AppRef
-	7,  // 26: gestor.agent.v1.WatchWork.release:type_name -> gestor.agent.v1.ReleaseSpec
-	8,  // 27: gestor.agent.v1.WatchWork.serving:type_name -> gestor.agent.v1.Serving
-	23, // 28: gestor.agent.v1.WatchWork.duration:type_name -> google.protobuf.Duration
-	3,  // 29: gestor.agent.v1.RetireWork.app:type_name -> gestor.agent.v1.AppRef
-	23, // 30: gestor.agent.v1.RetireWork.drain:type_name -> google.protobuf.Duration
-	3,  // 31: gestor.agent.v1.RemoveWork.app:type_name -> gestor.agent.v1.AppRef
-	24, // 32: gestor.agent.v1.TaskResult.detection:type_name -> gestor.v1.Detection
-	15, // 33: gestor.agent.v1.TaskResult.build:type_name -> gestor.agent.v1.BuildResult
-	16, // 34: gestor.agent.v1.TaskResult.prepare:type_name -> gestor.agent.v1.PrepareResult
-	17, // 35: gestor.agent.v1.TaskResult.switch:type_name -> gestor.agent.v1.SwitchResult
-	20, // 36: gestor.agent.v1.BuildResult.type:type_name -> gestor.v1.AppType
-	22, // 37: gestor.agent.v1.BuildResult.kind:type_name -> gestor.v1.AppKind
-	6,  // 38: gestor.agent.v1.BuildResult.runtime:type_name -> gestor.agent.v1.Runtime
-	19, // 39: gestor.agent.v1.SwitchResult.live_at:type_name -> google.protobuf.Timestamp
-	40, // [40:40] is the sub-list for method output_type
-	40, // [40:40] is the sub-list for method input_type
-	40, // [40:40] is the sub-list for extension type_name
-	40, // [40:40] is the sub-list for extension extendee
-	0,  // [0:40] is the sub-list for field type_name
+	20, // 1: gestor.agent.v1.TaskSpec.time_left:type_name -> google.protobuf.Duration
+	4,  // 2: gestor.agent.v1.TaskSpec.detect:type_name -> gestor.agent.v1.DetectWork
+	5,  // 3: gestor.agent.v1.TaskSpec.build:type_name -> gestor.agent.v1.BuildWork
+	9,  // 4: gestor.agent.v1.TaskSpec.prepare:type_name -> gestor.agent.v1.PrepareWork
+	10, // 5: gestor.agent.v1.TaskSpec.switch:type_name -> gestor.agent.v1.SwitchWork
+	11, // 6: gestor.agent.v1.TaskSpec.watch:type_name -> gestor.agent.v1.WatchWork
+	12, // 7: gestor.agent.v1.TaskSpec.retire:type_name -> gestor.agent.v1.RetireWork
+	13, // 8: gestor.agent.v1.TaskSpec.remove:type_name -> gestor.agent.v1.RemoveWork
+	18, // 9: gestor.agent.v1.Secrets.env:type_name -> gestor.agent.v1.Secrets.EnvEntry
+	2,  // 10: gestor.agent.v1.DetectWork.source:type_name -> gestor.agent.v1.Source
+	3,  // 11: gestor.agent.v1.BuildWork.app:type_name -> gestor.agent.v1.AppRef
+	2,  // 12: gestor.agent.v1.BuildWork.source:type_name -> gestor.agent.v1.Source
+	21, // 13: gestor.agent.v1.BuildWork.type:type_name -> gestor.v1.AppType
+	22, // 14: gestor.agent.v1.BuildWork.limits:type_name -> gestor.v1.Limits
+	23, // 15: gestor.agent.v1.ReleaseSpec.kind:type_name -> gestor.v1.AppKind
+	6,  // 16: gestor.agent.v1.ReleaseSpec.runtime:type_name -> gestor.agent.v1.Runtime
+	20, // 17: gestor.agent.v1.Serving.health_timeout:type_name -> google.protobuf.Duration
+	20, // 18: gestor.agent.v1.Serving.drain:type_name -> google.protobuf.Duration
+	22, // 19: gestor.agent.v1.Serving.limits:type_name -> gestor.v1.Limits
+	3,  // 20: gestor.agent.v1.PrepareWork.app:type_name -> gestor.agent.v1.AppRef
+	7,  // 21: gestor.agent.v1.PrepareWork.release:type_name -> gestor.agent.v1.ReleaseSpec
+	8,  // 22: gestor.agent.v1.PrepareWork.serving:type_name -> gestor.agent.v1.Serving
+	3,  // 23: gestor.agent.v1.SwitchWork.app:type_name -> gestor.agent.v1.AppRef
+	7,  // 24: gestor.agent.v1.SwitchWork.release:type_name -> gestor.agent.v1.ReleaseSpec
+	8,  // 25: gestor.agent.v1.SwitchWork.serving:type_name -> gestor.agent.v1.Serving
+	3,  // 26: gestor.agent.v1.WatchWork.app:type_name -> gestor.agent.v1.AppRef
+	7,  // 27: gestor.agent.v1.WatchWork.release:type_name -> gestor.agent.v1.ReleaseSpec
+	8,  // 28: gestor.agent.v1.WatchWork.serving:type_name -> gestor.agent.v1.Serving
+	20, // 29: gestor.agent.v1.WatchWork.duration:type_name -> google.protobuf.Duration
+	3,  // 30: gestor.agent.v1.RetireWork.app:type_name -> gestor.agent.v1.AppRef
+	20, // 31: gestor.agent.v1.RetireWork.drain:type_name -> google.protobuf.Duration
+	3,  // 32: gestor.agent.v1.RemoveWork.app:type_name -> gestor.agent.v1.AppRef
+	24, // 33: gestor.agent.v1.TaskResult.detection:type_name -> gestor.v1.Detection
+	15, // 34: gestor.agent.v1.TaskResult.build:type_name -> gestor.agent.v1.BuildResult
+	16, // 35: gestor.agent.v1.TaskResult.prepare:type_name -> gestor.agent.v1.PrepareResult
+	17, // 36: gestor.agent.v1.TaskResult.switch:type_name -> gestor.agent.v1.SwitchResult
+	21, // 37: gestor.agent.v1.BuildResult.type:type_name -> gestor.v1.AppType
+	23, // 38: gestor.agent.v1.BuildResult.kind:type_name -> gestor.v1.AppKind
+	6,  // 39: gestor.agent.v1.BuildResult.runtime:type_name -> gestor.agent.v1.Runtime
+	19, // 40: gestor.agent.v1.SwitchResult.live_at:type_name -> google.protobuf.Timestamp
+	41, // [41:41] is the sub-list for method output_type
+	41, // [41:41] is the sub-list for method input_type
+	41, // [41:41] is the sub-list for extension type_name
+	41, // [41:41] is the sub-list for extension extendee
+	0,  // [0:41] is the sub-list for field type_name
 }
 
 func init() { file_gestor_agent_v1_task_proto_init() }

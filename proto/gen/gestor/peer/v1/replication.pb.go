@@ -438,7 +438,11 @@ type GetStatusResponse struct {
 	// The server it takes for the leader; empty for none.
 	Leader string `protobuf:"bytes,8,opt,name=leader,proto3" json:"leader,omitempty"`
 	// What a person should know of it, in a sentence; empty when all is well.
-	Notice        string `protobuf:"bytes,9,opt,name=notice,proto3" json:"notice,omitempty"`
+	Notice string `protobuf:"bytes,9,opt,name=notice,proto3" json:"notice,omitempty"`
+	// What the clock of its machine says.
+	Clock *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=clock,proto3" json:"clock,omitempty"`
+	// How far that clock is ahead of the time the servers agree on; negative if it is behind.
+	ClockAhead    *durationpb.Duration `protobuf:"bytes,11,opt,name=clock_ahead,json=clockAhead,proto3" json:"clock_ahead,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -534,6 +538,20 @@ func (x *GetStatusResponse) GetNotice() string {
 		return x.Notice
 	}
 	return ""
+}
+
+func (x *GetStatusResponse) GetClock() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Clock
+	}
+	return nil
+}
+
+func (x *GetStatusResponse) GetClockAhead() *durationpb.Duration {
+	if x != nil {
+		return x.ClockAhead
+	}
+	return nil
 }
 
 // GetMarkRequest names a mark.
@@ -872,7 +890,7 @@ const file_gestor_peer_v1_replication_proto_rawDesc = "" +
 	"\x05level\x18\x05 \x01(\rR\x05level\x12\x12\n" +
 	"\x04name\x18\x06 \x01(\tR\x04name\"\x12\n" +
 	"\x10AnnounceResponse\"\x12\n" +
-	"\x10GetStatusRequest\"\xa9\x02\n" +
+	"\x10GetStatusRequest\"\x97\x03\n" +
 	"\x11GetStatusResponse\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x12\x14\n" +
 	"\x05level\x18\x02 \x01(\rR\x05level\x12\x1a\n" +
@@ -884,7 +902,11 @@ const file_gestor_peer_v1_replication_proto_rawDesc = "" +
 	"\x06agents\x18\x06 \x01(\x05R\x06agents\x12&\n" +
 	"\x0fdisk_free_bytes\x18\a \x01(\x04R\rdiskFreeBytes\x12\x16\n" +
 	"\x06leader\x18\b \x01(\tR\x06leader\x12\x16\n" +
-	"\x06notice\x18\t \x01(\tR\x06notice\",\n" +
+	"\x06notice\x18\t \x01(\tR\x06notice\x120\n" +
+	"\x05clock\x18\n" +
+	" \x01(\v2\x1a.google.protobuf.TimestampR\x05clock\x12:\n" +
+	"\vclock_ahead\x18\v \x01(\v2\x19.google.protobuf.DurationR\n" +
+	"clockAhead\",\n" +
 	"\x0eGetMarkRequest\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x04R\brevision\"\xa5\x01\n" +
 	"\x0fGetMarkResponse\x12\x12\n" +
@@ -950,27 +972,29 @@ var file_gestor_peer_v1_replication_proto_goTypes = []any{
 var file_gestor_peer_v1_replication_proto_depIdxs = []int32{
 	5,  // 0: gestor.peer.v1.AnnounceRequest.server:type_name -> gestor.peer.v1.ServerInfo
 	16, // 1: gestor.peer.v1.GetStatusResponse.started_at:type_name -> google.protobuf.Timestamp
-	15, // 2: gestor.peer.v1.GetMarkResponse.tables:type_name -> gestor.peer.v1.GetMarkResponse.TablesEntry
-	17, // 3: gestor.peer.v1.TransferLeaderResponse.took:type_name -> google.protobuf.Duration
-	0,  // 4: gestor.peer.v1.ReplicationService.Propose:input_type -> gestor.peer.v1.ProposeRequest
-	2,  // 5: gestor.peer.v1.ReplicationService.ReadIndex:input_type -> gestor.peer.v1.ReadIndexRequest
-	4,  // 6: gestor.peer.v1.ReplicationService.Announce:input_type -> gestor.peer.v1.AnnounceRequest
-	7,  // 7: gestor.peer.v1.ReplicationService.GetStatus:input_type -> gestor.peer.v1.GetStatusRequest
-	9,  // 8: gestor.peer.v1.ReplicationService.GetMark:input_type -> gestor.peer.v1.GetMarkRequest
-	11, // 9: gestor.peer.v1.ReplicationService.RemoveServer:input_type -> gestor.peer.v1.RemoveServerRequest
-	13, // 10: gestor.peer.v1.ReplicationService.TransferLeader:input_type -> gestor.peer.v1.TransferLeaderRequest
-	1,  // 11: gestor.peer.v1.ReplicationService.Propose:output_type -> gestor.peer.v1.ProposeResponse
-	3,  // 12: gestor.peer.v1.ReplicationService.ReadIndex:output_type -> gestor.peer.v1.ReadIndexResponse
-	6,  // 13: gestor.peer.v1.ReplicationService.Announce:output_type -> gestor.peer.v1.AnnounceResponse
-	8,  // 14: gestor.peer.v1.ReplicationService.GetStatus:output_type -> gestor.peer.v1.GetStatusResponse
-	10, // 15: gestor.peer.v1.ReplicationService.GetMark:output_type -> gestor.peer.v1.GetMarkResponse
-	12, // 16: gestor.peer.v1.ReplicationService.RemoveServer:output_type -> gestor.peer.v1.RemoveServerResponse
-	14, // 17: gestor.peer.v1.ReplicationService.TransferLeader:output_type -> gestor.peer.v1.TransferLeaderResponse
-	11, // [11:18] is the sub-list for method output_type
-	4,  // [4:11] is the sub-list for method input_type
-	4,  // [4:4] is the sub-list for extension type_name
-	4,  // [4:4] is the sub-list for extension extendee
-	0,  // [0:4] is the sub-list for field type_name
+	16, // 2: gestor.peer.v1.GetStatusResponse.clock:type_name -> google.protobuf.Timestamp
+	17, // 3: gestor.peer.v1.GetStatusResponse.clock_ahead:type_name -> google.protobuf.Duration
+	15, // 4: gestor.peer.v1.GetMarkResponse.tables:type_name -> gestor.peer.v1.GetMarkResponse.TablesEntry
+	17, // 5: gestor.peer.v1.TransferLeaderResponse.took:type_name -> google.protobuf.Duration
+	0,  // 6: gestor.peer.v1.ReplicationService.Propose:input_type -> gestor.peer.v1.ProposeRequest
+	2,  // 7: gestor.peer.v1.ReplicationService.ReadIndex:input_type -> gestor.peer.v1.ReadIndexRequest
+	4,  // 8: gestor.peer.v1.ReplicationService.Announce:input_type -> gestor.peer.v1.AnnounceRequest
+	7,  // 9: gestor.peer.v1.ReplicationService.GetStatus:input_type -> gestor.peer.v1.GetStatusRequest
+	9,  // 10: gestor.peer.v1.ReplicationService.GetMark:input_type -> gestor.peer.v1.GetMarkRequest
+	11, // 11: gestor.peer.v1.ReplicationService.RemoveServer:input_type -> gestor.peer.v1.RemoveServerRequest
+	13, // 12: gestor.peer.v1.ReplicationService.TransferLeader:input_type -> gestor.peer.v1.TransferLeaderRequest
+	1,  // 13: gestor.peer.v1.ReplicationService.Propose:output_type -> gestor.peer.v1.ProposeResponse
+	3,  // 14: gestor.peer.v1.ReplicationService.ReadIndex:output_type -> gestor.peer.v1.ReadIndexResponse
+	6,  // 15: gestor.peer.v1.ReplicationService.Announce:output_type -> gestor.peer.v1.AnnounceResponse
+	8,  // 16: gestor.peer.v1.ReplicationService.GetStatus:output_type -> gestor.peer.v1.GetStatusResponse
+	10, // 17: gestor.peer.v1.ReplicationService.GetMark:output_type -> gestor.peer.v1.GetMarkResponse
+	12, // 18: gestor.peer.v1.ReplicationService.RemoveServer:output_type -> gestor.peer.v1.RemoveServerResponse
+	14, // 19: gestor.peer.v1.ReplicationService.TransferLeader:output_type -> gestor.peer.v1.TransferLeaderResponse
+	13, // [13:20] is the sub-list for method output_type
+	6,  // [6:13] is the sub-list for method input_type
+	6,  // [6:6] is the sub-list for extension type_name
+	6,  // [6:6] is the sub-list for extension extendee
+	0,  // [0:6] is the sub-list for field type_name
 }
 
 func init() { file_gestor_peer_v1_replication_proto_init() }
