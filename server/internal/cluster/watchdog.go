@@ -18,9 +18,52 @@ type watchdog struct {
 	once    sync.Once
 }
 
-// watch runs a timer until the function it returns is called.
-func (w *watchdog) watch(call string) func() bool {
-	return time.AfterFunc(w.limit, func() { w.once.Do(func() { w.onStall(call) }) }).Stop
+// looks is how often the watchdog looks at a call before it counts as hung.
+const looks = 8
+
+// watch looks at a call until the function it returns is called. It counts its looks and not the time: while the whole
+// process stands still, as a paused machine does, nobody looks, and a call that spans the pause is not the disk's fault.
+func (w *watchdog) watch(call string) (done func()) {
+	c := &watchedCall{dog: w, name: call}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.timer = time.AfterFunc(w.limit/looks, c.look)
+	return c.done
+}
+
+type watchedCall struct {
+	dog  *watchdog
+	name string
+
+	mu    sync.Mutex
+	seen  int         // looks; guarded by mu
+	timer *time.Timer // nil once the call came back; guarded by mu
+}
+
+// look is one look at a call that has not come back.
+func (c *watchedCall) look() {
+	if c.hangs() {
+		c.dog.once.Do(func() { c.dog.onStall(c.name) })
+	}
+}
+
+func (c *watchedCall) hangs() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.timer == nil {
+		return false
+	}
+	if c.seen++; c.seen < looks {
+		c.timer.Reset(c.dog.limit / looks)
+	}
+	return c.seen == looks
+}
+
+func (c *watchedCall) done() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.timer.Stop()
+	c.timer = nil
 }
 
 type watchedLogs struct {
