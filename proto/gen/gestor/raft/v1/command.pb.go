@@ -120,6 +120,15 @@ type Command struct {
 	//	*Command_RetryTask
 	//	*Command_ExplainTasks
 	//	*Command_Prune
+	//	*Command_RotateKey
+	//	*Command_RegisterKey
+	//	*Command_OfferKey
+	//	*Command_ConfirmKey
+	//	*Command_ActivateKey
+	//	*Command_Reseal
+	//	*Command_FinishRotation
+	//	*Command_DropKeys
+	//	*Command_RollbackEnv
 	//	*Command_RecordAudit
 	//	*Command_ArchiveAudit
 	//	*Command_DropAudit
@@ -138,11 +147,28 @@ type Command struct {
 	//	*Command_AcceptInvitation
 	//	*Command_SetPassword
 	//	*Command_ConfirmEmail
+	//	*Command_RecordEvent
+	//	*Command_MarkEventsRead
+	//	*Command_CreateChannel
+	//	*Command_UpdateChannel
+	//	*Command_DeleteChannel
+	//	*Command_RecordDelivery
+	//	*Command_RetryDelivery
+	//	*Command_TestChannel
 	//	*Command_UpdateProtection
 	//	*Command_HoldDeployment
 	//	*Command_ApproveDeployment
 	//	*Command_RejectDeployment
 	//	*Command_OverrideFreeze
+	//	*Command_AddFactor
+	//	*Command_RemoveFactor
+	//	*Command_RenameFactor
+	//	*Command_SetRecoveryCodes
+	//	*Command_ResetFactors
+	//	*Command_SignIn
+	//	*Command_Reauthenticate
+	//	*Command_EndSessions
+	//	*Command_TouchSessions
 	Op            isCommand_Op `protobuf_oneof:"op"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -530,6 +556,87 @@ func (x *Command) GetPrune() *Prune {
 	return nil
 }
 
+func (x *Command) GetRotateKey() *RotateKey {
+	if x != nil {
+		if x, ok := x.Op.(*Command_RotateKey); ok {
+			return x.RotateKey
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetRegisterKey() *RegisterKey {
+	if x != nil {
+		if x, ok := x.Op.(*Command_RegisterKey); ok {
+			return x.RegisterKey
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetOfferKey() *OfferKey {
+	if x != nil {
+		if x, ok := x.Op.(*Command_OfferKey); ok {
+			return x.OfferKey
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetConfirmKey() *ConfirmKey {
+	if x != nil {
+		if x, ok := x.Op.(*Command_ConfirmKey); ok {
+			return x.ConfirmKey
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetActivateKey() *ActivateKey {
+	if x != nil {
+		if x, ok := x.Op.(*Command_ActivateKey); ok {
+			return x.ActivateKey
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetReseal() *Reseal {
+	if x != nil {
+		if x, ok := x.Op.(*Command_Reseal); ok {
+			return x.Reseal
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetFinishRotation() *FinishRotation {
+	if x != nil {
+		if x, ok := x.Op.(*Command_FinishRotation); ok {
+			return x.FinishRotation
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetDropKeys() *DropKeys {
+	if x != nil {
+		if x, ok := x.Op.(*Command_DropKeys); ok {
+			return x.DropKeys
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetRollbackEnv() *RollbackEnv {
+	if x != nil {
+		if x, ok := x.Op.(*Command_RollbackEnv); ok {
+			return x.RollbackEnv
+		}
+	}
+	return nil
+}
+
 func (x *Command) GetRecordAudit() *RecordAudit {
 	if x != nil {
 		if x, ok := x.Op.(*Command_RecordAudit); ok {
@@ -692,6 +799,78 @@ func (x *Command) GetConfirmEmail() *ConfirmEmail {
 	return nil
 }
 
+func (x *Command) GetRecordEvent() *RecordEvent {
+	if x != nil {
+		if x, ok := x.Op.(*Command_RecordEvent); ok {
+			return x.RecordEvent
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetMarkEventsRead() *MarkEventsRead {
+	if x != nil {
+		if x, ok := x.Op.(*Command_MarkEventsRead); ok {
+			return x.MarkEventsRead
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetCreateChannel() *CreateChannel {
+	if x != nil {
+		if x, ok := x.Op.(*Command_CreateChannel); ok {
+			return x.CreateChannel
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetUpdateChannel() *UpdateChannel {
+	if x != nil {
+		if x, ok := x.Op.(*Command_UpdateChannel); ok {
+			return x.UpdateChannel
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetDeleteChannel() *DeleteChannel {
+	if x != nil {
+		if x, ok := x.Op.(*Command_DeleteChannel); ok {
+			return x.DeleteChannel
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetRecordDelivery() *RecordDelivery {
+	if x != nil {
+		if x, ok := x.Op.(*Command_RecordDelivery); ok {
+			return x.RecordDelivery
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetRetryDelivery() *RetryDelivery {
+	if x != nil {
+		if x, ok := x.Op.(*Command_RetryDelivery); ok {
+			return x.RetryDelivery
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetTestChannel() *TestChannel {
+	if x != nil {
+		if x, ok := x.Op.(*Command_TestChannel); ok {
+			return x.TestChannel
+		}
+	}
+	return nil
+}
+
 func (x *Command) GetUpdateProtection() *UpdateProtection {
 	if x != nil {
 		if x, ok := x.Op.(*Command_UpdateProtection); ok {
@@ -732,6 +911,87 @@ func (x *Command) GetOverrideFreeze() *OverrideFreeze {
 	if x != nil {
 		if x, ok := x.Op.(*Command_OverrideFreeze); ok {
 			return x.OverrideFreeze
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetAddFactor() *AddFactor {
+	if x != nil {
+		if x, ok := x.Op.(*Command_AddFactor); ok {
+			return x.AddFactor
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetRemoveFactor() *RemoveFactor {
+	if x != nil {
+		if x, ok := x.Op.(*Command_RemoveFactor); ok {
+			return x.RemoveFactor
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetRenameFactor() *RenameFactor {
+	if x != nil {
+		if x, ok := x.Op.(*Command_RenameFactor); ok {
+			return x.RenameFactor
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetSetRecoveryCodes() *SetRecoveryCodes {
+	if x != nil {
+		if x, ok := x.Op.(*Command_SetRecoveryCodes); ok {
+			return x.SetRecoveryCodes
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetResetFactors() *ResetFactors {
+	if x != nil {
+		if x, ok := x.Op.(*Command_ResetFactors); ok {
+			return x.ResetFactors
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetSignIn() *SignIn {
+	if x != nil {
+		if x, ok := x.Op.(*Command_SignIn); ok {
+			return x.SignIn
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetReauthenticate() *Reauthenticate {
+	if x != nil {
+		if x, ok := x.Op.(*Command_Reauthenticate); ok {
+			return x.Reauthenticate
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetEndSessions() *EndSessions {
+	if x != nil {
+		if x, ok := x.Op.(*Command_EndSessions); ok {
+			return x.EndSessions
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetTouchSessions() *TouchSessions {
+	if x != nil {
+		if x, ok := x.Op.(*Command_TouchSessions); ok {
+			return x.TouchSessions
 		}
 	}
 	return nil
@@ -921,6 +1181,51 @@ type Command_Prune struct {
 	Prune *Prune `protobuf:"bytes,90,opt,name=prune,proto3,oneof"`
 }
 
+type Command_RotateKey struct {
+	// A person wants another key to seal.
+	RotateKey *RotateKey `protobuf:"bytes,145,opt,name=rotate_key,json=rotateKey,proto3,oneof"`
+}
+
+type Command_RegisterKey struct {
+	// The first key there is becomes known.
+	RegisterKey *RegisterKey `protobuf:"bytes,146,opt,name=register_key,json=registerKey,proto3,oneof"`
+}
+
+type Command_OfferKey struct {
+	// There is a key, for all servers to fetch.
+	OfferKey *OfferKey `protobuf:"bytes,147,opt,name=offer_key,json=offerKey,proto3,oneof"`
+}
+
+type Command_ConfirmKey struct {
+	// A server has the key, or cannot have it.
+	ConfirmKey *ConfirmKey `protobuf:"bytes,148,opt,name=confirm_key,json=confirmKey,proto3,oneof"`
+}
+
+type Command_ActivateKey struct {
+	// The key seals from now on.
+	ActivateKey *ActivateKey `protobuf:"bytes,149,opt,name=activate_key,json=activateKey,proto3,oneof"`
+}
+
+type Command_Reseal struct {
+	// Values are sealed anew.
+	Reseal *Reseal `protobuf:"bytes,150,opt,name=reseal,proto3,oneof"`
+}
+
+type Command_FinishRotation struct {
+	// All that could be is sealed anew.
+	FinishRotation *FinishRotation `protobuf:"bytes,151,opt,name=finish_rotation,json=finishRotation,proto3,oneof"`
+}
+
+type Command_DropKeys struct {
+	// Keys that seal nothing any more go.
+	DropKeys *DropKeys `protobuf:"bytes,152,opt,name=drop_keys,json=dropKeys,proto3,oneof"`
+}
+
+type Command_RollbackEnv struct {
+	// An app gets the variables of an older version again.
+	RollbackEnv *RollbackEnv `protobuf:"bytes,153,opt,name=rollback_env,json=rollbackEnv,proto3,oneof"`
+}
+
 type Command_RecordAudit struct {
 	// What was tried or read, without a change, is written to the audit log.
 	RecordAudit *RecordAudit `protobuf:"bytes,155,opt,name=record_audit,json=recordAudit,proto3,oneof"`
@@ -1011,6 +1316,46 @@ type Command_ConfirmEmail struct {
 	ConfirmEmail *ConfirmEmail `protobuf:"bytes,118,opt,name=confirm_email,json=confirmEmail,proto3,oneof"`
 }
 
+type Command_RecordEvent struct {
+	// Something that people want to hear of happened.
+	RecordEvent *RecordEvent `protobuf:"bytes,160,opt,name=record_event,json=recordEvent,proto3,oneof"`
+}
+
+type Command_MarkEventsRead struct {
+	// A person has read events.
+	MarkEventsRead *MarkEventsRead `protobuf:"bytes,161,opt,name=mark_events_read,json=markEventsRead,proto3,oneof"`
+}
+
+type Command_CreateChannel struct {
+	// A channel is made.
+	CreateChannel *CreateChannel `protobuf:"bytes,162,opt,name=create_channel,json=createChannel,proto3,oneof"`
+}
+
+type Command_UpdateChannel struct {
+	// A channel changes.
+	UpdateChannel *UpdateChannel `protobuf:"bytes,163,opt,name=update_channel,json=updateChannel,proto3,oneof"`
+}
+
+type Command_DeleteChannel struct {
+	// A channel goes.
+	DeleteChannel *DeleteChannel `protobuf:"bytes,164,opt,name=delete_channel,json=deleteChannel,proto3,oneof"`
+}
+
+type Command_RecordDelivery struct {
+	// An attempt to send ended.
+	RecordDelivery *RecordDelivery `protobuf:"bytes,165,opt,name=record_delivery,json=recordDelivery,proto3,oneof"`
+}
+
+type Command_RetryDelivery struct {
+	// A delivery that failed is queued again.
+	RetryDelivery *RetryDelivery `protobuf:"bytes,166,opt,name=retry_delivery,json=retryDelivery,proto3,oneof"`
+}
+
+type Command_TestChannel struct {
+	// A channel is tried out.
+	TestChannel *TestChannel `protobuf:"bytes,167,opt,name=test_channel,json=testChannel,proto3,oneof"`
+}
+
 type Command_UpdateProtection struct {
 	// The protection of an environment changes.
 	UpdateProtection *UpdateProtection `protobuf:"bytes,170,opt,name=update_protection,json=updateProtection,proto3,oneof"`
@@ -1034,6 +1379,51 @@ type Command_RejectDeployment struct {
 type Command_OverrideFreeze struct {
 	// A person lets a deployment switch during a freeze.
 	OverrideFreeze *OverrideFreeze `protobuf:"bytes,174,opt,name=override_freeze,json=overrideFreeze,proto3,oneof"`
+}
+
+type Command_AddFactor struct {
+	// A person gets a second factor.
+	AddFactor *AddFactor `protobuf:"bytes,125,opt,name=add_factor,json=addFactor,proto3,oneof"`
+}
+
+type Command_RemoveFactor struct {
+	// A second factor goes.
+	RemoveFactor *RemoveFactor `protobuf:"bytes,126,opt,name=remove_factor,json=removeFactor,proto3,oneof"`
+}
+
+type Command_RenameFactor struct {
+	// A second factor is called otherwise.
+	RenameFactor *RenameFactor `protobuf:"bytes,127,opt,name=rename_factor,json=renameFactor,proto3,oneof"`
+}
+
+type Command_SetRecoveryCodes struct {
+	// A person gets other recovery codes.
+	SetRecoveryCodes *SetRecoveryCodes `protobuf:"bytes,128,opt,name=set_recovery_codes,json=setRecoveryCodes,proto3,oneof"`
+}
+
+type Command_ResetFactors struct {
+	// A person loses all second factors and sessions.
+	ResetFactors *ResetFactors `protobuf:"bytes,129,opt,name=reset_factors,json=resetFactors,proto3,oneof"`
+}
+
+type Command_SignIn struct {
+	// Somebody signs in with a second factor.
+	SignIn *SignIn `protobuf:"bytes,130,opt,name=sign_in,json=signIn,proto3,oneof"`
+}
+
+type Command_Reauthenticate struct {
+	// Somebody proves again who they are.
+	Reauthenticate *Reauthenticate `protobuf:"bytes,131,opt,name=reauthenticate,proto3,oneof"`
+}
+
+type Command_EndSessions struct {
+	// Sessions of a person end.
+	EndSessions *EndSessions `protobuf:"bytes,132,opt,name=end_sessions,json=endSessions,proto3,oneof"`
+}
+
+type Command_TouchSessions struct {
+	// Sessions and tokens were used.
+	TouchSessions *TouchSessions `protobuf:"bytes,133,opt,name=touch_sessions,json=touchSessions,proto3,oneof"`
 }
 
 func (*Command_InitCluster) isCommand_Op() {}
@@ -1108,6 +1498,24 @@ func (*Command_ExplainTasks) isCommand_Op() {}
 
 func (*Command_Prune) isCommand_Op() {}
 
+func (*Command_RotateKey) isCommand_Op() {}
+
+func (*Command_RegisterKey) isCommand_Op() {}
+
+func (*Command_OfferKey) isCommand_Op() {}
+
+func (*Command_ConfirmKey) isCommand_Op() {}
+
+func (*Command_ActivateKey) isCommand_Op() {}
+
+func (*Command_Reseal) isCommand_Op() {}
+
+func (*Command_FinishRotation) isCommand_Op() {}
+
+func (*Command_DropKeys) isCommand_Op() {}
+
+func (*Command_RollbackEnv) isCommand_Op() {}
+
 func (*Command_RecordAudit) isCommand_Op() {}
 
 func (*Command_ArchiveAudit) isCommand_Op() {}
@@ -1144,6 +1552,22 @@ func (*Command_SetPassword) isCommand_Op() {}
 
 func (*Command_ConfirmEmail) isCommand_Op() {}
 
+func (*Command_RecordEvent) isCommand_Op() {}
+
+func (*Command_MarkEventsRead) isCommand_Op() {}
+
+func (*Command_CreateChannel) isCommand_Op() {}
+
+func (*Command_UpdateChannel) isCommand_Op() {}
+
+func (*Command_DeleteChannel) isCommand_Op() {}
+
+func (*Command_RecordDelivery) isCommand_Op() {}
+
+func (*Command_RetryDelivery) isCommand_Op() {}
+
+func (*Command_TestChannel) isCommand_Op() {}
+
 func (*Command_UpdateProtection) isCommand_Op() {}
 
 func (*Command_HoldDeployment) isCommand_Op() {}
@@ -1153,6 +1577,24 @@ func (*Command_ApproveDeployment) isCommand_Op() {}
 func (*Command_RejectDeployment) isCommand_Op() {}
 
 func (*Command_OverrideFreeze) isCommand_Op() {}
+
+func (*Command_AddFactor) isCommand_Op() {}
+
+func (*Command_RemoveFactor) isCommand_Op() {}
+
+func (*Command_RenameFactor) isCommand_Op() {}
+
+func (*Command_SetRecoveryCodes) isCommand_Op() {}
+
+func (*Command_ResetFactors) isCommand_Op() {}
+
+func (*Command_SignIn) isCommand_Op() {}
+
+func (*Command_Reauthenticate) isCommand_Op() {}
+
+func (*Command_EndSessions) isCommand_Op() {}
+
+func (*Command_TouchSessions) isCommand_Op() {}
 
 // Actor is who stands behind a command.
 type Actor struct {
@@ -1932,7 +2374,11 @@ type CreateSession struct {
 	// When it ends by itself.
 	ExpiresAt *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=expires_at,json=expiresAt,proto3" json:"expires_at,omitempty"`
 	// Whether a second factor was part of it.
-	SecondFactor  bool `protobuf:"varint,5,opt,name=second_factor,json=secondFactor,proto3" json:"second_factor,omitempty"`
+	SecondFactor bool `protobuf:"varint,5,opt,name=second_factor,json=secondFactor,proto3" json:"second_factor,omitempty"`
+	// The network it comes from: what of the address one party holds; empty where nobody looks.
+	Network string `protobuf:"bytes,6,opt,name=network,proto3" json:"network,omitempty"`
+	// SHA-256 of the password's hash when the password was checked; refused if it is another by now; empty takes any.
+	PasswordMark  []byte `protobuf:"bytes,7,opt,name=password_mark,json=passwordMark,proto3" json:"password_mark,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2000,6 +2446,20 @@ func (x *CreateSession) GetSecondFactor() bool {
 		return x.SecondFactor
 	}
 	return false
+}
+
+func (x *CreateSession) GetNetwork() string {
+	if x != nil {
+		return x.Network
+	}
+	return ""
+}
+
+func (x *CreateSession) GetPasswordMark() []byte {
+	if x != nil {
+		return x.PasswordMark
+	}
+	return nil
 }
 
 // DeleteSession signs out.
@@ -5683,13 +6143,1879 @@ func (x *ConfirmEmail) GetStamp() []byte {
 	return nil
 }
 
+// RotateKey begins the change to another key.
+type RotateKey struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The id, hex, of a key that all servers have in their rings already; empty: the leader makes one.
+	KeyId         string `protobuf:"bytes,1,opt,name=key_id,json=keyId,proto3" json:"key_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RotateKey) Reset() {
+	*x = RotateKey{}
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[67]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RotateKey) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RotateKey) ProtoMessage() {}
+
+func (x *RotateKey) ProtoReflect() protoreflect.Message {
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[67]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RotateKey.ProtoReflect.Descriptor instead.
+func (*RotateKey) Descriptor() ([]byte, []int) {
+	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{67}
+}
+
+func (x *RotateKey) GetKeyId() string {
+	if x != nil {
+		return x.KeyId
+	}
+	return ""
+}
+
+// RegisterKey makes the key known that the first leader seals with, in a state that knows none.
+type RegisterKey struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its id, hex.
+	KeyId         string `protobuf:"bytes,1,opt,name=key_id,json=keyId,proto3" json:"key_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RegisterKey) Reset() {
+	*x = RegisterKey{}
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[68]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RegisterKey) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RegisterKey) ProtoMessage() {}
+
+func (x *RegisterKey) ProtoReflect() protoreflect.Message {
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[68]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RegisterKey.ProtoReflect.Descriptor instead.
+func (*RegisterKey) Descriptor() ([]byte, []int) {
+	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{68}
+}
+
+func (x *RegisterKey) GetKeyId() string {
+	if x != nil {
+		return x.KeyId
+	}
+	return ""
+}
+
+// OfferKey says which key is to seal. It never leaves the servers' rings.
+type OfferKey struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its id, hex.
+	KeyId         string `protobuf:"bytes,1,opt,name=key_id,json=keyId,proto3" json:"key_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OfferKey) Reset() {
+	*x = OfferKey{}
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[69]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OfferKey) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OfferKey) ProtoMessage() {}
+
+func (x *OfferKey) ProtoReflect() protoreflect.Message {
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[69]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OfferKey.ProtoReflect.Descriptor instead.
+func (*OfferKey) Descriptor() ([]byte, []int) {
+	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{69}
+}
+
+func (x *OfferKey) GetKeyId() string {
+	if x != nil {
+		return x.KeyId
+	}
+	return ""
+}
+
+// ConfirmKey is what a server says of a key.
+type ConfirmKey struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The key's id, hex.
+	KeyId string `protobuf:"bytes,1,opt,name=key_id,json=keyId,proto3" json:"key_id,omitempty"`
+	// The server.
+	ServerId string `protobuf:"bytes,2,opt,name=server_id,json=serverId,proto3" json:"server_id,omitempty"`
+	// Why it cannot have the key; empty if it has it, on its disk.
+	Problem       string `protobuf:"bytes,3,opt,name=problem,proto3" json:"problem,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ConfirmKey) Reset() {
+	*x = ConfirmKey{}
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[70]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ConfirmKey) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ConfirmKey) ProtoMessage() {}
+
+func (x *ConfirmKey) ProtoReflect() protoreflect.Message {
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[70]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ConfirmKey.ProtoReflect.Descriptor instead.
+func (*ConfirmKey) Descriptor() ([]byte, []int) {
+	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{70}
+}
+
+func (x *ConfirmKey) GetKeyId() string {
+	if x != nil {
+		return x.KeyId
+	}
+	return ""
+}
+
+func (x *ConfirmKey) GetServerId() string {
+	if x != nil {
+		return x.ServerId
+	}
+	return ""
+}
+
+func (x *ConfirmKey) GetProblem() string {
+	if x != nil {
+		return x.Problem
+	}
+	return ""
+}
+
+// ActivateKey makes a key the one that seals; refused until every server has it.
+type ActivateKey struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its id, hex.
+	KeyId         string `protobuf:"bytes,1,opt,name=key_id,json=keyId,proto3" json:"key_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ActivateKey) Reset() {
+	*x = ActivateKey{}
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[71]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ActivateKey) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ActivateKey) ProtoMessage() {}
+
+func (x *ActivateKey) ProtoReflect() protoreflect.Message {
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[71]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ActivateKey.ProtoReflect.Descriptor instead.
+func (*ActivateKey) Descriptor() ([]byte, []int) {
+	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{71}
+}
+
+func (x *ActivateKey) GetKeyId() string {
+	if x != nil {
+		return x.KeyId
+	}
+	return ""
+}
+
+// Reseal replaces sealed values by the same ones under another key. A value that has changed meanwhile stays.
+type Reseal struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The values.
+	Values        []*ResealedValue `protobuf:"bytes,1,rep,name=values,proto3" json:"values,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Reseal) Reset() {
+	*x = Reseal{}
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[72]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Reseal) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Reseal) ProtoMessage() {}
+
+func (x *Reseal) ProtoReflect() protoreflect.Message {
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[72]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Reseal.ProtoReflect.Descriptor instead.
+func (*Reseal) Descriptor() ([]byte, []int) {
+	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{72}
+}
+
+func (x *Reseal) GetValues() []*ResealedValue {
+	if x != nil {
+		return x.Values
+	}
+	return nil
+}
+
+// ResealedValue is one of them.
+type ResealedValue struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Table and column: "application_env.sealed".
+	Column string `protobuf:"bytes,1,opt,name=column,proto3" json:"column,omitempty"`
+	// The primary key of the row.
+	Key []string `protobuf:"bytes,2,rep,name=key,proto3" json:"key,omitempty"`
+	// SHA-256 of the value before.
+	Before []byte `protobuf:"bytes,3,opt,name=before,proto3" json:"before,omitempty"`
+	// The value.
+	Sealed        []byte `protobuf:"bytes,4,opt,name=sealed,proto3" json:"sealed,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ResealedValue) Reset() {
+	*x = ResealedValue{}
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[73]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ResealedValue) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ResealedValue) ProtoMessage() {}
+
+func (x *ResealedValue) ProtoReflect() protoreflect.Message {
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[73]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ResealedValue.ProtoReflect.Descriptor instead.
+func (*ResealedValue) Descriptor() ([]byte, []int) {
+	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{73}
+}
+
+func (x *ResealedValue) GetColumn() string {
+	if x != nil {
+		return x.Column
+	}
+	return ""
+}
+
+func (x *ResealedValue) GetKey() []string {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+func (x *ResealedValue) GetBefore() []byte {
+	if x != nil {
+		return x.Before
+	}
+	return nil
+}
+
+func (x *ResealedValue) GetSealed() []byte {
+	if x != nil {
+		return x.Sealed
+	}
+	return nil
+}
+
+// FinishRotation ends the change to another key.
+type FinishRotation struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The key's id, hex.
+	KeyId string `protobuf:"bytes,1,opt,name=key_id,json=keyId,proto3" json:"key_id,omitempty"`
+	// Values that could not be read.
+	Unreadable    int64 `protobuf:"varint,2,opt,name=unreadable,proto3" json:"unreadable,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FinishRotation) Reset() {
+	*x = FinishRotation{}
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[74]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FinishRotation) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FinishRotation) ProtoMessage() {}
+
+func (x *FinishRotation) ProtoReflect() protoreflect.Message {
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[74]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FinishRotation.ProtoReflect.Descriptor instead.
+func (*FinishRotation) Descriptor() ([]byte, []int) {
+	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{74}
+}
+
+func (x *FinishRotation) GetKeyId() string {
+	if x != nil {
+		return x.KeyId
+	}
+	return ""
+}
+
+func (x *FinishRotation) GetUnreadable() int64 {
+	if x != nil {
+		return x.Unreadable
+	}
+	return 0
+}
+
+// DropKeys drops all keys that were replaced; refused while one of them is needed.
+type DropKeys struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DropKeys) Reset() {
+	*x = DropKeys{}
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[75]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DropKeys) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DropKeys) ProtoMessage() {}
+
+func (x *DropKeys) ProtoReflect() protoreflect.Message {
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[75]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DropKeys.ProtoReflect.Descriptor instead.
+func (*DropKeys) Descriptor() ([]byte, []int) {
+	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{75}
+}
+
+// RollbackEnv makes the variables of a version an app's newest.
+type RollbackEnv struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The app.
+	AppId string `protobuf:"bytes,1,opt,name=app_id,json=appId,proto3" json:"app_id,omitempty"`
+	// The version.
+	Version       int64 `protobuf:"varint,2,opt,name=version,proto3" json:"version,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RollbackEnv) Reset() {
+	*x = RollbackEnv{}
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[76]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RollbackEnv) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RollbackEnv) ProtoMessage() {}
+
+func (x *RollbackEnv) ProtoReflect() protoreflect.Message {
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[76]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RollbackEnv.ProtoReflect.Descriptor instead.
+func (*RollbackEnv) Descriptor() ([]byte, []int) {
+	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{76}
+}
+
+func (x *RollbackEnv) GetAppId() string {
+	if x != nil {
+		return x.AppId
+	}
+	return ""
+}
+
+func (x *RollbackEnv) GetVersion() int64 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+// AddFactor gives a person a second factor.
+type AddFactor struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// "fac_…".
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// The person.
+	UserId string `protobuf:"bytes,2,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`
+	// "totp" or "passkey".
+	Kind string `protobuf:"bytes,3,opt,name=kind,proto3" json:"kind,omitempty"`
+	// How the person calls it.
+	Name string `protobuf:"bytes,4,opt,name=name,proto3" json:"name,omitempty"`
+	// Of an app: the secret, sealed.
+	Secret []byte `protobuf:"bytes,5,opt,name=secret,proto3" json:"secret,omitempty"`
+	// Of an app: the step of the code that confirmed it.
+	Step int64 `protobuf:"varint,6,opt,name=step,proto3" json:"step,omitempty"`
+	// Of a passkey: what names it.
+	CredentialId []byte `protobuf:"bytes,7,opt,name=credential_id,json=credentialId,proto3" json:"credential_id,omitempty"`
+	// Of a passkey: the credential record, JSON.
+	Credential []byte `protobuf:"bytes,8,opt,name=credential,proto3" json:"credential,omitempty"`
+	// Of a passkey: how often it had signed.
+	SignCount uint32 `protobuf:"varint,9,opt,name=sign_count,json=signCount,proto3" json:"sign_count,omitempty"`
+	// SHA-256 of recovery codes, for a person without a second factor.
+	RecoveryHashes [][]byte `protobuf:"bytes,10,rep,name=recovery_hashes,json=recoveryHashes,proto3" json:"recovery_hashes,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *AddFactor) Reset() {
+	*x = AddFactor{}
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[77]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AddFactor) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AddFactor) ProtoMessage() {}
+
+func (x *AddFactor) ProtoReflect() protoreflect.Message {
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[77]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AddFactor.ProtoReflect.Descriptor instead.
+func (*AddFactor) Descriptor() ([]byte, []int) {
+	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{77}
+}
+
+func (x *AddFactor) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *AddFactor) GetUserId() string {
+	if x != nil {
+		return x.UserId
+	}
+	return ""
+}
+
+func (x *AddFactor) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *AddFactor) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *AddFactor) GetSecret() []byte {
+	if x != nil {
+		return x.Secret
+	}
+	return nil
+}
+
+func (x *AddFactor) GetStep() int64 {
+	if x != nil {
+		return x.Step
+	}
+	return 0
+}
+
+func (x *AddFactor) GetCredentialId() []byte {
+	if x != nil {
+		return x.CredentialId
+	}
+	return nil
+}
+
+func (x *AddFactor) GetCredential() []byte {
+	if x != nil {
+		return x.Credential
+	}
+	return nil
+}
+
+func (x *AddFactor) GetSignCount() uint32 {
+	if x != nil {
+		return x.SignCount
+	}
+	return 0
+}
+
+func (x *AddFactor) GetRecoveryHashes() [][]byte {
+	if x != nil {
+		return x.RecoveryHashes
+	}
+	return nil
+}
+
+// RemoveFactor removes a second factor.
+type RemoveFactor struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The second factor.
+	Id            string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RemoveFactor) Reset() {
+	*x = RemoveFactor{}
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[78]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RemoveFactor) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RemoveFactor) ProtoMessage() {}
+
+func (x *RemoveFactor) ProtoReflect() protoreflect.Message {
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[78]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RemoveFactor.ProtoReflect.Descriptor instead.
+func (*RemoveFactor) Descriptor() ([]byte, []int) {
+	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{78}
+}
+
+func (x *RemoveFactor) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+// RenameFactor renames a second factor.
+type RenameFactor struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The second factor.
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// The name.
+	Name          string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RenameFactor) Reset() {
+	*x = RenameFactor{}
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[79]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RenameFactor) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RenameFactor) ProtoMessage() {}
+
+func (x *RenameFactor) ProtoReflect() protoreflect.Message {
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[79]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RenameFactor.ProtoReflect.Descriptor instead.
+func (*RenameFactor) Descriptor() ([]byte, []int) {
+	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{79}
+}
+
+func (x *RenameFactor) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *RenameFactor) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+// SetRecoveryCodes replaces recovery codes.
+type SetRecoveryCodes struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The person.
+	UserId string `protobuf:"bytes,1,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`
+	// SHA-256 of each.
+	Hashes        [][]byte `protobuf:"bytes,2,rep,name=hashes,proto3" json:"hashes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetRecoveryCodes) Reset() {
+	*x = SetRecoveryCodes{}
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[80]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetRecoveryCodes) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetRecoveryCodes) ProtoMessage() {}
+
+func (x *SetRecoveryCodes) ProtoReflect() protoreflect.Message {
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[80]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetRecoveryCodes.ProtoReflect.Descriptor instead.
+func (*SetRecoveryCodes) Descriptor() ([]byte, []int) {
+	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{80}
+}
+
+func (x *SetRecoveryCodes) GetUserId() string {
+	if x != nil {
+		return x.UserId
+	}
+	return ""
+}
+
+func (x *SetRecoveryCodes) GetHashes() [][]byte {
+	if x != nil {
+		return x.Hashes
+	}
+	return nil
+}
+
+// ResetFactors removes all second factors.
+type ResetFactors struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The person.
+	UserId        string `protobuf:"bytes,1,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ResetFactors) Reset() {
+	*x = ResetFactors{}
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[81]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ResetFactors) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ResetFactors) ProtoMessage() {}
+
+func (x *ResetFactors) ProtoReflect() protoreflect.Message {
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[81]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ResetFactors.ProtoReflect.Descriptor instead.
+func (*ResetFactors) Descriptor() ([]byte, []int) {
+	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{81}
+}
+
+func (x *ResetFactors) GetUserId() string {
+	if x != nil {
+		return x.UserId
+	}
+	return ""
+}
+
+// FactorUse is one use of a second factor, which happens once.
+type FactorUse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The second factor; empty for a recovery code.
+	FactorId string `protobuf:"bytes,1,opt,name=factor_id,json=factorId,proto3" json:"factor_id,omitempty"`
+	// Of an app: the step of the code.
+	Step int64 `protobuf:"varint,2,opt,name=step,proto3" json:"step,omitempty"`
+	// Of a passkey: how often it has signed.
+	SignCount uint32 `protobuf:"varint,3,opt,name=sign_count,json=signCount,proto3" json:"sign_count,omitempty"`
+	// Of a passkey: SHA-256 of the challenge.
+	Challenge []byte `protobuf:"bytes,4,opt,name=challenge,proto3" json:"challenge,omitempty"`
+	// Of a passkey: until when the challenge could be answered.
+	Until *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=until,proto3" json:"until,omitempty"`
+	// SHA-256 of a recovery code.
+	RecoveryHash  []byte `protobuf:"bytes,6,opt,name=recovery_hash,json=recoveryHash,proto3" json:"recovery_hash,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FactorUse) Reset() {
+	*x = FactorUse{}
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[82]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FactorUse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FactorUse) ProtoMessage() {}
+
+func (x *FactorUse) ProtoReflect() protoreflect.Message {
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[82]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FactorUse.ProtoReflect.Descriptor instead.
+func (*FactorUse) Descriptor() ([]byte, []int) {
+	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{82}
+}
+
+func (x *FactorUse) GetFactorId() string {
+	if x != nil {
+		return x.FactorId
+	}
+	return ""
+}
+
+func (x *FactorUse) GetStep() int64 {
+	if x != nil {
+		return x.Step
+	}
+	return 0
+}
+
+func (x *FactorUse) GetSignCount() uint32 {
+	if x != nil {
+		return x.SignCount
+	}
+	return 0
+}
+
+func (x *FactorUse) GetChallenge() []byte {
+	if x != nil {
+		return x.Challenge
+	}
+	return nil
+}
+
+func (x *FactorUse) GetUntil() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Until
+	}
+	return nil
+}
+
+func (x *FactorUse) GetRecoveryHash() []byte {
+	if x != nil {
+		return x.RecoveryHash
+	}
+	return nil
+}
+
+// SignIn signs a person in with a second factor.
+type SignIn struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// "ses_…".
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// The person.
+	UserId string `protobuf:"bytes,2,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`
+	// SHA-256 of the bearer token.
+	TokenHash []byte `protobuf:"bytes,3,opt,name=token_hash,json=tokenHash,proto3" json:"token_hash,omitempty"`
+	// When it ends by itself.
+	ExpiresAt *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=expires_at,json=expiresAt,proto3" json:"expires_at,omitempty"`
+	// The network it comes from.
+	Network string `protobuf:"bytes,5,opt,name=network,proto3" json:"network,omitempty"`
+	// SHA-256 of the password's hash when the password was checked; empty if none was.
+	PasswordMark []byte `protobuf:"bytes,6,opt,name=password_mark,json=passwordMark,proto3" json:"password_mark,omitempty"`
+	// The second factor.
+	Use           *FactorUse `protobuf:"bytes,7,opt,name=use,proto3" json:"use,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SignIn) Reset() {
+	*x = SignIn{}
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[83]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SignIn) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SignIn) ProtoMessage() {}
+
+func (x *SignIn) ProtoReflect() protoreflect.Message {
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[83]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SignIn.ProtoReflect.Descriptor instead.
+func (*SignIn) Descriptor() ([]byte, []int) {
+	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{83}
+}
+
+func (x *SignIn) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *SignIn) GetUserId() string {
+	if x != nil {
+		return x.UserId
+	}
+	return ""
+}
+
+func (x *SignIn) GetTokenHash() []byte {
+	if x != nil {
+		return x.TokenHash
+	}
+	return nil
+}
+
+func (x *SignIn) GetExpiresAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ExpiresAt
+	}
+	return nil
+}
+
+func (x *SignIn) GetNetwork() string {
+	if x != nil {
+		return x.Network
+	}
+	return ""
+}
+
+func (x *SignIn) GetPasswordMark() []byte {
+	if x != nil {
+		return x.PasswordMark
+	}
+	return nil
+}
+
+func (x *SignIn) GetUse() *FactorUse {
+	if x != nil {
+		return x.Use
+	}
+	return nil
+}
+
+// Reauthenticate makes a session fresh.
+type Reauthenticate struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The session.
+	SessionId string `protobuf:"bytes,1,opt,name=session_id,json=sessionId,proto3" json:"session_id,omitempty"`
+	// SHA-256 of the password's hash when the password was checked; empty if none was.
+	PasswordMark []byte `protobuf:"bytes,2,opt,name=password_mark,json=passwordMark,proto3" json:"password_mark,omitempty"`
+	// The second factor; absent for a person without.
+	Use           *FactorUse `protobuf:"bytes,3,opt,name=use,proto3" json:"use,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Reauthenticate) Reset() {
+	*x = Reauthenticate{}
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[84]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Reauthenticate) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Reauthenticate) ProtoMessage() {}
+
+func (x *Reauthenticate) ProtoReflect() protoreflect.Message {
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[84]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Reauthenticate.ProtoReflect.Descriptor instead.
+func (*Reauthenticate) Descriptor() ([]byte, []int) {
+	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{84}
+}
+
+func (x *Reauthenticate) GetSessionId() string {
+	if x != nil {
+		return x.SessionId
+	}
+	return ""
+}
+
+func (x *Reauthenticate) GetPasswordMark() []byte {
+	if x != nil {
+		return x.PasswordMark
+	}
+	return nil
+}
+
+func (x *Reauthenticate) GetUse() *FactorUse {
+	if x != nil {
+		return x.Use
+	}
+	return nil
+}
+
+// EndSessions ends sessions of a person.
+type EndSessions struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The person.
+	UserId string `protobuf:"bytes,1,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`
+	// The session that stays; empty for none.
+	Except        string `protobuf:"bytes,2,opt,name=except,proto3" json:"except,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EndSessions) Reset() {
+	*x = EndSessions{}
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[85]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EndSessions) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EndSessions) ProtoMessage() {}
+
+func (x *EndSessions) ProtoReflect() protoreflect.Message {
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[85]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EndSessions.ProtoReflect.Descriptor instead.
+func (*EndSessions) Descriptor() ([]byte, []int) {
+	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{85}
+}
+
+func (x *EndSessions) GetUserId() string {
+	if x != nil {
+		return x.UserId
+	}
+	return ""
+}
+
+func (x *EndSessions) GetExcept() string {
+	if x != nil {
+		return x.Except
+	}
+	return ""
+}
+
+// TouchSessions notes that sessions and tokens were used.
+type TouchSessions struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The uses.
+	Touches       []*Touch `protobuf:"bytes,1,rep,name=touches,proto3" json:"touches,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TouchSessions) Reset() {
+	*x = TouchSessions{}
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[86]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TouchSessions) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TouchSessions) ProtoMessage() {}
+
+func (x *TouchSessions) ProtoReflect() protoreflect.Message {
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[86]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TouchSessions.ProtoReflect.Descriptor instead.
+func (*TouchSessions) Descriptor() ([]byte, []int) {
+	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{86}
+}
+
+func (x *TouchSessions) GetTouches() []*Touch {
+	if x != nil {
+		return x.Touches
+	}
+	return nil
+}
+
+// Touch is the use of a session or token.
+type Touch struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// "ses_…" or "tok_…".
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// When.
+	At *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=at,proto3" json:"at,omitempty"`
+	// The network address it came from.
+	From          string `protobuf:"bytes,3,opt,name=from,proto3" json:"from,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Touch) Reset() {
+	*x = Touch{}
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[87]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Touch) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Touch) ProtoMessage() {}
+
+func (x *Touch) ProtoReflect() protoreflect.Message {
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[87]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Touch.ProtoReflect.Descriptor instead.
+func (*Touch) Descriptor() ([]byte, []int) {
+	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{87}
+}
+
+func (x *Touch) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *Touch) GetAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.At
+	}
+	return nil
+}
+
+func (x *Touch) GetFrom() string {
+	if x != nil {
+		return x.From
+	}
+	return ""
+}
+
+// RecordEvent writes an event that is no part of another change.
+type RecordEvent struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The tenant; empty for the installation.
+	TenantId string `protobuf:"bytes,1,opt,name=tenant_id,json=tenantId,proto3" json:"tenant_id,omitempty"`
+	// How much it matters.
+	Severity v1.EventSeverity `protobuf:"varint,2,opt,name=severity,proto3,enum=gestor.v1.EventSeverity" json:"severity,omitempty"`
+	// "server.unreachable".
+	Kind string `protobuf:"bytes,3,opt,name=kind,proto3" json:"kind,omitempty"`
+	// "server".
+	ObjectKind string `protobuf:"bytes,4,opt,name=object_kind,json=objectKind,proto3" json:"object_kind,omitempty"`
+	// The id of what it is about.
+	ObjectId string `protobuf:"bytes,5,opt,name=object_id,json=objectId,proto3" json:"object_id,omitempty"`
+	// The app it is about.
+	AppId string `protobuf:"bytes,6,opt,name=app_id,json=appId,proto3" json:"app_id,omitempty"`
+	// What happened, in English.
+	Title string `protobuf:"bytes,7,opt,name=title,proto3" json:"title,omitempty"`
+	// The facts.
+	Data map[string]string `protobuf:"bytes,8,rep,name=data,proto3" json:"data,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// Events of the same key within a few minutes are one; empty: always one of its own.
+	Key           string `protobuf:"bytes,9,opt,name=key,proto3" json:"key,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RecordEvent) Reset() {
+	*x = RecordEvent{}
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[88]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RecordEvent) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RecordEvent) ProtoMessage() {}
+
+func (x *RecordEvent) ProtoReflect() protoreflect.Message {
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[88]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RecordEvent.ProtoReflect.Descriptor instead.
+func (*RecordEvent) Descriptor() ([]byte, []int) {
+	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{88}
+}
+
+func (x *RecordEvent) GetTenantId() string {
+	if x != nil {
+		return x.TenantId
+	}
+	return ""
+}
+
+func (x *RecordEvent) GetSeverity() v1.EventSeverity {
+	if x != nil {
+		return x.Severity
+	}
+	return v1.EventSeverity(0)
+}
+
+func (x *RecordEvent) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *RecordEvent) GetObjectKind() string {
+	if x != nil {
+		return x.ObjectKind
+	}
+	return ""
+}
+
+func (x *RecordEvent) GetObjectId() string {
+	if x != nil {
+		return x.ObjectId
+	}
+	return ""
+}
+
+func (x *RecordEvent) GetAppId() string {
+	if x != nil {
+		return x.AppId
+	}
+	return ""
+}
+
+func (x *RecordEvent) GetTitle() string {
+	if x != nil {
+		return x.Title
+	}
+	return ""
+}
+
+func (x *RecordEvent) GetData() map[string]string {
+	if x != nil {
+		return x.Data
+	}
+	return nil
+}
+
+func (x *RecordEvent) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+// MarkEventsRead marks events as read.
+type MarkEventsRead struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// By whom.
+	UserId string `protobuf:"bytes,1,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`
+	// These events.
+	Ids []string `protobuf:"bytes,2,rep,name=ids,proto3" json:"ids,omitempty"`
+	// This event and all before it; empty for none.
+	UpTo          string `protobuf:"bytes,3,opt,name=up_to,json=upTo,proto3" json:"up_to,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MarkEventsRead) Reset() {
+	*x = MarkEventsRead{}
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[89]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MarkEventsRead) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MarkEventsRead) ProtoMessage() {}
+
+func (x *MarkEventsRead) ProtoReflect() protoreflect.Message {
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[89]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MarkEventsRead.ProtoReflect.Descriptor instead.
+func (*MarkEventsRead) Descriptor() ([]byte, []int) {
+	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{89}
+}
+
+func (x *MarkEventsRead) GetUserId() string {
+	if x != nil {
+		return x.UserId
+	}
+	return ""
+}
+
+func (x *MarkEventsRead) GetIds() []string {
+	if x != nil {
+		return x.Ids
+	}
+	return nil
+}
+
+func (x *MarkEventsRead) GetUpTo() string {
+	if x != nil {
+		return x.UpTo
+	}
+	return ""
+}
+
+// ChannelRecord is what the state has of a channel.
+type ChannelRecord struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// "chn_…".
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// Where it leads.
+	Kind v1.ChannelKind `protobuf:"varint,2,opt,name=kind,proto3,enum=gestor.v1.ChannelKind" json:"kind,omitempty"`
+	// What is chosen; apps are ids.
+	Settings *v1.ChannelSettings `protobuf:"bytes,3,opt,name=settings,proto3" json:"settings,omitempty"`
+	// Where it leads, as far as it may be shown.
+	Target string `protobuf:"bytes,4,opt,name=target,proto3" json:"target,omitempty"`
+	// Its secret, sealed.
+	SecretSealed  []byte `protobuf:"bytes,5,opt,name=secret_sealed,json=secretSealed,proto3" json:"secret_sealed,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ChannelRecord) Reset() {
+	*x = ChannelRecord{}
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[90]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ChannelRecord) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ChannelRecord) ProtoMessage() {}
+
+func (x *ChannelRecord) ProtoReflect() protoreflect.Message {
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[90]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ChannelRecord.ProtoReflect.Descriptor instead.
+func (*ChannelRecord) Descriptor() ([]byte, []int) {
+	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{90}
+}
+
+func (x *ChannelRecord) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *ChannelRecord) GetKind() v1.ChannelKind {
+	if x != nil {
+		return x.Kind
+	}
+	return v1.ChannelKind(0)
+}
+
+func (x *ChannelRecord) GetSettings() *v1.ChannelSettings {
+	if x != nil {
+		return x.Settings
+	}
+	return nil
+}
+
+func (x *ChannelRecord) GetTarget() string {
+	if x != nil {
+		return x.Target
+	}
+	return ""
+}
+
+func (x *ChannelRecord) GetSecretSealed() []byte {
+	if x != nil {
+		return x.SecretSealed
+	}
+	return nil
+}
+
+// CreateChannel makes a channel.
+type CreateChannel struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The channel.
+	Channel       *ChannelRecord `protobuf:"bytes,1,opt,name=channel,proto3" json:"channel,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CreateChannel) Reset() {
+	*x = CreateChannel{}
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[91]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CreateChannel) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CreateChannel) ProtoMessage() {}
+
+func (x *CreateChannel) ProtoReflect() protoreflect.Message {
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[91]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CreateChannel.ProtoReflect.Descriptor instead.
+func (*CreateChannel) Descriptor() ([]byte, []int) {
+	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{91}
+}
+
+func (x *CreateChannel) GetChannel() *ChannelRecord {
+	if x != nil {
+		return x.Channel
+	}
+	return nil
+}
+
+// UpdateChannel replaces a channel.
+type UpdateChannel struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The channel. No secret keeps the old one.
+	Channel *ChannelRecord `protobuf:"bytes,1,opt,name=channel,proto3" json:"channel,omitempty"`
+	// Refused if the channel's revision is another; 0 takes any.
+	ExpectedRevision uint64 `protobuf:"varint,2,opt,name=expected_revision,json=expectedRevision,proto3" json:"expected_revision,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
+}
+
+func (x *UpdateChannel) Reset() {
+	*x = UpdateChannel{}
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[92]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UpdateChannel) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UpdateChannel) ProtoMessage() {}
+
+func (x *UpdateChannel) ProtoReflect() protoreflect.Message {
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[92]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UpdateChannel.ProtoReflect.Descriptor instead.
+func (*UpdateChannel) Descriptor() ([]byte, []int) {
+	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{92}
+}
+
+func (x *UpdateChannel) GetChannel() *ChannelRecord {
+	if x != nil {
+		return x.Channel
+	}
+	return nil
+}
+
+func (x *UpdateChannel) GetExpectedRevision() uint64 {
+	if x != nil {
+		return x.ExpectedRevision
+	}
+	return 0
+}
+
+// DeleteChannel removes a channel.
+type DeleteChannel struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The channel.
+	Id            string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteChannel) Reset() {
+	*x = DeleteChannel{}
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[93]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteChannel) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteChannel) ProtoMessage() {}
+
+func (x *DeleteChannel) ProtoReflect() protoreflect.Message {
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[93]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteChannel.ProtoReflect.Descriptor instead.
+func (*DeleteChannel) Descriptor() ([]byte, []int) {
+	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{93}
+}
+
+func (x *DeleteChannel) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+// TestChannel records that a channel was tried out.
+type TestChannel struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The channel.
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// Why it failed; empty if it did not.
+	Error         string `protobuf:"bytes,2,opt,name=error,proto3" json:"error,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TestChannel) Reset() {
+	*x = TestChannel{}
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[94]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TestChannel) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TestChannel) ProtoMessage() {}
+
+func (x *TestChannel) ProtoReflect() protoreflect.Message {
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[94]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TestChannel.ProtoReflect.Descriptor instead.
+func (*TestChannel) Descriptor() ([]byte, []int) {
+	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{94}
+}
+
+func (x *TestChannel) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *TestChannel) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
+}
+
+// RecordDelivery records what came of an attempt, or that there was none yet.
+type RecordDelivery struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The delivery.
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// How many attempts it had before; refused if it had others.
+	Attempts int32 `protobuf:"varint,2,opt,name=attempts,proto3" json:"attempts,omitempty"`
+	// What it is now.
+	State v1.DeliveryState `protobuf:"varint,3,opt,name=state,proto3,enum=gestor.v1.DeliveryState" json:"state,omitempty"`
+	// When it is tried next.
+	NextAt *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=next_at,json=nextAt,proto3" json:"next_at,omitempty"`
+	// Why it failed.
+	Error string `protobuf:"bytes,5,opt,name=error,proto3" json:"error,omitempty"`
+	// Whether nothing was tried, as in quiet hours.
+	Held          bool `protobuf:"varint,6,opt,name=held,proto3" json:"held,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RecordDelivery) Reset() {
+	*x = RecordDelivery{}
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[95]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RecordDelivery) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RecordDelivery) ProtoMessage() {}
+
+func (x *RecordDelivery) ProtoReflect() protoreflect.Message {
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[95]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RecordDelivery.ProtoReflect.Descriptor instead.
+func (*RecordDelivery) Descriptor() ([]byte, []int) {
+	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{95}
+}
+
+func (x *RecordDelivery) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *RecordDelivery) GetAttempts() int32 {
+	if x != nil {
+		return x.Attempts
+	}
+	return 0
+}
+
+func (x *RecordDelivery) GetState() v1.DeliveryState {
+	if x != nil {
+		return x.State
+	}
+	return v1.DeliveryState(0)
+}
+
+func (x *RecordDelivery) GetNextAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.NextAt
+	}
+	return nil
+}
+
+func (x *RecordDelivery) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
+}
+
+func (x *RecordDelivery) GetHeld() bool {
+	if x != nil {
+		return x.Held
+	}
+	return false
+}
+
+// RetryDelivery queues a delivery that failed again.
+type RetryDelivery struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The delivery.
+	Id            string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RetryDelivery) Reset() {
+	*x = RetryDelivery{}
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[96]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RetryDelivery) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RetryDelivery) ProtoMessage() {}
+
+func (x *RetryDelivery) ProtoReflect() protoreflect.Message {
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[96]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RetryDelivery.ProtoReflect.Descriptor instead.
+func (*RetryDelivery) Descriptor() ([]byte, []int) {
+	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{96}
+}
+
+func (x *RetryDelivery) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
 var File_gestor_raft_v1_command_proto protoreflect.FileDescriptor
 
 const file_gestor_raft_v1_command_proto_rawDesc = "" +
 	"\n" +
-	"\x1cgestor/raft/v1/command.proto\x12\x0egestor.raft.v1\x1a\x1agestor/agent/v1/task.proto\x1a\x13gestor/v1/app.proto\x1a\x14gestor/v1/node.proto\x1a\x1agestor/v1/protection.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"<\n" +
+	"\x1cgestor/raft/v1/command.proto\x12\x0egestor.raft.v1\x1a\x1agestor/agent/v1/task.proto\x1a\x13gestor/v1/app.proto\x1a\x17gestor/v1/channel.proto\x1a\x15gestor/v1/event.proto\x1a\x14gestor/v1/node.proto\x1a\x1agestor/v1/protection.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"<\n" +
 	"\x05Batch\x123\n" +
-	"\bcommands\x18\x01 \x03(\v2\x17.gestor.raft.v1.CommandR\bcommands\"\xc0 \n" +
+	"\bcommands\x18\x01 \x03(\v2\x17.gestor.raft.v1.CommandR\bcommands\"\xa6.\n" +
 	"\aCommand\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tR\trequestId\x12*\n" +
@@ -5749,7 +8075,18 @@ const file_gestor_raft_v1_command_proto_rawDesc = "" +
 	"\n" +
 	"retry_task\x18M \x01(\v2\x19.gestor.raft.v1.RetryTaskH\x00R\tretryTask\x12C\n" +
 	"\rexplain_tasks\x18N \x01(\v2\x1c.gestor.raft.v1.ExplainTasksH\x00R\fexplainTasks\x12-\n" +
-	"\x05prune\x18Z \x01(\v2\x15.gestor.raft.v1.PruneH\x00R\x05prune\x12A\n" +
+	"\x05prune\x18Z \x01(\v2\x15.gestor.raft.v1.PruneH\x00R\x05prune\x12;\n" +
+	"\n" +
+	"rotate_key\x18\x91\x01 \x01(\v2\x19.gestor.raft.v1.RotateKeyH\x00R\trotateKey\x12A\n" +
+	"\fregister_key\x18\x92\x01 \x01(\v2\x1b.gestor.raft.v1.RegisterKeyH\x00R\vregisterKey\x128\n" +
+	"\toffer_key\x18\x93\x01 \x01(\v2\x18.gestor.raft.v1.OfferKeyH\x00R\bofferKey\x12>\n" +
+	"\vconfirm_key\x18\x94\x01 \x01(\v2\x1a.gestor.raft.v1.ConfirmKeyH\x00R\n" +
+	"confirmKey\x12A\n" +
+	"\factivate_key\x18\x95\x01 \x01(\v2\x1b.gestor.raft.v1.ActivateKeyH\x00R\vactivateKey\x121\n" +
+	"\x06reseal\x18\x96\x01 \x01(\v2\x16.gestor.raft.v1.ResealH\x00R\x06reseal\x12J\n" +
+	"\x0ffinish_rotation\x18\x97\x01 \x01(\v2\x1e.gestor.raft.v1.FinishRotationH\x00R\x0efinishRotation\x128\n" +
+	"\tdrop_keys\x18\x98\x01 \x01(\v2\x18.gestor.raft.v1.DropKeysH\x00R\bdropKeys\x12A\n" +
+	"\frollback_env\x18\x99\x01 \x01(\v2\x1b.gestor.raft.v1.RollbackEnvH\x00R\vrollbackEnv\x12A\n" +
 	"\frecord_audit\x18\x9b\x01 \x01(\v2\x1b.gestor.raft.v1.RecordAuditH\x00R\vrecordAudit\x12D\n" +
 	"\rarchive_audit\x18\x9c\x01 \x01(\v2\x1c.gestor.raft.v1.ArchiveAuditH\x00R\farchiveAudit\x12;\n" +
 	"\n" +
@@ -5771,12 +8108,30 @@ const file_gestor_raft_v1_command_proto_rawDesc = "" +
 	"\x10renew_invitation\x18s \x01(\v2\x1f.gestor.raft.v1.RenewInvitationH\x00R\x0frenewInvitation\x12O\n" +
 	"\x11accept_invitation\x18t \x01(\v2 .gestor.raft.v1.AcceptInvitationH\x00R\x10acceptInvitation\x12@\n" +
 	"\fset_password\x18u \x01(\v2\x1b.gestor.raft.v1.SetPasswordH\x00R\vsetPassword\x12C\n" +
-	"\rconfirm_email\x18v \x01(\v2\x1c.gestor.raft.v1.ConfirmEmailH\x00R\fconfirmEmail\x12P\n" +
+	"\rconfirm_email\x18v \x01(\v2\x1c.gestor.raft.v1.ConfirmEmailH\x00R\fconfirmEmail\x12A\n" +
+	"\frecord_event\x18\xa0\x01 \x01(\v2\x1b.gestor.raft.v1.RecordEventH\x00R\vrecordEvent\x12K\n" +
+	"\x10mark_events_read\x18\xa1\x01 \x01(\v2\x1e.gestor.raft.v1.MarkEventsReadH\x00R\x0emarkEventsRead\x12G\n" +
+	"\x0ecreate_channel\x18\xa2\x01 \x01(\v2\x1d.gestor.raft.v1.CreateChannelH\x00R\rcreateChannel\x12G\n" +
+	"\x0eupdate_channel\x18\xa3\x01 \x01(\v2\x1d.gestor.raft.v1.UpdateChannelH\x00R\rupdateChannel\x12G\n" +
+	"\x0edelete_channel\x18\xa4\x01 \x01(\v2\x1d.gestor.raft.v1.DeleteChannelH\x00R\rdeleteChannel\x12J\n" +
+	"\x0frecord_delivery\x18\xa5\x01 \x01(\v2\x1e.gestor.raft.v1.RecordDeliveryH\x00R\x0erecordDelivery\x12G\n" +
+	"\x0eretry_delivery\x18\xa6\x01 \x01(\v2\x1d.gestor.raft.v1.RetryDeliveryH\x00R\rretryDelivery\x12A\n" +
+	"\ftest_channel\x18\xa7\x01 \x01(\v2\x1b.gestor.raft.v1.TestChannelH\x00R\vtestChannel\x12P\n" +
 	"\x11update_protection\x18\xaa\x01 \x01(\v2 .gestor.raft.v1.UpdateProtectionH\x00R\x10updateProtection\x12J\n" +
 	"\x0fhold_deployment\x18\xab\x01 \x01(\v2\x1e.gestor.raft.v1.HoldDeploymentH\x00R\x0eholdDeployment\x12S\n" +
 	"\x12approve_deployment\x18\xac\x01 \x01(\v2!.gestor.raft.v1.ApproveDeploymentH\x00R\x11approveDeployment\x12P\n" +
 	"\x11reject_deployment\x18\xad\x01 \x01(\v2 .gestor.raft.v1.RejectDeploymentH\x00R\x10rejectDeployment\x12J\n" +
-	"\x0foverride_freeze\x18\xae\x01 \x01(\v2\x1e.gestor.raft.v1.OverrideFreezeH\x00R\x0eoverrideFreezeB\x04\n" +
+	"\x0foverride_freeze\x18\xae\x01 \x01(\v2\x1e.gestor.raft.v1.OverrideFreezeH\x00R\x0eoverrideFreeze\x12:\n" +
+	"\n" +
+	"add_factor\x18} \x01(\v2\x19.gestor.raft.v1.AddFactorH\x00R\taddFactor\x12C\n" +
+	"\rremove_factor\x18~ \x01(\v2\x1c.gestor.raft.v1.RemoveFactorH\x00R\fremoveFactor\x12C\n" +
+	"\rrename_factor\x18\x7f \x01(\v2\x1c.gestor.raft.v1.RenameFactorH\x00R\frenameFactor\x12Q\n" +
+	"\x12set_recovery_codes\x18\x80\x01 \x01(\v2 .gestor.raft.v1.SetRecoveryCodesH\x00R\x10setRecoveryCodes\x12D\n" +
+	"\rreset_factors\x18\x81\x01 \x01(\v2\x1c.gestor.raft.v1.ResetFactorsH\x00R\fresetFactors\x122\n" +
+	"\asign_in\x18\x82\x01 \x01(\v2\x16.gestor.raft.v1.SignInH\x00R\x06signIn\x12I\n" +
+	"\x0ereauthenticate\x18\x83\x01 \x01(\v2\x1e.gestor.raft.v1.ReauthenticateH\x00R\x0ereauthenticate\x12A\n" +
+	"\fend_sessions\x18\x84\x01 \x01(\v2\x1b.gestor.raft.v1.EndSessionsH\x00R\vendSessions\x12G\n" +
+	"\x0etouch_sessions\x18\x85\x01 \x01(\v2\x1d.gestor.raft.v1.TouchSessionsH\x00R\rtouchSessionsB\x04\n" +
 	"\x02op\"\xbd\x02\n" +
 	"\x05Actor\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x0e\n" +
@@ -5844,7 +8199,7 @@ const file_gestor_raft_v1_command_proto_rawDesc = "" +
 	"tenantName\x12\x17\n" +
 	"\auser_id\x18\x04 \x01(\tR\x06userId\x12\x14\n" +
 	"\x05email\x18\x05 \x01(\tR\x05email\x12#\n" +
-	"\rpassword_hash\x18\x06 \x01(\tR\fpasswordHash\"\xb7\x01\n" +
+	"\rpassword_hash\x18\x06 \x01(\tR\fpasswordHash\"\xf6\x01\n" +
 	"\rCreateSession\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x17\n" +
 	"\auser_id\x18\x02 \x01(\tR\x06userId\x12\x1d\n" +
@@ -5852,7 +8207,9 @@ const file_gestor_raft_v1_command_proto_rawDesc = "" +
 	"token_hash\x18\x03 \x01(\fR\ttokenHash\x129\n" +
 	"\n" +
 	"expires_at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\texpiresAt\x12#\n" +
-	"\rsecond_factor\x18\x05 \x01(\bR\fsecondFactor\"\x1f\n" +
+	"\rsecond_factor\x18\x05 \x01(\bR\fsecondFactor\x12\x18\n" +
+	"\anetwork\x18\x06 \x01(\tR\anetwork\x12#\n" +
+	"\rpassword_mark\x18\a \x01(\fR\fpasswordMark\"\x1f\n" +
 	"\rDeleteSession\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\"\xd0\x02\n" +
 	"\x0fCreateJoinToken\x12\x0e\n" +
@@ -6138,7 +8495,137 @@ const file_gestor_raft_v1_command_proto_rawDesc = "" +
 	"\fConfirmEmail\x12\x17\n" +
 	"\auser_id\x18\x01 \x01(\tR\x06userId\x12\x14\n" +
 	"\x05email\x18\x02 \x01(\tR\x05email\x12\x14\n" +
-	"\x05stamp\x18\x03 \x01(\fR\x05stampB\xbb\x01\n" +
+	"\x05stamp\x18\x03 \x01(\fR\x05stamp\"\"\n" +
+	"\tRotateKey\x12\x15\n" +
+	"\x06key_id\x18\x01 \x01(\tR\x05keyId\"$\n" +
+	"\vRegisterKey\x12\x15\n" +
+	"\x06key_id\x18\x01 \x01(\tR\x05keyId\"!\n" +
+	"\bOfferKey\x12\x15\n" +
+	"\x06key_id\x18\x01 \x01(\tR\x05keyId\"Z\n" +
+	"\n" +
+	"ConfirmKey\x12\x15\n" +
+	"\x06key_id\x18\x01 \x01(\tR\x05keyId\x12\x1b\n" +
+	"\tserver_id\x18\x02 \x01(\tR\bserverId\x12\x18\n" +
+	"\aproblem\x18\x03 \x01(\tR\aproblem\"$\n" +
+	"\vActivateKey\x12\x15\n" +
+	"\x06key_id\x18\x01 \x01(\tR\x05keyId\"?\n" +
+	"\x06Reseal\x125\n" +
+	"\x06values\x18\x01 \x03(\v2\x1d.gestor.raft.v1.ResealedValueR\x06values\"i\n" +
+	"\rResealedValue\x12\x16\n" +
+	"\x06column\x18\x01 \x01(\tR\x06column\x12\x10\n" +
+	"\x03key\x18\x02 \x03(\tR\x03key\x12\x16\n" +
+	"\x06before\x18\x03 \x01(\fR\x06before\x12\x16\n" +
+	"\x06sealed\x18\x04 \x01(\fR\x06sealed\"G\n" +
+	"\x0eFinishRotation\x12\x15\n" +
+	"\x06key_id\x18\x01 \x01(\tR\x05keyId\x12\x1e\n" +
+	"\n" +
+	"unreadable\x18\x02 \x01(\x03R\n" +
+	"unreadable\"\n" +
+	"\n" +
+	"\bDropKeys\">\n" +
+	"\vRollbackEnv\x12\x15\n" +
+	"\x06app_id\x18\x01 \x01(\tR\x05appId\x12\x18\n" +
+	"\aversion\x18\x02 \x01(\x03R\aversion\"\x95\x02\n" +
+	"\tAddFactor\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x17\n" +
+	"\auser_id\x18\x02 \x01(\tR\x06userId\x12\x12\n" +
+	"\x04kind\x18\x03 \x01(\tR\x04kind\x12\x12\n" +
+	"\x04name\x18\x04 \x01(\tR\x04name\x12\x16\n" +
+	"\x06secret\x18\x05 \x01(\fR\x06secret\x12\x12\n" +
+	"\x04step\x18\x06 \x01(\x03R\x04step\x12#\n" +
+	"\rcredential_id\x18\a \x01(\fR\fcredentialId\x12\x1e\n" +
+	"\n" +
+	"credential\x18\b \x01(\fR\n" +
+	"credential\x12\x1d\n" +
+	"\n" +
+	"sign_count\x18\t \x01(\rR\tsignCount\x12'\n" +
+	"\x0frecovery_hashes\x18\n" +
+	" \x03(\fR\x0erecoveryHashes\"\x1e\n" +
+	"\fRemoveFactor\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\"2\n" +
+	"\fRenameFactor\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\"C\n" +
+	"\x10SetRecoveryCodes\x12\x17\n" +
+	"\auser_id\x18\x01 \x01(\tR\x06userId\x12\x16\n" +
+	"\x06hashes\x18\x02 \x03(\fR\x06hashes\"'\n" +
+	"\fResetFactors\x12\x17\n" +
+	"\auser_id\x18\x01 \x01(\tR\x06userId\"\xd0\x01\n" +
+	"\tFactorUse\x12\x1b\n" +
+	"\tfactor_id\x18\x01 \x01(\tR\bfactorId\x12\x12\n" +
+	"\x04step\x18\x02 \x01(\x03R\x04step\x12\x1d\n" +
+	"\n" +
+	"sign_count\x18\x03 \x01(\rR\tsignCount\x12\x1c\n" +
+	"\tchallenge\x18\x04 \x01(\fR\tchallenge\x120\n" +
+	"\x05until\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x05until\x12#\n" +
+	"\rrecovery_hash\x18\x06 \x01(\fR\frecoveryHash\"\xf7\x01\n" +
+	"\x06SignIn\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x17\n" +
+	"\auser_id\x18\x02 \x01(\tR\x06userId\x12\x1d\n" +
+	"\n" +
+	"token_hash\x18\x03 \x01(\fR\ttokenHash\x129\n" +
+	"\n" +
+	"expires_at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\texpiresAt\x12\x18\n" +
+	"\anetwork\x18\x05 \x01(\tR\anetwork\x12#\n" +
+	"\rpassword_mark\x18\x06 \x01(\fR\fpasswordMark\x12+\n" +
+	"\x03use\x18\a \x01(\v2\x19.gestor.raft.v1.FactorUseR\x03use\"\x81\x01\n" +
+	"\x0eReauthenticate\x12\x1d\n" +
+	"\n" +
+	"session_id\x18\x01 \x01(\tR\tsessionId\x12#\n" +
+	"\rpassword_mark\x18\x02 \x01(\fR\fpasswordMark\x12+\n" +
+	"\x03use\x18\x03 \x01(\v2\x19.gestor.raft.v1.FactorUseR\x03use\">\n" +
+	"\vEndSessions\x12\x17\n" +
+	"\auser_id\x18\x01 \x01(\tR\x06userId\x12\x16\n" +
+	"\x06except\x18\x02 \x01(\tR\x06except\"@\n" +
+	"\rTouchSessions\x12/\n" +
+	"\atouches\x18\x01 \x03(\v2\x15.gestor.raft.v1.TouchR\atouches\"W\n" +
+	"\x05Touch\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12*\n" +
+	"\x02at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12\x12\n" +
+	"\x04from\x18\x03 \x01(\tR\x04from\"\xe5\x02\n" +
+	"\vRecordEvent\x12\x1b\n" +
+	"\ttenant_id\x18\x01 \x01(\tR\btenantId\x124\n" +
+	"\bseverity\x18\x02 \x01(\x0e2\x18.gestor.v1.EventSeverityR\bseverity\x12\x12\n" +
+	"\x04kind\x18\x03 \x01(\tR\x04kind\x12\x1f\n" +
+	"\vobject_kind\x18\x04 \x01(\tR\n" +
+	"objectKind\x12\x1b\n" +
+	"\tobject_id\x18\x05 \x01(\tR\bobjectId\x12\x15\n" +
+	"\x06app_id\x18\x06 \x01(\tR\x05appId\x12\x14\n" +
+	"\x05title\x18\a \x01(\tR\x05title\x129\n" +
+	"\x04data\x18\b \x03(\v2%.gestor.raft.v1.RecordEvent.DataEntryR\x04data\x12\x10\n" +
+	"\x03key\x18\t \x01(\tR\x03key\x1a7\n" +
+	"\tDataEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"P\n" +
+	"\x0eMarkEventsRead\x12\x17\n" +
+	"\auser_id\x18\x01 \x01(\tR\x06userId\x12\x10\n" +
+	"\x03ids\x18\x02 \x03(\tR\x03ids\x12\x13\n" +
+	"\x05up_to\x18\x03 \x01(\tR\x04upTo\"\xc0\x01\n" +
+	"\rChannelRecord\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12*\n" +
+	"\x04kind\x18\x02 \x01(\x0e2\x16.gestor.v1.ChannelKindR\x04kind\x126\n" +
+	"\bsettings\x18\x03 \x01(\v2\x1a.gestor.v1.ChannelSettingsR\bsettings\x12\x16\n" +
+	"\x06target\x18\x04 \x01(\tR\x06target\x12#\n" +
+	"\rsecret_sealed\x18\x05 \x01(\fR\fsecretSealed\"H\n" +
+	"\rCreateChannel\x127\n" +
+	"\achannel\x18\x01 \x01(\v2\x1d.gestor.raft.v1.ChannelRecordR\achannel\"u\n" +
+	"\rUpdateChannel\x127\n" +
+	"\achannel\x18\x01 \x01(\v2\x1d.gestor.raft.v1.ChannelRecordR\achannel\x12+\n" +
+	"\x11expected_revision\x18\x02 \x01(\x04R\x10expectedRevision\"\x1f\n" +
+	"\rDeleteChannel\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\"3\n" +
+	"\vTestChannel\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x14\n" +
+	"\x05error\x18\x02 \x01(\tR\x05error\"\xcb\x01\n" +
+	"\x0eRecordDelivery\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1a\n" +
+	"\battempts\x18\x02 \x01(\x05R\battempts\x12.\n" +
+	"\x05state\x18\x03 \x01(\x0e2\x18.gestor.v1.DeliveryStateR\x05state\x123\n" +
+	"\anext_at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x06nextAt\x12\x14\n" +
+	"\x05error\x18\x05 \x01(\tR\x05error\x12\x12\n" +
+	"\x04held\x18\x06 \x01(\bR\x04held\"\x1f\n" +
+	"\rRetryDelivery\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02idB\xbb\x01\n" +
 	"\x12com.gestor.raft.v1B\fCommandProtoP\x01Z=github.com/saas-gestor/gestor/proto/gen/gestor/raft/v1;raftv1\xa2\x02\x03GRX\xaa\x02\x0eGestor.Raft.V1\xca\x02\x0eGestor\\Raft\\V1\xe2\x02\x1aGestor\\Raft\\V1\\GPBMetadata\xea\x02\x10Gestor::Raft::V1b\x06proto3"
 
 var (
@@ -6153,7 +8640,7 @@ func file_gestor_raft_v1_command_proto_rawDescGZIP() []byte {
 	return file_gestor_raft_v1_command_proto_rawDescData
 }
 
-var file_gestor_raft_v1_command_proto_msgTypes = make([]protoimpl.MessageInfo, 70)
+var file_gestor_raft_v1_command_proto_msgTypes = make([]protoimpl.MessageInfo, 101)
 var file_gestor_raft_v1_command_proto_goTypes = []any{
 	(*Batch)(nil),                 // 0: gestor.raft.v1.Batch
 	(*Command)(nil),               // 1: gestor.raft.v1.Command
@@ -6222,118 +8709,194 @@ var file_gestor_raft_v1_command_proto_goTypes = []any{
 	(*AcceptInvitation)(nil),      // 64: gestor.raft.v1.AcceptInvitation
 	(*SetPassword)(nil),           // 65: gestor.raft.v1.SetPassword
 	(*ConfirmEmail)(nil),          // 66: gestor.raft.v1.ConfirmEmail
-	nil,                           // 67: gestor.raft.v1.CreateJoinToken.LabelsEntry
-	nil,                           // 68: gestor.raft.v1.UpdateEnv.SetEntry
-	nil,                           // 69: gestor.raft.v1.ExplainTasks.WaitingEntry
-	(*timestamppb.Timestamp)(nil), // 70: google.protobuf.Timestamp
-	(*v1.NodeFacts)(nil),          // 71: gestor.v1.NodeFacts
-	(v1.NodeStatus)(0),            // 72: gestor.v1.NodeStatus
-	(*v1.AppSettings)(nil),        // 73: gestor.v1.AppSettings
-	(*v11.TaskSpec)(nil),          // 74: gestor.agent.v1.TaskSpec
-	(*v11.TaskResult)(nil),        // 75: gestor.agent.v1.TaskResult
-	(*v1.Freeze)(nil),             // 76: gestor.v1.Freeze
+	(*RotateKey)(nil),             // 67: gestor.raft.v1.RotateKey
+	(*RegisterKey)(nil),           // 68: gestor.raft.v1.RegisterKey
+	(*OfferKey)(nil),              // 69: gestor.raft.v1.OfferKey
+	(*ConfirmKey)(nil),            // 70: gestor.raft.v1.ConfirmKey
+	(*ActivateKey)(nil),           // 71: gestor.raft.v1.ActivateKey
+	(*Reseal)(nil),                // 72: gestor.raft.v1.Reseal
+	(*ResealedValue)(nil),         // 73: gestor.raft.v1.ResealedValue
+	(*FinishRotation)(nil),        // 74: gestor.raft.v1.FinishRotation
+	(*DropKeys)(nil),              // 75: gestor.raft.v1.DropKeys
+	(*RollbackEnv)(nil),           // 76: gestor.raft.v1.RollbackEnv
+	(*AddFactor)(nil),             // 77: gestor.raft.v1.AddFactor
+	(*RemoveFactor)(nil),          // 78: gestor.raft.v1.RemoveFactor
+	(*RenameFactor)(nil),          // 79: gestor.raft.v1.RenameFactor
+	(*SetRecoveryCodes)(nil),      // 80: gestor.raft.v1.SetRecoveryCodes
+	(*ResetFactors)(nil),          // 81: gestor.raft.v1.ResetFactors
+	(*FactorUse)(nil),             // 82: gestor.raft.v1.FactorUse
+	(*SignIn)(nil),                // 83: gestor.raft.v1.SignIn
+	(*Reauthenticate)(nil),        // 84: gestor.raft.v1.Reauthenticate
+	(*EndSessions)(nil),           // 85: gestor.raft.v1.EndSessions
+	(*TouchSessions)(nil),         // 86: gestor.raft.v1.TouchSessions
+	(*Touch)(nil),                 // 87: gestor.raft.v1.Touch
+	(*RecordEvent)(nil),           // 88: gestor.raft.v1.RecordEvent
+	(*MarkEventsRead)(nil),        // 89: gestor.raft.v1.MarkEventsRead
+	(*ChannelRecord)(nil),         // 90: gestor.raft.v1.ChannelRecord
+	(*CreateChannel)(nil),         // 91: gestor.raft.v1.CreateChannel
+	(*UpdateChannel)(nil),         // 92: gestor.raft.v1.UpdateChannel
+	(*DeleteChannel)(nil),         // 93: gestor.raft.v1.DeleteChannel
+	(*TestChannel)(nil),           // 94: gestor.raft.v1.TestChannel
+	(*RecordDelivery)(nil),        // 95: gestor.raft.v1.RecordDelivery
+	(*RetryDelivery)(nil),         // 96: gestor.raft.v1.RetryDelivery
+	nil,                           // 97: gestor.raft.v1.CreateJoinToken.LabelsEntry
+	nil,                           // 98: gestor.raft.v1.UpdateEnv.SetEntry
+	nil,                           // 99: gestor.raft.v1.ExplainTasks.WaitingEntry
+	nil,                           // 100: gestor.raft.v1.RecordEvent.DataEntry
+	(*timestamppb.Timestamp)(nil), // 101: google.protobuf.Timestamp
+	(*v1.NodeFacts)(nil),          // 102: gestor.v1.NodeFacts
+	(v1.NodeStatus)(0),            // 103: gestor.v1.NodeStatus
+	(*v1.AppSettings)(nil),        // 104: gestor.v1.AppSettings
+	(*v11.TaskSpec)(nil),          // 105: gestor.agent.v1.TaskSpec
+	(*v11.TaskResult)(nil),        // 106: gestor.agent.v1.TaskResult
+	(*v1.Freeze)(nil),             // 107: gestor.v1.Freeze
+	(v1.EventSeverity)(0),         // 108: gestor.v1.EventSeverity
+	(v1.ChannelKind)(0),           // 109: gestor.v1.ChannelKind
+	(*v1.ChannelSettings)(nil),    // 110: gestor.v1.ChannelSettings
+	(v1.DeliveryState)(0),         // 111: gestor.v1.DeliveryState
 }
 var file_gestor_raft_v1_command_proto_depIdxs = []int32{
-	1,  // 0: gestor.raft.v1.Batch.commands:type_name -> gestor.raft.v1.Command
-	70, // 1: gestor.raft.v1.Command.at:type_name -> google.protobuf.Timestamp
-	2,  // 2: gestor.raft.v1.Command.actor:type_name -> gestor.raft.v1.Actor
-	3,  // 3: gestor.raft.v1.Command.init_cluster:type_name -> gestor.raft.v1.InitCluster
-	11, // 4: gestor.raft.v1.Command.claim:type_name -> gestor.raft.v1.Claim
-	12, // 5: gestor.raft.v1.Command.create_session:type_name -> gestor.raft.v1.CreateSession
-	13, // 6: gestor.raft.v1.Command.delete_session:type_name -> gestor.raft.v1.DeleteSession
-	4,  // 7: gestor.raft.v1.Command.create_server_token:type_name -> gestor.raft.v1.CreateServerToken
-	5,  // 8: gestor.raft.v1.Command.enroll_server:type_name -> gestor.raft.v1.EnrollServer
-	6,  // 9: gestor.raft.v1.Command.put_server:type_name -> gestor.raft.v1.PutServer
-	8,  // 10: gestor.raft.v1.Command.delete_server:type_name -> gestor.raft.v1.DeleteServer
-	9,  // 11: gestor.raft.v1.Command.mark:type_name -> gestor.raft.v1.Mark
-	10, // 12: gestor.raft.v1.Command.raise_level:type_name -> gestor.raft.v1.RaiseLevel
-	14, // 13: gestor.raft.v1.Command.create_join_token:type_name -> gestor.raft.v1.CreateJoinToken
-	15, // 14: gestor.raft.v1.Command.enroll_node:type_name -> gestor.raft.v1.EnrollNode
-	16, // 15: gestor.raft.v1.Command.renew_node:type_name -> gestor.raft.v1.RenewNode
-	17, // 16: gestor.raft.v1.Command.set_node_status:type_name -> gestor.raft.v1.SetNodeStatus
-	18, // 17: gestor.raft.v1.Command.set_node_draining:type_name -> gestor.raft.v1.SetNodeDraining
-	19, // 18: gestor.raft.v1.Command.delete_node:type_name -> gestor.raft.v1.DeleteNode
-	20, // 19: gestor.raft.v1.Command.create_app:type_name -> gestor.raft.v1.CreateApp
-	21, // 20: gestor.raft.v1.Command.update_app:type_name -> gestor.raft.v1.UpdateApp
-	22, // 21: gestor.raft.v1.Command.delete_app:type_name -> gestor.raft.v1.DeleteApp
-	23, // 22: gestor.raft.v1.Command.forget_app:type_name -> gestor.raft.v1.ForgetApp
-	24, // 23: gestor.raft.v1.Command.update_env:type_name -> gestor.raft.v1.UpdateEnv
-	26, // 24: gestor.raft.v1.Command.create_build:type_name -> gestor.raft.v1.CreateBuild
-	27, // 25: gestor.raft.v1.Command.create_deployment:type_name -> gestor.raft.v1.CreateDeployment
-	28, // 26: gestor.raft.v1.Command.advance_deployment:type_name -> gestor.raft.v1.AdvanceDeployment
-	29, // 27: gestor.raft.v1.Command.cancel_deployment:type_name -> gestor.raft.v1.CancelDeployment
-	30, // 28: gestor.raft.v1.Command.pin_release:type_name -> gestor.raft.v1.PinRelease
-	25, // 29: gestor.raft.v1.Command.create_task:type_name -> gestor.raft.v1.CreateTask
-	31, // 30: gestor.raft.v1.Command.lease_task:type_name -> gestor.raft.v1.LeaseTask
-	32, // 31: gestor.raft.v1.Command.start_task:type_name -> gestor.raft.v1.StartTask
-	33, // 32: gestor.raft.v1.Command.report_task:type_name -> gestor.raft.v1.ReportTask
-	34, // 33: gestor.raft.v1.Command.finish_task:type_name -> gestor.raft.v1.FinishTask
-	35, // 34: gestor.raft.v1.Command.cancel_task:type_name -> gestor.raft.v1.CancelTask
-	36, // 35: gestor.raft.v1.Command.lose_task:type_name -> gestor.raft.v1.LoseTask
-	37, // 36: gestor.raft.v1.Command.retry_task:type_name -> gestor.raft.v1.RetryTask
-	38, // 37: gestor.raft.v1.Command.explain_tasks:type_name -> gestor.raft.v1.ExplainTasks
-	39, // 38: gestor.raft.v1.Command.prune:type_name -> gestor.raft.v1.Prune
-	47, // 39: gestor.raft.v1.Command.record_audit:type_name -> gestor.raft.v1.RecordAudit
-	49, // 40: gestor.raft.v1.Command.archive_audit:type_name -> gestor.raft.v1.ArchiveAudit
-	50, // 41: gestor.raft.v1.Command.drop_audit:type_name -> gestor.raft.v1.DropAudit
-	41, // 42: gestor.raft.v1.Command.create_tenant:type_name -> gestor.raft.v1.CreateTenant
-	42, // 43: gestor.raft.v1.Command.update_tenant:type_name -> gestor.raft.v1.UpdateTenant
-	43, // 44: gestor.raft.v1.Command.set_tenant_status:type_name -> gestor.raft.v1.SetTenantStatus
-	44, // 45: gestor.raft.v1.Command.restore_tenant:type_name -> gestor.raft.v1.RestoreTenant
-	45, // 46: gestor.raft.v1.Command.purge_tenant:type_name -> gestor.raft.v1.PurgeTenant
-	46, // 47: gestor.raft.v1.Command.share_node:type_name -> gestor.raft.v1.ShareNode
-	58, // 48: gestor.raft.v1.Command.update_user:type_name -> gestor.raft.v1.UpdateUser
-	59, // 49: gestor.raft.v1.Command.delete_user:type_name -> gestor.raft.v1.DeleteUser
-	60, // 50: gestor.raft.v1.Command.reset_user_password:type_name -> gestor.raft.v1.ResetUserPassword
-	61, // 51: gestor.raft.v1.Command.create_invitation:type_name -> gestor.raft.v1.CreateInvitation
-	62, // 52: gestor.raft.v1.Command.revoke_invitation:type_name -> gestor.raft.v1.RevokeInvitation
-	63, // 53: gestor.raft.v1.Command.renew_invitation:type_name -> gestor.raft.v1.RenewInvitation
-	64, // 54: gestor.raft.v1.Command.accept_invitation:type_name -> gestor.raft.v1.AcceptInvitation
-	65, // 55: gestor.raft.v1.Command.set_password:type_name -> gestor.raft.v1.SetPassword
-	66, // 56: gestor.raft.v1.Command.confirm_email:type_name -> gestor.raft.v1.ConfirmEmail
-	52, // 57: gestor.raft.v1.Command.update_protection:type_name -> gestor.raft.v1.UpdateProtection
-	53, // 58: gestor.raft.v1.Command.hold_deployment:type_name -> gestor.raft.v1.HoldDeployment
-	54, // 59: gestor.raft.v1.Command.approve_deployment:type_name -> gestor.raft.v1.ApproveDeployment
-	55, // 60: gestor.raft.v1.Command.reject_deployment:type_name -> gestor.raft.v1.RejectDeployment
-	56, // 61: gestor.raft.v1.Command.override_freeze:type_name -> gestor.raft.v1.OverrideFreeze
-	70, // 62: gestor.raft.v1.CreateServerToken.expires_at:type_name -> google.protobuf.Timestamp
-	7,  // 63: gestor.raft.v1.EnrollServer.server:type_name -> gestor.raft.v1.ServerRecord
-	7,  // 64: gestor.raft.v1.PutServer.server:type_name -> gestor.raft.v1.ServerRecord
-	70, // 65: gestor.raft.v1.CreateSession.expires_at:type_name -> google.protobuf.Timestamp
-	67, // 66: gestor.raft.v1.CreateJoinToken.labels:type_name -> gestor.raft.v1.CreateJoinToken.LabelsEntry
-	70, // 67: gestor.raft.v1.CreateJoinToken.expires_at:type_name -> google.protobuf.Timestamp
-	71, // 68: gestor.raft.v1.EnrollNode.facts:type_name -> gestor.v1.NodeFacts
-	72, // 69: gestor.raft.v1.SetNodeStatus.status:type_name -> gestor.v1.NodeStatus
-	71, // 70: gestor.raft.v1.SetNodeStatus.facts:type_name -> gestor.v1.NodeFacts
-	73, // 71: gestor.raft.v1.CreateApp.settings:type_name -> gestor.v1.AppSettings
-	73, // 72: gestor.raft.v1.UpdateApp.settings:type_name -> gestor.v1.AppSettings
-	25, // 73: gestor.raft.v1.DeleteApp.tasks:type_name -> gestor.raft.v1.CreateTask
-	68, // 74: gestor.raft.v1.UpdateEnv.set:type_name -> gestor.raft.v1.UpdateEnv.SetEntry
-	74, // 75: gestor.raft.v1.CreateTask.spec:type_name -> gestor.agent.v1.TaskSpec
-	70, // 76: gestor.raft.v1.CreateTask.not_before:type_name -> google.protobuf.Timestamp
-	25, // 77: gestor.raft.v1.CreateBuild.task:type_name -> gestor.raft.v1.CreateTask
-	26, // 78: gestor.raft.v1.CreateDeployment.build:type_name -> gestor.raft.v1.CreateBuild
-	25, // 79: gestor.raft.v1.AdvanceDeployment.tasks:type_name -> gestor.raft.v1.CreateTask
-	70, // 80: gestor.raft.v1.AdvanceDeployment.clear_until:type_name -> google.protobuf.Timestamp
-	75, // 81: gestor.raft.v1.FinishTask.result:type_name -> gestor.agent.v1.TaskResult
-	69, // 82: gestor.raft.v1.ExplainTasks.waiting:type_name -> gestor.raft.v1.ExplainTasks.WaitingEntry
-	70, // 83: gestor.raft.v1.Prune.before:type_name -> google.protobuf.Timestamp
-	40, // 84: gestor.raft.v1.CreateTenant.quotas:type_name -> gestor.raft.v1.TenantLimits
-	40, // 85: gestor.raft.v1.UpdateTenant.quotas:type_name -> gestor.raft.v1.TenantLimits
-	48, // 86: gestor.raft.v1.RecordAudit.records:type_name -> gestor.raft.v1.AuditRecord
-	70, // 87: gestor.raft.v1.AuditRecord.at:type_name -> google.protobuf.Timestamp
-	2,  // 88: gestor.raft.v1.AuditRecord.actor:type_name -> gestor.raft.v1.Actor
-	70, // 89: gestor.raft.v1.SnapshotHeader.at:type_name -> google.protobuf.Timestamp
-	76, // 90: gestor.raft.v1.UpdateProtection.freezes:type_name -> gestor.v1.Freeze
-	57, // 91: gestor.raft.v1.UpdateUser.narrow:type_name -> gestor.raft.v1.PersonScope
-	57, // 92: gestor.raft.v1.CreateInvitation.narrow:type_name -> gestor.raft.v1.PersonScope
-	70, // 93: gestor.raft.v1.CreateInvitation.expires_at:type_name -> google.protobuf.Timestamp
-	70, // 94: gestor.raft.v1.RenewInvitation.expires_at:type_name -> google.protobuf.Timestamp
-	95, // [95:95] is the sub-list for method output_type
-	95, // [95:95] is the sub-list for method input_type
-	95, // [95:95] is the sub-list for extension type_name
-	95, // [95:95] is the sub-list for extension extendee
-	0,  // [0:95] is the sub-list for field type_name
+	1,   // 0: gestor.raft.v1.Batch.commands:type_name -> gestor.raft.v1.Command
+	101, // 1: gestor.raft.v1.Command.at:type_name -> google.protobuf.Timestamp
+	2,   // 2: gestor.raft.v1.Command.actor:type_name -> gestor.raft.v1.Actor
+	3,   // 3: gestor.raft.v1.Command.init_cluster:type_name -> gestor.raft.v1.InitCluster
+	11,  // 4: gestor.raft.v1.Command.claim:type_name -> gestor.raft.v1.Claim
+	12,  // 5: gestor.raft.v1.Command.create_session:type_name -> gestor.raft.v1.CreateSession
+	13,  // 6: gestor.raft.v1.Command.delete_session:type_name -> gestor.raft.v1.DeleteSession
+	4,   // 7: gestor.raft.v1.Command.create_server_token:type_name -> gestor.raft.v1.CreateServerToken
+	5,   // 8: gestor.raft.v1.Command.enroll_server:type_name -> gestor.raft.v1.EnrollServer
+	6,   // 9: gestor.raft.v1.Command.put_server:type_name -> gestor.raft.v1.PutServer
+	8,   // 10: gestor.raft.v1.Command.delete_server:type_name -> gestor.raft.v1.DeleteServer
+	9,   // 11: gestor.raft.v1.Command.mark:type_name -> gestor.raft.v1.Mark
+	10,  // 12: gestor.raft.v1.Command.raise_level:type_name -> gestor.raft.v1.RaiseLevel
+	14,  // 13: gestor.raft.v1.Command.create_join_token:type_name -> gestor.raft.v1.CreateJoinToken
+	15,  // 14: gestor.raft.v1.Command.enroll_node:type_name -> gestor.raft.v1.EnrollNode
+	16,  // 15: gestor.raft.v1.Command.renew_node:type_name -> gestor.raft.v1.RenewNode
+	17,  // 16: gestor.raft.v1.Command.set_node_status:type_name -> gestor.raft.v1.SetNodeStatus
+	18,  // 17: gestor.raft.v1.Command.set_node_draining:type_name -> gestor.raft.v1.SetNodeDraining
+	19,  // 18: gestor.raft.v1.Command.delete_node:type_name -> gestor.raft.v1.DeleteNode
+	20,  // 19: gestor.raft.v1.Command.create_app:type_name -> gestor.raft.v1.CreateApp
+	21,  // 20: gestor.raft.v1.Command.update_app:type_name -> gestor.raft.v1.UpdateApp
+	22,  // 21: gestor.raft.v1.Command.delete_app:type_name -> gestor.raft.v1.DeleteApp
+	23,  // 22: gestor.raft.v1.Command.forget_app:type_name -> gestor.raft.v1.ForgetApp
+	24,  // 23: gestor.raft.v1.Command.update_env:type_name -> gestor.raft.v1.UpdateEnv
+	26,  // 24: gestor.raft.v1.Command.create_build:type_name -> gestor.raft.v1.CreateBuild
+	27,  // 25: gestor.raft.v1.Command.create_deployment:type_name -> gestor.raft.v1.CreateDeployment
+	28,  // 26: gestor.raft.v1.Command.advance_deployment:type_name -> gestor.raft.v1.AdvanceDeployment
+	29,  // 27: gestor.raft.v1.Command.cancel_deployment:type_name -> gestor.raft.v1.CancelDeployment
+	30,  // 28: gestor.raft.v1.Command.pin_release:type_name -> gestor.raft.v1.PinRelease
+	25,  // 29: gestor.raft.v1.Command.create_task:type_name -> gestor.raft.v1.CreateTask
+	31,  // 30: gestor.raft.v1.Command.lease_task:type_name -> gestor.raft.v1.LeaseTask
+	32,  // 31: gestor.raft.v1.Command.start_task:type_name -> gestor.raft.v1.StartTask
+	33,  // 32: gestor.raft.v1.Command.report_task:type_name -> gestor.raft.v1.ReportTask
+	34,  // 33: gestor.raft.v1.Command.finish_task:type_name -> gestor.raft.v1.FinishTask
+	35,  // 34: gestor.raft.v1.Command.cancel_task:type_name -> gestor.raft.v1.CancelTask
+	36,  // 35: gestor.raft.v1.Command.lose_task:type_name -> gestor.raft.v1.LoseTask
+	37,  // 36: gestor.raft.v1.Command.retry_task:type_name -> gestor.raft.v1.RetryTask
+	38,  // 37: gestor.raft.v1.Command.explain_tasks:type_name -> gestor.raft.v1.ExplainTasks
+	39,  // 38: gestor.raft.v1.Command.prune:type_name -> gestor.raft.v1.Prune
+	67,  // 39: gestor.raft.v1.Command.rotate_key:type_name -> gestor.raft.v1.RotateKey
+	68,  // 40: gestor.raft.v1.Command.register_key:type_name -> gestor.raft.v1.RegisterKey
+	69,  // 41: gestor.raft.v1.Command.offer_key:type_name -> gestor.raft.v1.OfferKey
+	70,  // 42: gestor.raft.v1.Command.confirm_key:type_name -> gestor.raft.v1.ConfirmKey
+	71,  // 43: gestor.raft.v1.Command.activate_key:type_name -> gestor.raft.v1.ActivateKey
+	72,  // 44: gestor.raft.v1.Command.reseal:type_name -> gestor.raft.v1.Reseal
+	74,  // 45: gestor.raft.v1.Command.finish_rotation:type_name -> gestor.raft.v1.FinishRotation
+	75,  // 46: gestor.raft.v1.Command.drop_keys:type_name -> gestor.raft.v1.DropKeys
+	76,  // 47: gestor.raft.v1.Command.rollback_env:type_name -> gestor.raft.v1.RollbackEnv
+	47,  // 48: gestor.raft.v1.Command.record_audit:type_name -> gestor.raft.v1.RecordAudit
+	49,  // 49: gestor.raft.v1.Command.archive_audit:type_name -> gestor.raft.v1.ArchiveAudit
+	50,  // 50: gestor.raft.v1.Command.drop_audit:type_name -> gestor.raft.v1.DropAudit
+	41,  // 51: gestor.raft.v1.Command.create_tenant:type_name -> gestor.raft.v1.CreateTenant
+	42,  // 52: gestor.raft.v1.Command.update_tenant:type_name -> gestor.raft.v1.UpdateTenant
+	43,  // 53: gestor.raft.v1.Command.set_tenant_status:type_name -> gestor.raft.v1.SetTenantStatus
+	44,  // 54: gestor.raft.v1.Command.restore_tenant:type_name -> gestor.raft.v1.RestoreTenant
+	45,  // 55: gestor.raft.v1.Command.purge_tenant:type_name -> gestor.raft.v1.PurgeTenant
+	46,  // 56: gestor.raft.v1.Command.share_node:type_name -> gestor.raft.v1.ShareNode
+	58,  // 57: gestor.raft.v1.Command.update_user:type_name -> gestor.raft.v1.UpdateUser
+	59,  // 58: gestor.raft.v1.Command.delete_user:type_name -> gestor.raft.v1.DeleteUser
+	60,  // 59: gestor.raft.v1.Command.reset_user_password:type_name -> gestor.raft.v1.ResetUserPassword
+	61,  // 60: gestor.raft.v1.Command.create_invitation:type_name -> gestor.raft.v1.CreateInvitation
+	62,  // 61: gestor.raft.v1.Command.revoke_invitation:type_name -> gestor.raft.v1.RevokeInvitation
+	63,  // 62: gestor.raft.v1.Command.renew_invitation:type_name -> gestor.raft.v1.RenewInvitation
+	64,  // 63: gestor.raft.v1.Command.accept_invitation:type_name -> gestor.raft.v1.AcceptInvitation
+	65,  // 64: gestor.raft.v1.Command.set_password:type_name -> gestor.raft.v1.SetPassword
+	66,  // 65: gestor.raft.v1.Command.confirm_email:type_name -> gestor.raft.v1.ConfirmEmail
+	88,  // 66: gestor.raft.v1.Command.record_event:type_name -> gestor.raft.v1.RecordEvent
+	89,  // 67: gestor.raft.v1.Command.mark_events_read:type_name -> gestor.raft.v1.MarkEventsRead
+	91,  // 68: gestor.raft.v1.Command.create_channel:type_name -> gestor.raft.v1.CreateChannel
+	92,  // 69: gestor.raft.v1.Command.update_channel:type_name -> gestor.raft.v1.UpdateChannel
+	93,  // 70: gestor.raft.v1.Command.delete_channel:type_name -> gestor.raft.v1.DeleteChannel
+	95,  // 71: gestor.raft.v1.Command.record_delivery:type_name -> gestor.raft.v1.RecordDelivery
+	96,  // 72: gestor.raft.v1.Command.retry_delivery:type_name -> gestor.raft.v1.RetryDelivery
+	94,  // 73: gestor.raft.v1.Command.test_channel:type_name -> gestor.raft.v1.TestChannel
+	52,  // 74: gestor.raft.v1.Command.update_protection:type_name -> gestor.raft.v1.UpdateProtection
+	53,  // 75: gestor.raft.v1.Command.hold_deployment:type_name -> gestor.raft.v1.HoldDeployment
+	54,  // 76: gestor.raft.v1.Command.approve_deployment:type_name -> gestor.raft.v1.ApproveDeployment
+	55,  // 77: gestor.raft.v1.Command.reject_deployment:type_name -> gestor.raft.v1.RejectDeployment
+	56,  // 78: gestor.raft.v1.Command.override_freeze:type_name -> gestor.raft.v1.OverrideFreeze
+	77,  // 79: gestor.raft.v1.Command.add_factor:type_name -> gestor.raft.v1.AddFactor
+	78,  // 80: gestor.raft.v1.Command.remove_factor:type_name -> gestor.raft.v1.RemoveFactor
+	79,  // 81: gestor.raft.v1.Command.rename_factor:type_name -> gestor.raft.v1.RenameFactor
+	80,  // 82: gestor.raft.v1.Command.set_recovery_codes:type_name -> gestor.raft.v1.SetRecoveryCodes
+	81,  // 83: gestor.raft.v1.Command.reset_factors:type_name -> gestor.raft.v1.ResetFactors
+	83,  // 84: gestor.raft.v1.Command.sign_in:type_name -> gestor.raft.v1.SignIn
+	84,  // 85: gestor.raft.v1.Command.reauthenticate:type_name -> gestor.raft.v1.Reauthenticate
+	85,  // 86: gestor.raft.v1.Command.end_sessions:type_name -> gestor.raft.v1.EndSessions
+	86,  // 87: gestor.raft.v1.Command.touch_sessions:type_name -> gestor.raft.v1.TouchSessions
+	101, // 88: gestor.raft.v1.CreateServerToken.expires_at:type_name -> google.protobuf.Timestamp
+	7,   // 89: gestor.raft.v1.EnrollServer.server:type_name -> gestor.raft.v1.ServerRecord
+	7,   // 90: gestor.raft.v1.PutServer.server:type_name -> gestor.raft.v1.ServerRecord
+	101, // 91: gestor.raft.v1.CreateSession.expires_at:type_name -> google.protobuf.Timestamp
+	97,  // 92: gestor.raft.v1.CreateJoinToken.labels:type_name -> gestor.raft.v1.CreateJoinToken.LabelsEntry
+	101, // 93: gestor.raft.v1.CreateJoinToken.expires_at:type_name -> google.protobuf.Timestamp
+	102, // 94: gestor.raft.v1.EnrollNode.facts:type_name -> gestor.v1.NodeFacts
+	103, // 95: gestor.raft.v1.SetNodeStatus.status:type_name -> gestor.v1.NodeStatus
+	102, // 96: gestor.raft.v1.SetNodeStatus.facts:type_name -> gestor.v1.NodeFacts
+	104, // 97: gestor.raft.v1.CreateApp.settings:type_name -> gestor.v1.AppSettings
+	104, // 98: gestor.raft.v1.UpdateApp.settings:type_name -> gestor.v1.AppSettings
+	25,  // 99: gestor.raft.v1.DeleteApp.tasks:type_name -> gestor.raft.v1.CreateTask
+	98,  // 100: gestor.raft.v1.UpdateEnv.set:type_name -> gestor.raft.v1.UpdateEnv.SetEntry
+	105, // 101: gestor.raft.v1.CreateTask.spec:type_name -> gestor.agent.v1.TaskSpec
+	101, // 102: gestor.raft.v1.CreateTask.not_before:type_name -> google.protobuf.Timestamp
+	25,  // 103: gestor.raft.v1.CreateBuild.task:type_name -> gestor.raft.v1.CreateTask
+	26,  // 104: gestor.raft.v1.CreateDeployment.build:type_name -> gestor.raft.v1.CreateBuild
+	25,  // 105: gestor.raft.v1.AdvanceDeployment.tasks:type_name -> gestor.raft.v1.CreateTask
+	101, // 106: gestor.raft.v1.AdvanceDeployment.clear_until:type_name -> google.protobuf.Timestamp
+	106, // 107: gestor.raft.v1.FinishTask.result:type_name -> gestor.agent.v1.TaskResult
+	99,  // 108: gestor.raft.v1.ExplainTasks.waiting:type_name -> gestor.raft.v1.ExplainTasks.WaitingEntry
+	101, // 109: gestor.raft.v1.Prune.before:type_name -> google.protobuf.Timestamp
+	40,  // 110: gestor.raft.v1.CreateTenant.quotas:type_name -> gestor.raft.v1.TenantLimits
+	40,  // 111: gestor.raft.v1.UpdateTenant.quotas:type_name -> gestor.raft.v1.TenantLimits
+	48,  // 112: gestor.raft.v1.RecordAudit.records:type_name -> gestor.raft.v1.AuditRecord
+	101, // 113: gestor.raft.v1.AuditRecord.at:type_name -> google.protobuf.Timestamp
+	2,   // 114: gestor.raft.v1.AuditRecord.actor:type_name -> gestor.raft.v1.Actor
+	101, // 115: gestor.raft.v1.SnapshotHeader.at:type_name -> google.protobuf.Timestamp
+	107, // 116: gestor.raft.v1.UpdateProtection.freezes:type_name -> gestor.v1.Freeze
+	57,  // 117: gestor.raft.v1.UpdateUser.narrow:type_name -> gestor.raft.v1.PersonScope
+	57,  // 118: gestor.raft.v1.CreateInvitation.narrow:type_name -> gestor.raft.v1.PersonScope
+	101, // 119: gestor.raft.v1.CreateInvitation.expires_at:type_name -> google.protobuf.Timestamp
+	101, // 120: gestor.raft.v1.RenewInvitation.expires_at:type_name -> google.protobuf.Timestamp
+	73,  // 121: gestor.raft.v1.Reseal.values:type_name -> gestor.raft.v1.ResealedValue
+	101, // 122: gestor.raft.v1.FactorUse.until:type_name -> google.protobuf.Timestamp
+	101, // 123: gestor.raft.v1.SignIn.expires_at:type_name -> google.protobuf.Timestamp
+	82,  // 124: gestor.raft.v1.SignIn.use:type_name -> gestor.raft.v1.FactorUse
+	82,  // 125: gestor.raft.v1.Reauthenticate.use:type_name -> gestor.raft.v1.FactorUse
+	87,  // 126: gestor.raft.v1.TouchSessions.touches:type_name -> gestor.raft.v1.Touch
+	101, // 127: gestor.raft.v1.Touch.at:type_name -> google.protobuf.Timestamp
+	108, // 128: gestor.raft.v1.RecordEvent.severity:type_name -> gestor.v1.EventSeverity
+	100, // 129: gestor.raft.v1.RecordEvent.data:type_name -> gestor.raft.v1.RecordEvent.DataEntry
+	109, // 130: gestor.raft.v1.ChannelRecord.kind:type_name -> gestor.v1.ChannelKind
+	110, // 131: gestor.raft.v1.ChannelRecord.settings:type_name -> gestor.v1.ChannelSettings
+	90,  // 132: gestor.raft.v1.CreateChannel.channel:type_name -> gestor.raft.v1.ChannelRecord
+	90,  // 133: gestor.raft.v1.UpdateChannel.channel:type_name -> gestor.raft.v1.ChannelRecord
+	111, // 134: gestor.raft.v1.RecordDelivery.state:type_name -> gestor.v1.DeliveryState
+	101, // 135: gestor.raft.v1.RecordDelivery.next_at:type_name -> google.protobuf.Timestamp
+	136, // [136:136] is the sub-list for method output_type
+	136, // [136:136] is the sub-list for method input_type
+	136, // [136:136] is the sub-list for extension type_name
+	136, // [136:136] is the sub-list for extension extendee
+	0,   // [0:136] is the sub-list for field type_name
 }
 
 func init() { file_gestor_raft_v1_command_proto_init() }
@@ -6378,6 +8941,15 @@ func file_gestor_raft_v1_command_proto_init() {
 		(*Command_RetryTask)(nil),
 		(*Command_ExplainTasks)(nil),
 		(*Command_Prune)(nil),
+		(*Command_RotateKey)(nil),
+		(*Command_RegisterKey)(nil),
+		(*Command_OfferKey)(nil),
+		(*Command_ConfirmKey)(nil),
+		(*Command_ActivateKey)(nil),
+		(*Command_Reseal)(nil),
+		(*Command_FinishRotation)(nil),
+		(*Command_DropKeys)(nil),
+		(*Command_RollbackEnv)(nil),
 		(*Command_RecordAudit)(nil),
 		(*Command_ArchiveAudit)(nil),
 		(*Command_DropAudit)(nil),
@@ -6396,11 +8968,28 @@ func file_gestor_raft_v1_command_proto_init() {
 		(*Command_AcceptInvitation)(nil),
 		(*Command_SetPassword)(nil),
 		(*Command_ConfirmEmail)(nil),
+		(*Command_RecordEvent)(nil),
+		(*Command_MarkEventsRead)(nil),
+		(*Command_CreateChannel)(nil),
+		(*Command_UpdateChannel)(nil),
+		(*Command_DeleteChannel)(nil),
+		(*Command_RecordDelivery)(nil),
+		(*Command_RetryDelivery)(nil),
+		(*Command_TestChannel)(nil),
 		(*Command_UpdateProtection)(nil),
 		(*Command_HoldDeployment)(nil),
 		(*Command_ApproveDeployment)(nil),
 		(*Command_RejectDeployment)(nil),
 		(*Command_OverrideFreeze)(nil),
+		(*Command_AddFactor)(nil),
+		(*Command_RemoveFactor)(nil),
+		(*Command_RenameFactor)(nil),
+		(*Command_SetRecoveryCodes)(nil),
+		(*Command_ResetFactors)(nil),
+		(*Command_SignIn)(nil),
+		(*Command_Reauthenticate)(nil),
+		(*Command_EndSessions)(nil),
+		(*Command_TouchSessions)(nil),
 	}
 	file_gestor_raft_v1_command_proto_msgTypes[42].OneofWrappers = []any{}
 	file_gestor_raft_v1_command_proto_msgTypes[58].OneofWrappers = []any{}
@@ -6410,7 +8999,7 @@ func file_gestor_raft_v1_command_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_gestor_raft_v1_command_proto_rawDesc), len(file_gestor_raft_v1_command_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   70,
+			NumMessages:   101,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
