@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"errors"
+	"io/fs"
 	"sync"
 	"time"
 
@@ -89,7 +90,11 @@ func (l watchedLogs) StoreLogs(logs []*raft.Log) error {
 
 func (l watchedLogs) DeleteRange(first, last uint64) error {
 	defer l.dog.watch("shorten log")()
-	return l.LogStore.DeleteRange(first, last)
+	err := l.LogStore.DeleteRange(first, last)
+	if errors.Is(err, fs.ErrExist) && l.dog.onStuck != nil {
+		l.dog.onStuck(err) // what an attempt on a full disk left is in the way of every later one; opening the log clears it
+	}
+	return err
 }
 
 // IsMonotonic passes on what the log below needs to be told after a snapshot was installed.

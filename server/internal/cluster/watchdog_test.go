@@ -3,11 +3,14 @@ package cluster
 import (
 	"bufio"
 	"fmt"
+	"log/slog"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"testing"
 	"time"
 
+	"github.com/hashicorp/raft"
 	"golang.org/x/sys/unix"
 )
 
@@ -61,5 +64,44 @@ func TestWatchdog_DoesNotTakeAPauseOfTheMachineForAHungDisk(t *testing.T) {
 	}
 	if err := child.Wait(); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// A full disk lets the log make the file of a new segment and not fill it. From then on the log cannot be shortened, which a
+// server that comes back to a new leader has to do.
+func TestLog_ThatCannotBeShortenedEndsTheServerAndIsWholeAfterwards(t *testing.T) {
+	dir := t.TempDir()
+	w, err := openWAL(dir, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var stuck error
+	logs := watchedLogs{LogStore: w, dog: &watchdog{limit: time.Minute, onStuck: func(err error) { stuck = err }}}
+	for i := range uint64(10) {
+		if err := logs.StoreLog(&raft.Log{Index: i + 1, Term: 1, Data: []byte("x")}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for id := range 5 { // whatever the next one is called
+		left := filepath.Join(dir, fmt.Sprintf("%020d-%016x.wal", 6, id))
+		if err := os.WriteFile(left, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := logs.DeleteRange(6, 10); err == nil || stuck == nil {
+		t.Fatalf("got %v, noticed %v", err, stuck)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if w, err = openWAL(dir, slog.New(slog.DiscardHandler)); err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	if err := w.DeleteRange(6, 10); err != nil {
+		t.Fatal(err)
+	}
+	if last, err := w.LastIndex(); err != nil || last != 5 {
+		t.Errorf("the log ends at %d, %v", last, err)
 	}
 }
