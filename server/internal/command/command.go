@@ -106,6 +106,9 @@ func decodeOp(m *raftv1.Command) (Op, error) {
 	if op, ok := decodeLogOp(m); ok {
 		return op, nil
 	}
+	if op, ok := decodeAuditOp(m); ok {
+		return op, nil
+	}
 	if op, ok := decodeNext(m); ok {
 		return op, nil
 	}

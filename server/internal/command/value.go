@@ -24,6 +24,7 @@ func encodeActor(a gestor.Actor) *raftv1.Actor {
 		TokenId:   string(a.TokenID),
 		Reference: a.Reference,
 		Operator:  a.Operator,
+		Severity:  string(a.Severity),
 	}
 }
 
@@ -40,6 +41,7 @@ func decodeActor(m *raftv1.Actor) gestor.Actor {
 		TokenID:   gestor.TokenID(m.GetTokenId()),
 		Reference: m.GetReference(),
 		Operator:  m.GetOperator(),
+		Severity:  gestor.AuditSeverity(m.GetSeverity()),
 	}
 }
 

@@ -31,6 +31,7 @@ func (c *change) createApp(op command.CreateApp) error {
 	}
 	a.Status, a.CreatedAt, a.UpdatedAt = gestor.AppInactive, c.at, c.at
 	a.CurrentRelease, a.ActiveDeployment, a.LastBuild = "", "", 0
+	c.is(a)
 	return errors.Join(c.PutApp(c.ctx, a), c.PutAppNodes(c.ctx, a))
 }
 
@@ -104,7 +105,9 @@ func (c *change) updateApp(op command.UpdateApp) error {
 	if op.ExpectedRevision != 0 && op.ExpectedRevision != a.Revision {
 		return fault.Conflict("app %s was changed meanwhile", a.Slug).WithFix("look at it again and repeat your change")
 	}
+	c.was(a)
 	a.Settings, a.UpdatedAt = op.Settings, c.at
+	c.is(a)
 	if err := c.settingsFit(a); err != nil {
 		return err
 	}
@@ -121,6 +124,7 @@ func (c *change) deleteApp(op command.DeleteApp) error {
 		return fault.Conflict("app %s is being deployed (deployment %s)", a.Slug, a.ActiveDeployment).
 			WithFix("wait for it or cancel it first")
 	}
+	c.was(a)
 	a.Status, a.UpdatedAt = gestor.AppDeleting, c.at
 	if err := c.PutApp(c.ctx, a); err != nil {
 		return err

@@ -25,6 +25,7 @@ func (c *change) createJoinToken(op command.CreateJoinToken) error {
 		return err
 	}
 	t.CreatedBy, t.UsedBy = c.actor.Name, nil
+	c.is(t)
 	return c.PutJoinToken(c.ctx, t)
 }
 
@@ -128,7 +129,9 @@ func (c *change) setNodeDraining(op command.SetNodeDraining) error {
 		return err
 	}
 	c.about(string(n.ID), map[string]any{"draining": op.Draining})
+	c.was(n)
 	n.Draining = op.Draining
+	c.is(n)
 	return c.PutNode(c.ctx, n)
 }
 
@@ -138,6 +141,7 @@ func (c *change) deleteNode(op command.DeleteNode) error {
 		return err
 	}
 	c.about(string(n.ID), map[string]any{"node": n.Name})
+	c.was(n)
 	if err := c.isLeft(n); err != nil {
 		return err
 	}

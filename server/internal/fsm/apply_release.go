@@ -17,7 +17,9 @@ func (c *change) pinRelease(op command.PinRelease) error {
 	if op.Pinned && r.Status == gestor.ReleasePruned {
 		return fault.Conflict("release %s was pruned, there is nothing left to keep", r.Name)
 	}
+	c.was(r)
 	r.Pinned = op.Pinned
+	c.is(r)
 	return c.PutRelease(c.ctx, r)
 }
 

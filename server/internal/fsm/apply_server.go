@@ -44,6 +44,7 @@ func (c *change) createServerToken(op command.CreateServerToken) error {
 		return err
 	}
 	t.CreatedBy, t.AuditIn, t.UsedBy = c.actor.Name, c.actor.TenantID, ""
+	c.is(t)
 	return c.PutServerToken(c.ctx, t)
 }
 
@@ -107,6 +108,7 @@ func (c *change) admit(t gestor.ServerToken, s gestor.Server) error {
 	}
 	s.Name, s.Replaces, s.CreatedAt = name, t.Replaces, c.at
 	t.UsedBy = s.ID
+	c.is(s)
 	return errors.Join(c.PutServerToken(c.ctx, t), c.PutServer(c.ctx, s))
 }
 
@@ -209,6 +211,8 @@ func (c *change) updateServer(known, s gestor.Server) error {
 		}
 	}
 	s.Replaces, s.CreatedAt = known.Replaces, known.CreatedAt
+	c.was(known)
+	c.is(s)
 	return c.PutServer(c.ctx, s)
 }
 
@@ -229,5 +233,6 @@ func (c *change) deleteServer(op command.DeleteServer) error {
 	if len(all) == 1 {
 		return fault.Conflict("%s is the only server", s.Name).WithFix("add another one first: gestor servers add")
 	}
+	c.was(s)
 	return c.DeleteServer(c.ctx, op.ID)
 }

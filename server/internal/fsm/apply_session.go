@@ -19,14 +19,16 @@ func (c *change) createSession(op command.CreateSession) error {
 	s.TenantID, s.CreatedAt = user.TenantID, c.at
 	s.FreshAt, s.SeenAt = c.at, c.at
 	s.Address, s.UserAgent = c.actor.Address, c.actor.UserAgent
+	c.is(s)
 	return c.PutSession(c.ctx, s)
 }
 
 func (c *change) deleteSession(op command.DeleteSession) error {
 	c.about(string(op.ID), nil)
-	_, err := c.mine().Session(c.ctx, op.ID)
+	s, err := c.mine().Session(c.ctx, op.ID)
 	if none, err := absent(err); none || err != nil {
 		return err
 	}
+	c.was(s)
 	return c.DeleteSession(c.ctx, op.ID)
 }

@@ -18,7 +18,6 @@ import (
 	"github.com/saas-gestor/gestor/proto/fault"
 	raftv1 "github.com/saas-gestor/gestor/proto/gen/gestor/raft/v1"
 	"github.com/saas-gestor/gestor/server/internal/command"
-	"github.com/saas-gestor/gestor/server/internal/gestor"
 	"github.com/saas-gestor/gestor/server/internal/state"
 )
 
@@ -180,15 +179,7 @@ func (c *change) record(cmd command.Command, refusal *fault.Error) error {
 	if cmd.Actor.Action == "" {
 		return nil
 	}
-	return c.PutAudit(c.ctx, gestor.AuditEntry{
-		TenantID:  c.tenant,
-		At:        c.at,
-		Actor:     cmd.Actor,
-		Action:    cmd.Actor.Action,
-		Object:    c.object,
-		Detail:    c.auditDetail(refusal),
-		RequestID: cmd.RequestID,
-	})
+	return c.audit(cmd, refusal)
 }
 
 func resultOf(r state.Request) Result {

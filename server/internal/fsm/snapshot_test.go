@@ -212,7 +212,7 @@ func story(t testing.TB) []command.Command {
 		actor.Action = "golden"
 		out = append(out, command.Command{RequestID: string(rune('A' + i)), At: start, Actor: actor, Op: op})
 	}
-	return out
+	return append(out, auditStory(t, out)...)
 }
 
 func TestGolden_StoryHoldsEveryOpOfTheContract(t *testing.T) {

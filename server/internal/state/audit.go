@@ -4,7 +4,7 @@ import (
 	"context"
 	"time"
 
-	"github.com/saas-gestor/gestor/proto/fault"
+	"github.com/saas-gestor/gestor/proto/auditlog"
 	"github.com/saas-gestor/gestor/server/internal/gestor"
 )
 
@@ -18,6 +18,17 @@ var audit = newTable(Audit, "audit_logs", []string{"seq"}, func(a *gestor.AuditE
 		{"object", &a.Object},
 		{"detail", &a.Detail},
 		{"request_id", &a.RequestID},
+	}
+}).since(levelPeople, func(a *gestor.AuditEntry) []column {
+	return []column{
+		{"year", &a.Year},
+		{"severity", &a.Severity},
+		{"outcome", &a.Outcome},
+		{"before_json", &a.Before},
+		{"after_json", &a.After},
+		{"form", &a.Form},
+		{"previous", &a.Previous},
+		{"hash", &a.Hash},
 	}
 })
 
@@ -49,49 +60,31 @@ SET next_seq = next_seq + 1
 WHERE id = 1
 RETURNING next_seq - 1`
 
-// PutAudit adds an entry; its Seq is given here.
+// PutAudit adds an entry to the audit log and its chain; Seq, Year, Form and the hashes are given here.
 func (x *Txn) PutAudit(ctx context.Context, a gestor.AuditEntry) error {
 	var err error
 	if a.Seq, err = x.number(ctx, takeSeq); err != nil {
 		return err
 	}
+	if x.AtLeast(levelPeople) {
+		if err := x.chain(ctx, &a); err != nil {
+			return err
+		}
+	}
 	return audit.save(ctx, x, &a)
 }
 
-// Request is what a command with a request id returned.
-type Request struct {
-	TenantID gestor.TenantID
-	ID       string
-	At       time.Time
-	Revision uint64
-	Object   string
-	Refusal  *fault.Error // nil if it was not refused
-}
-
-var requests = newTable(0, "request_ids", []string{"tenant_id", "request_id"}, func(r *Request) []column {
-	return []column{
-		{"tenant_id", &r.TenantID},
-		{"request_id", &r.ID},
-		{"at", &r.At},
-		{"revision", &r.Revision},
-		{"object", &r.Object},
-		{"fault_json", &r.Refusal},
+// chain links an entry to the one before it.
+func (x *Txn) chain(ctx context.Context, a *gestor.AuditEntry) error {
+	last, err := x.lastAuditYear(ctx)
+	if err != nil {
+		return err
 	}
-})
-
-// RequestByID is what a request of a tenant returned, if it was applied before.
-func (x *Txn) RequestByID(ctx context.Context, tenant gestor.TenantID, id string) (Request, bool, error) {
-	found, err := requests.find(ctx, x, "WHERE tenant_id = ? AND request_id = ?", string(tenant), id)
-	if err != nil || len(found) == 0 {
-		return Request{}, false, err
+	a.Form, a.Previous = auditlog.Form, last.Head
+	a.Year = max(last.Year, time.Unix(0, nanos(a.At)).UTC().Year())
+	line := a.Line()
+	if a.Hash, err = line.Sum(a.Previous); err != nil {
+		return err
 	}
-	return found[0], true, nil
-}
-
-// PutRequest remembers what a request returned.
-func (x *Txn) PutRequest(ctx context.Context, r Request) error { return requests.save(ctx, x, &r) }
-
-// PruneRequests forgets requests from before a time.
-func (x *Txn) PruneRequests(ctx context.Context, before time.Time) error {
-	return x.exec(ctx, "DELETE FROM request_ids WHERE at < ?", nanos(before))
+	return x.exec(ctx, putAuditHead, a.Year, a.Seq, a.Seq, append([]byte{}, a.Previous...), []byte(a.Hash))
 }
