@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -62,6 +63,21 @@ func serverID(dir string) (string, error) {
 		return "", fmt.Errorf("write server id: %w", err)
 	}
 	return id, nil
+}
+
+// lastWritten is when the newest file of a directory was written; zero where there is none.
+func lastWritten(dir string) time.Time {
+	var last time.Time
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return last
+	}
+	for _, e := range entries {
+		if info, err := e.Info(); err == nil && info.ModTime().After(last) {
+			last = info.ModTime()
+		}
+	}
+	return last
 }
 
 // writeFile replaces a private file so that it is whole or not there, also after a power cut.

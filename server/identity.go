@@ -62,7 +62,7 @@ type identityRecord struct {
 
 // openIdentity reads who this server is, which it must know before it can talk to others. On the first start of an
 // installation it makes that up.
-func openIdentity(dir string, ring *secret.Ring, c config.Config) (identity, error) {
+func openIdentity(dir string, ring *secret.Ring, c config.Config, now time.Time) (identity, error) {
 	raw, err := os.ReadFile(filepath.Join(dir, identityFile))
 	switch {
 	case err == nil:
@@ -72,7 +72,7 @@ func openIdentity(dir string, ring *secret.Ring, c config.Config) (identity, err
 		return identity{}, fmt.Errorf("%s holds data but no %s: restore the file from a backup, or let this server join again with an empty directory",
 			dir, identityFile)
 	default:
-		return makeIdentity(dir, ring, c)
+		return makeIdentity(dir, ring, c, now)
 	}
 	var r identityRecord
 	if err := json.Unmarshal(raw, &r); err != nil {
@@ -121,8 +121,7 @@ func exists(path string) bool {
 }
 
 // makeIdentity is the very first start of an installation.
-func makeIdentity(dir string, ring *secret.Ring, c config.Config) (identity, error) {
-	now := time.Now()
+func makeIdentity(dir string, ring *secret.Ring, c config.Config, now time.Time) (identity, error) {
 	cluster := gestor.NewID[gestor.ClusterID]("clu")
 	r := identityRecord{Cluster: string(cluster), Server: gestor.NewID[string]("srv"), Name: serverName(c)}
 	var err error

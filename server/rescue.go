@@ -44,7 +44,7 @@ func (o OfflineOptions) identity() (identity, error) {
 	if err != nil {
 		return identity{}, fmt.Errorf("%w; every server of the cluster has the same file, and it belongs into a safe place", err)
 	}
-	return openIdentity(o.DataDir, ring, Config{DataDir: o.DataDir})
+	return openIdentity(o.DataDir, ring, Config{DataDir: o.DataDir}, time.Now())
 }
 
 // Recover makes a stopped server whose cluster has lost its majority for good the only voter of the cluster.

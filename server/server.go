@@ -17,6 +17,7 @@ import (
 
 	"github.com/saas-gestor/gestor/proto/fault"
 	"github.com/saas-gestor/gestor/server/internal/admit"
+	"github.com/saas-gestor/gestor/server/internal/clock"
 	"github.com/saas-gestor/gestor/server/internal/cluster"
 	"github.com/saas-gestor/gestor/server/internal/command"
 	"github.com/saas-gestor/gestor/server/internal/config"
@@ -54,6 +55,7 @@ type Server struct {
 	metrics *metrics.Metrics
 	lock    *dirLock
 	ring    *secret.Ring
+	clock   *clock.Clock
 	leaf    *pki.ServerLeaf
 	port    *peer.Port
 	engine  *engine.Engine
@@ -100,7 +102,8 @@ func (s *Server) open(ctx context.Context) error {
 	if s.ring, err = openRing(dir); err != nil {
 		return err
 	}
-	if s.id, err = openIdentity(dir, s.ring, s.options.Config); err != nil {
+	s.clock = clock.New(s.options.Tuning.Now, lastWritten(filepath.Join(dir, "raft", "log")))
+	if s.id, err = openIdentity(dir, s.ring, s.options.Config, s.clock.Own()); err != nil {
 		return err
 	}
 	if err := writeFile(filepath.Join(dir, pinFile), s.id.pin()+"\n"); err != nil {
@@ -123,7 +126,7 @@ func (s *Server) openEngine(ctx context.Context) error {
 	c := s.options.Config
 	var err error
 	s.leaf, err = pki.NewServerLeaf(pki.LeafOptions{
-		Root: s.id.serverRoot, Cluster: string(s.id.cluster.ID), Server: s.id.server, Hosts: s.hosts(), Now: time.Now,
+		Root: s.id.serverRoot, Cluster: string(s.id.cluster.ID), Server: s.id.server, Hosts: s.hosts(), Now: s.clock.Now,
 	})
 	if err != nil {
 		return err
@@ -144,7 +147,7 @@ func (s *Server) openEngine(ctx context.Context) error {
 	s.engine, err = engine.Open(ctx, engine.Options{
 		Dir: c.DataDir, ServerID: s.id.server, Version: s.options.Version, Log: s.log,
 		Transport: s.port.Transport(), Join: s.id.joined, OnStall: s.options.OnStall, Heartbeat: time.Duration(c.Heartbeat),
-		OnPropose: s.metrics.Proposed, OnBatch: s.metrics.Batched, SnapshotAfter: s.options.Tuning.SnapshotAfter,
+		OnPropose: s.metrics.Proposed, OnBatch: s.metrics.Batched, SnapshotAfter: s.options.Tuning.SnapshotAfter, Now: s.clock.Now,
 	})
 	if err != nil {
 		return err
@@ -211,6 +214,7 @@ func (s *Server) Run(ctx context.Context) error {
 		stop()
 	})
 	defer leave()
+	s.parts.members.CompareClocks(ctx) // before anything is judged by this server's own
 	g, running := errgroup.WithContext(serving)
 	for _, part := range s.parts.run {
 		g.Go(func() error { return named(part.name, part.run(running)) })

@@ -1,6 +1,8 @@
 package server
 
 import (
+	"time"
+
 	"github.com/saas-gestor/gestor/server/internal/dispatch"
 	"github.com/saas-gestor/gestor/server/internal/nodes"
 )
@@ -11,4 +13,6 @@ type Tuning struct {
 	Dispatch dispatch.Times // leases
 
 	SnapshotAfter uint64 // entries of the log between snapshots
+
+	Now func() time.Time // what the clock of the server's machine says; time.Now if nil
 }

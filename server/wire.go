@@ -6,7 +6,6 @@ import (
 	"errors"
 	"net/http"
 	"path/filepath"
-	"time"
 
 	"connectrpc.com/connect"
 
@@ -72,7 +71,7 @@ func wire(s *Server) (_ *parts, err error) {
 		}
 	}()
 	dir := s.options.Config.DataDir
-	if p.history, err = history.Open(history.Options{Dir: filepath.Join(dir, "logs"), Log: s.log}); err != nil {
+	if p.history, err = history.Open(history.Options{Dir: filepath.Join(dir, "logs"), Now: s.clock.Now, Log: s.log}); err != nil {
 		return nil, err
 	}
 	if p.blobs, err = blob.Open(blob.Options{Dir: filepath.Join(dir, "blobs")}); err != nil {
@@ -81,14 +80,14 @@ func wire(s *Server) (_ *parts, err error) {
 	p.mirror = mirror.New(mirror.Options{
 		Peers: s.port, History: p.history, Blobs: p.blobs, Catalogue: mirror.StateCatalogue{Engine: s.engine, Needed: deploy.NeededArtifacts}, Log: s.log,
 	})
-	p.dispatch = dispatch.New(dispatch.Options{Engine: s.engine, Times: s.options.Tuning.Dispatch, Log: s.log})
+	p.dispatch = dispatch.New(dispatch.Options{Engine: s.engine, Times: s.options.Tuning.Dispatch, Now: s.clock.Now, Log: s.log})
 	p.deploy = deploy.New(deploy.Options{Engine: s.engine, Log: s.log})
 	p.nodes = nodes.New(nodes.Options{
 		Engine: s.engine, History: p.mirror, Blobs: p.mirror, Secrets: nodes.NewVault(s.engine, s.ring), Leases: p.dispatch,
 		Peers: nodes.OverPort(s.port), Servers: s.agentAddresses,
-		Caller: auth.NodeFrom, ClusterID: s.id.cluster.ID, Version: s.options.Version, Times: s.options.Tuning.Nodes, Log: s.log,
+		Caller: auth.NodeFrom, ClusterID: s.id.cluster.ID, Version: s.options.Version, Times: s.options.Tuning.Nodes, Now: s.clock.Now, Log: s.log,
 	})
-	retention := deploy.NewRetention(deploy.RetentionOptions{Engine: s.engine, History: p.history, Blobs: p.blobs, Log: s.log})
+	retention := deploy.NewRetention(deploy.RetentionOptions{Engine: s.engine, History: p.history, Blobs: p.blobs, Clock: s.clock, Log: s.log})
 
 	s.engine.OnTerm("dispatch", p.dispatch.RunTerm)
 	s.engine.OnTerm("deploy", p.deploy.RunTerm)
@@ -100,15 +99,15 @@ func wire(s *Server) (_ *parts, err error) {
 	}
 	s.wirePeers(p)
 
-	verifier := pki.AgentVerifier{Roots: s.id.agentRoot.Pool(), Cluster: string(s.id.cluster.ID), Now: time.Now}
+	verifier := pki.AgentVerifier{Roots: s.id.agentRoot.Pool(), Cluster: string(s.id.cluster.ID), Now: s.clock.Now}
 	p.tls = pki.ServerConfig(s.leaf, verifier)
-	pki.ResumeSessions(p.tls, s.id.serverRoot, time.Now)
+	pki.ResumeSessions(p.tls, s.id.serverRoot, s.clock.Now)
 	limits := s.limits()
 	p.handler, err = api.New(api.Deps{
 		Engine: s.engine, Revision: s.engine.Revision, Agents: verifier, RootPEM: s.id.serverRoot.PEM(),
 		Version: s.options.Version, Mounts: s.mounts(p), Checks: s.checks(p), Log: s.log.With("component", "api"),
 		Changes: s.engine.Version, Servers: s.directory(), Barrier: s.engine.Barrier, Contact: s.engine.LastContact, Limits: limits, Served: s.served, Refused: s.metrics.Refused,
-		Metrics: s.metrics.Handler(),
+		Metrics: s.metrics.Handler(), Now: s.clock.Now,
 	})
 	s.wireOperations(p, limits)
 	return p, err
@@ -120,15 +119,15 @@ func (s *Server) mounts(p *parts) []api.Mount {
 	log := s.log.With("component", "api")
 	setup := api.NewSetupService(api.SetupDeps{
 		Engine: s.engine, Passwords: passwords, Guesses: auth.NewThrottle(auth.ThrottleOptions{}), Claimed: s.claimed,
-		Version: s.options.Version, Now: time.Now, Log: log,
+		Version: s.options.Version, Now: s.clock.Now, Log: log,
 	})
 	sessions := api.NewSessionService(api.SessionDeps{
 		Engine: s.engine, Passwords: passwords, Accounts: auth.NewThrottle(auth.ThrottleOptions{}),
-		Networks: auth.NewThrottle(auth.ThrottleOptions{Free: 30}), Now: time.Now, Log: log,
+		Networks: auth.NewThrottle(auth.ThrottleOptions{Free: 30}), Now: s.clock.Now, Log: log,
 	})
 	enrollment := api.NewEnrollmentService(api.EnrollmentDeps{
 		Engine: s.engine, AgentRoot: s.id.agentRoot, ServerRoot: s.id.serverRoot, Cluster: s.id.cluster.ID,
-		Servers: s.agentAddresses, Handover: s.handover, Barrier: s.engine.Barrier, Guesses: auth.NewThrottle(auth.ThrottleOptions{Free: 10}), Now: time.Now, Log: log,
+		Servers: s.agentAddresses, Handover: s.handover, Barrier: s.engine.Barrier, Guesses: auth.NewThrottle(auth.ThrottleOptions{Free: 10}), Now: s.clock.Now, Log: log,
 	})
 	apps := api.NewAppService(api.AppDeps{Engine: s.engine, Sealer: s.ring, Detector: p.dispatch, Remover: p.deploy})
 	builds := api.NewBuildService(api.BuildDeps{Engine: s.engine, Builder: p.deploy})
@@ -136,7 +135,7 @@ func (s *Server) mounts(p *parts) []api.Mount {
 	releases := api.NewReleaseService(api.ReleaseDeps{Engine: s.engine})
 	tasks := api.NewTaskService(api.TaskDeps{Engine: s.engine})
 	logs := api.NewLogService(api.LogDeps{Engine: s.engine, Tasks: p.mirror, Apps: p.nodes})
-	hosts := api.NewNodeService(api.NodeDeps{Engine: s.engine, Loads: p.nodes, Pin: s.id.serverRoot.Pin(), PublicURL: s.publicURLs()[0]})
+	hosts := api.NewNodeService(api.NodeDeps{Engine: s.engine, Loads: p.nodes, Pin: s.id.serverRoot.Pin(), PublicURL: s.publicURLs()[0], Now: s.clock.Now})
 	return []api.Mount{
 		serve(gestorv1connect.NewSetupServiceHandler)(setup),
 		serve(gestorv1connect.NewSessionServiceHandler)(sessions),

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/saas-gestor/gestor/server/internal/backup"
+	"github.com/saas-gestor/gestor/server/internal/clock"
 	"github.com/saas-gestor/gestor/server/internal/diskspace"
 	"github.com/saas-gestor/gestor/server/internal/gestor"
 )
@@ -36,7 +37,7 @@ func (s *Server) wireGuards(p *parts) error {
 	}
 	p.backups = backup.NewSchedule(backup.ScheduleOptions{
 		Engine: s.engine, Cluster: string(s.id.cluster.ID), Target: target, Every: time.Duration(c.Backup.Every), Keep: c.Backup.Keep,
-		Log: s.log.With("component", "backup"),
+		Log: s.log.With("component", "backup"), Now: s.clock.Now,
 	})
 	s.engine.OnTerm("backup", p.backups.RunTerm)
 	return nil
@@ -58,8 +59,8 @@ func (s *Server) roomOfVoters(ctx context.Context, p *parts) map[string]uint64 {
 }
 
 // notice is what a person should know of this server, in a sentence or two.
-func (p *parts) notice() string {
-	notices := []string{p.disk.Notice()}
+func (p *parts) notice(clock *clock.Clock) string {
+	notices := []string{p.disk.Notice(), clock.Notice()}
 	if p.backups != nil {
 		notices = append(notices, p.backups.Notice())
 	}

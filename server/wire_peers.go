@@ -23,13 +23,14 @@ import (
 // wirePeers puts together what servers are to each other.
 func (s *Server) wirePeers(p *parts) {
 	p.members = members.New(members.Options{
-		Engine: s.engine, Port: s.port, Self: s.self, Agents: p.nodes.Agents, StartedAt: time.Now(), DiskFree: p.disk.Free, Notice: p.notice, Log: s.log.With("component", "members"),
+		Engine: s.engine, Port: s.port, Self: s.self, Agents: p.nodes.Agents, StartedAt: time.Now(), DiskFree: p.disk.Free, Notice: func() string { return p.notice(s.clock) }, Clock: s.clock, Log: s.log.With("component", "members"),
 	})
 	s.engine.Forward(members.Forwarder(s.port))
 	s.engine.OnTerm("members", p.members.RunTerm)
 	p.run = append(p.run,
 		part{"announce", p.members.RunAnnounce},
 		part{"membership", p.members.RunRemoved},
+		part{"clock", p.members.RunClock},
 		part{"peers", func(ctx context.Context) error { return s.port.Run(ctx, s.peerMounts(p)...) }},
 	)
 }
@@ -38,7 +39,7 @@ func (s *Server) wirePeers(p *parts) {
 func (s *Server) serverService(p *parts) *api.ServerService {
 	return api.NewServerService(api.ServerDeps{
 		Engine: s.engine, Replication: s.engine, Peers: p.members, Pin: s.id.serverRoot.Pin(), PublicURL: s.publicURLs()[0],
-		Backup: func(ctx context.Context, w io.Writer) error { return backup.To(ctx, s.engine, w) }, Derive: s.id.serverRoot.Derive,
+		Backup: func(ctx context.Context, w io.Writer) error { return backup.To(ctx, s.engine, w) }, Derive: s.id.serverRoot.Derive, Now: s.clock.Now,
 	})
 }
 

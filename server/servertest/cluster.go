@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -47,6 +48,7 @@ type Server struct {
 
 	cluster *Cluster
 	log     *lines
+	clock   atomic.Int64 // how far its machine's clock is ahead of the test's
 	mu      sync.Mutex
 	running *server.Server
 	stop    func() error // ends it and waits
@@ -134,6 +136,8 @@ func (c *Cluster) start(s *Server, token string, join []string) {
 }
 
 func (s *Server) run(token string, join []string) error {
+	tuning := s.cluster.tuning
+	tuning.Now = s.Time
 	ctx, cancel := context.WithTimeout(context.Background(), startLimit)
 	defer cancel()
 	running, err := server.New(ctx, server.Options{
@@ -142,7 +146,7 @@ func (s *Server) run(token string, join []string) error {
 			Join: join, LogLevel: "info", LogFormat: "text",
 		},
 		Version: "test", Log: slog.New(slog.NewTextHandler(s.log, nil)).With("server", s.Name), JoinToken: token,
-		Network: s.cluster.Network.Endpoint(s.Name), Tuning: s.cluster.tuning,
+		Network: s.cluster.Network.Endpoint(s.Name), Tuning: tuning,
 		OnStall: func(call string) { s.cluster.t.Logf("%s: %s takes long", s.Name, call) }, // a busy machine is no broken disk
 	})
 	if err != nil {

@@ -126,7 +126,7 @@ func guards(d Deps, policy Policy, gate *gate) ([]connect.HandlerOption, error) 
 	return []connect.HandlerOption{
 		connect.WithRequestGate(gate.enter),
 		connect.WithInterceptors(
-			&outcomes{revision: d.Revision, contact: d.Contact, now: d.Now, servers: d.Servers}, faults, &admission{deps: d}, &recovery{}, validation,
+			&outcomes{revision: d.Revision, contact: d.Contact, servers: d.Servers}, faults, &admission{deps: d}, &recovery{}, validation,
 			&doubts{gate}, &vigil{gate},
 		),
 		connect.WithCompressMinBytes(leastCompressed),

@@ -17,8 +17,7 @@ import (
 // outcomes stamps answers with the revision they come from, ends unary calls in time, and notes how calls ended.
 type outcomes struct {
 	revision func() uint64
-	contact  func() time.Time // when this server last heard of a leader
-	now      func() time.Time
+	contact  func() time.Time                 // when this server last heard of a leader
 	servers  func(ctx context.Context) string // all of them, for people's programs; may be nil
 }
 
@@ -32,7 +31,7 @@ func (i *outcomes) stamp(ctx context.Context, h http.Header) {
 		return
 	}
 	if last := i.contact(); !last.IsZero() {
-		h.Set(rpc.HeaderAge, strconv.FormatInt(max(0, i.now().Sub(last).Milliseconds()), 10))
+		h.Set(rpc.HeaderAge, strconv.FormatInt(max(0, time.Since(last).Milliseconds()), 10))
 	}
 }
 

@@ -24,8 +24,9 @@ type Loads interface {
 type NodeDeps struct {
 	Engine    Engine
 	Loads     Loads
-	Pin       []byte // SHA-256 of the public key of the servers' root, for join tokens
-	PublicURL string // where agents reach the servers: "https://ctl.example:8443"
+	Pin       []byte           // SHA-256 of the public key of the servers' root, for join tokens
+	PublicURL string           // where agents reach the servers: "https://ctl.example:8443"
+	Now       func() time.Time // time.Now if nil
 }
 
 // NodeService keeps the hosts that run an agent.
@@ -34,7 +35,12 @@ type NodeService struct{ deps NodeDeps }
 var _ gestorv1connect.NodeServiceHandler = (*NodeService)(nil)
 
 // NewNodeService makes the service.
-func NewNodeService(d NodeDeps) *NodeService { return &NodeService{deps: d} }
+func NewNodeService(d NodeDeps) *NodeService {
+	if d.Now == nil {
+		d.Now = time.Now
+	}
+	return &NodeService{deps: d}
+}
 
 // ListNodes lists the tenant's nodes by name.
 func (s *NodeService) ListNodes(ctx context.Context, req *gestorv1.ListNodesRequest) (*gestorv1.ListNodesResponse, error) {
@@ -91,7 +97,7 @@ func (s *NodeService) CreateJoinToken(ctx context.Context, req *gestorv1.CreateJ
 	token := pki.NewJoinToken(s.deps.Pin)
 	stored := gestor.JoinToken{
 		ID: token.ID, TenantID: r.caller.Tenant, SecretHash: pki.HashSecret(token.Secret), NodeName: req.GetName(), Labels: req.GetLabels(),
-		NodeID: gestor.NewID[gestor.NodeID]("nod"), ExpiresAt: time.Now().Add(ttl),
+		NodeID: gestor.NewID[gestor.NodeID]("nod"), ExpiresAt: s.deps.Now().Add(ttl),
 	}
 	if _, err := r.propose(ctx, "", command.CreateJoinToken{Token: stored}); err != nil {
 		return nil, err

@@ -9,6 +9,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -41,7 +42,7 @@ type Replication interface {
 	ID() string
 }
 
-// ServerDeps are what the server service needs; all of it.
+// ServerDeps are what the server service needs; all of it but Now.
 type ServerDeps struct {
 	Engine      Engine
 	Replication Replication
@@ -50,6 +51,7 @@ type ServerDeps struct {
 	Pin         []byte                                       // SHA-256 of the public key of the servers' root, for server tokens
 	PublicURL   string                                       // where new servers reach this one: "https://ctl.example:8443"
 	Derive      func(label string) []byte                    // 32 secret bytes, the same for a label on all servers and for all time
+	Now         func() time.Time                             // time.Now if nil
 }
 
 // ServerService keeps the control servers. They belong to the installation and not to a tenant, so its handlers read in the
@@ -59,7 +61,12 @@ type ServerService struct{ deps ServerDeps }
 var _ gestorv1connect.ServerServiceHandler = (*ServerService)(nil)
 
 // NewServerService makes the service.
-func NewServerService(d ServerDeps) *ServerService { return &ServerService{deps: d} }
+func NewServerService(d ServerDeps) *ServerService {
+	if d.Now == nil {
+		d.Now = time.Now
+	}
+	return &ServerService{deps: d}
+}
 
 // ListServers lists the servers with what each says of itself now.
 func (s *ServerService) ListServers(ctx context.Context, _ *gestorv1.ListServersRequest) (*gestorv1.ListServersResponse, error) {
@@ -110,7 +117,7 @@ func (s *ServerService) CreateServerToken(ctx context.Context, req *gestorv1.Cre
 	}
 	token := s.token(r, req.GetRequestId())
 	stored := gestor.ServerToken{
-		ID: token.ID, SecretHash: pki.HashSecret(token.Secret), Name: req.GetName(), ExpiresAt: time.Now().Add(serverTokenTTL),
+		ID: token.ID, SecretHash: pki.HashSecret(token.Secret), Name: req.GetName(), ExpiresAt: s.deps.Now().Add(serverTokenTTL),
 	}
 	if req.GetReplaces() != "" {
 		old, err := s.find(ctx, req.GetReplaces())
@@ -157,7 +164,7 @@ func (s *ServerService) RemoveServer(ctx context.Context, req *gestorv1.RemoveSe
 		return nil, err
 	}
 	deletion, err := command.Marshal(command.Command{
-		RequestID: req.GetRequestId(), At: time.Now(), Actor: r.caller.Actor, Op: command.DeleteServer{ID: gone.ID},
+		RequestID: req.GetRequestId(), At: s.deps.Now(), Actor: r.caller.Actor, Op: command.DeleteServer{ID: gone.ID},
 	})
 	if err != nil {
 		return nil, err
@@ -258,6 +265,10 @@ func (s *ServerService) CheckServers(ctx context.Context, _ *gestorv1.CheckServe
 	defer cancel()
 	states := s.deps.Peers.MarkedStates(ctx, ids, receipt.Revision)
 	out := compared(known, gestor.ServerID(s.deps.Replication.Leader()), states)
+	for id, status := range s.deps.Peers.Statuses(ctx, ids) {
+		i := slices.IndexFunc(known, func(k gestor.Server) bool { return k.ID == id })
+		out.Servers[i].ClockAhead = status.GetClockAhead()
+	}
 	out.Revision = receipt.Revision
 	return out, nil
 }

@@ -136,7 +136,7 @@ func (c *Clock) Doubt() string {
 		return fmt.Sprintf("the clocks of %d of %d servers are known to agree", agree, c.members)
 	}
 	if !c.jumped.IsZero() && time.Since(c.jumped) < settle {
-		return fmt.Sprintf("a clock has jumped within the last %s", rounded(settle))
+		return fmt.Sprintf("a clock has jumped, or is days after what this server last wrote; it is believed after %s", settle)
 	}
 	return ""
 }

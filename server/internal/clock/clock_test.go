@@ -140,11 +140,11 @@ func TestDoubt_IsThereUntilAMajorityAgreesAndAnHourAfterAJump(t *testing.T) {
 		s.own.off = time.Hour
 		doubts("its own is off", "differ by 59m59s")
 		s.own.off = 0
-		doubts("it was put right", "has jumped")
+		doubts("it was put right", "believed after")
 		time.Sleep(50 * time.Minute)
 		s.hear("b", 0)
 		s.hear("c", 0)
-		doubts("not yet an hour later", "has jumped")
+		doubts("not yet an hour later", "believed after")
 		time.Sleep(40 * time.Minute)
 		doubts("an hour and a half later", "")
 	})
@@ -158,7 +158,7 @@ func TestDoubt_OfAServerThatIsAloneIsOfItsPast(t *testing.T) {
 		}
 		m.off = 30 * 24 * time.Hour
 		c := clock.New(m.now, time.Now().Add(-time.Hour))
-		if d := c.Doubt(); !strings.Contains(d, "has jumped") {
+		if d := c.Doubt(); !strings.Contains(d, "believed after") {
 			t.Errorf("a month ahead: %q", d)
 		}
 		time.Sleep(time.Hour)
@@ -166,7 +166,7 @@ func TestDoubt_OfAServerThatIsAloneIsOfItsPast(t *testing.T) {
 			t.Errorf("an hour later: %q", d)
 		}
 		m.off = 0
-		if d := c.Doubt(); !strings.Contains(d, "has jumped") {
+		if d := c.Doubt(); !strings.Contains(d, "believed after") {
 			t.Errorf("put right: %q", d)
 		}
 	})

@@ -29,7 +29,8 @@ type Options struct {
 	Engine Engine
 	Limits scheduler.Limits
 	Times  Times
-	Log    *slog.Logger // nil discards
+	Now    func() time.Time // the time of the cluster; time.Now if nil
+	Log    *slog.Logger     // nil discards
 }
 
 // Times are how long things take. A zero means the default.
@@ -58,6 +59,7 @@ type Dispatcher struct {
 	engine Engine
 	limits scheduler.Limits
 	times  Times
+	now    func() time.Time
 	log    *slog.Logger
 
 	mu      sync.Mutex
@@ -72,8 +74,11 @@ func New(o Options) *Dispatcher {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
 	return &Dispatcher{
-		engine: o.Engine, limits: o.Limits, times: o.Times.withDefaults(), log: o.Log.With("component", "dispatch"),
+		engine: o.Engine, limits: o.Limits, times: o.Times.withDefaults(), now: o.Now, log: o.Log.With("component", "dispatch"),
 		renewed: map[nodes.Held]time.Time{}, pulse: nodes.Pulse{Most: standstill},
 	}
 }
@@ -183,7 +188,8 @@ func (t *term) step(ctx context.Context, now time.Time) (time.Time, error) {
 	t.behind = false
 	snap := t.memory.snapshot(t.limits)
 	due, ops := t.overdue(snap.Held)
-	plan := scheduler.New(snap, now)
+	said := t.now() // what the times in the state are measured by; now is this server's own
+	plan := scheduler.New(snap, said)
 	for _, l := range plan.Leases {
 		ops = append(ops, command.LeaseTask{ID: l.Task, Node: l.Node})
 	}
@@ -191,7 +197,11 @@ func (t *term) step(ctx context.Context, now time.Time) (time.Time, error) {
 	if len(reasons) > 0 {
 		ops = append(ops, command.ExplainTasks{Waiting: reasons})
 	}
-	return soonest(now.Add(idle), due, plan.Next, again), t.proposeAll(ctx, ops)
+	var later time.Time
+	if !plan.Next.IsZero() {
+		later = now.Add(plan.Next.Sub(said))
+	}
+	return soonest(now.Add(idle), due, later, again), t.proposeAll(ctx, ops)
 }
 
 func soonest(first time.Time, others ...time.Time) time.Time {
@@ -224,7 +234,7 @@ func (d *Dispatcher) proposeAll(ctx context.Context, ops []command.Op) error {
 // commit proposes here and nowhere else: what a leader decided that has lost its leadership without having noticed, after a
 // pause perhaps in which it renewed no lease, must not be committed by the next.
 func (d *Dispatcher) commit(ctx context.Context, op command.Op) error {
-	data, err := command.Marshal(command.Command{At: time.Now(), Actor: gestor.SystemActor("dispatch"), Op: op})
+	data, err := command.Marshal(command.Command{At: d.now(), Actor: gestor.SystemActor("dispatch"), Op: op})
 	if err != nil {
 		return err
 	}

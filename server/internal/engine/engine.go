@@ -33,7 +33,8 @@ type Options struct {
 	Heartbeat time.Duration     // election timeout; 300 ms by default
 	OnStall   func(call string) // what happens when the disk hangs; by default the process ends
 
-	SnapshotAfter uint64 // entries of the log; see cluster.Options
+	SnapshotAfter uint64           // entries of the log; see cluster.Options
+	Now           func() time.Time // the time of the cluster, which is put on what is proposed here; nil leaves that to who proposes
 
 	OnPropose func(took time.Duration, err error) // is told of every Propose; may be nil
 	OnBatch   func(commands int)                  // is told of every entry this server makes; may be nil
@@ -50,6 +51,7 @@ type Engine struct {
 	observe func(took time.Duration, err error) // of Propose; may be nil
 	levels  levels
 	refuse  func() error
+	now     func() time.Time // nil: see Options
 	log     *slog.Logger
 }
 
@@ -65,7 +67,7 @@ func Open(ctx context.Context, o Options) (*Engine, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open engine: %w", err)
 	}
-	e := &Engine{id: o.ServerID, store: store, fsm: fsm.New(store, o.Version), applied: newApplied(), observe: o.OnPropose}
+	e := &Engine{id: o.ServerID, store: store, fsm: fsm.New(store, o.Version), applied: newApplied(), observe: o.OnPropose, now: o.Now}
 	e.log = o.Log
 	e.cluster, err = cluster.Open(ctx, cluster.Options{
 		Dir:       filepath.Join(o.Dir, "raft"),

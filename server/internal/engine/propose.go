@@ -33,8 +33,8 @@ const (
 
 // Propose replicates c, on whichever server leads, and waits until it is applied here. It waits out an election. A refusal by
 // the state machine comes back as a *fault.Error; so do an overload (Exhausted) and a cluster that stays without a leader
-// (Unavailable), after which c may or may not be applied: proposing it again with the same RequestID settles it. At
-// defaults to now, and the RequestID of what a user does to a random one, so that it can be settled here.
+// (Unavailable), after which c may or may not be applied: proposing it again with the same RequestID settles it. At is made
+// the time of the cluster, and the RequestID of what a user does a random one if it has none, so that it can be settled here.
 func (e *Engine) Propose(ctx context.Context, c command.Command) (command.Receipt, error) {
 	begun := time.Now()
 	receipt, err := e.propose(ctx, c)
@@ -45,7 +45,10 @@ func (e *Engine) Propose(ctx context.Context, c command.Command) (command.Receip
 }
 
 func (e *Engine) propose(ctx context.Context, c command.Command) (command.Receipt, error) {
-	if c.At.IsZero() {
+	switch {
+	case e.now != nil:
+		c.At = e.now()
+	case c.At.IsZero():
 		c.At = time.Now()
 	}
 	if c.RequestID == "" && c.Actor.Kind == "user" {

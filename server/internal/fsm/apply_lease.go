@@ -30,7 +30,11 @@ func (c *change) mayLease(t gestor.Task, node gestor.NodeID) error {
 	if t.State != gestor.TaskQueued {
 		return fault.Conflict("task %s is %s, not queued", t.ID, t.State)
 	}
-	if c.at.Before(t.NotBefore) {
+	due := t.NotBefore
+	if c.atLeast(2) {
+		due = t.Due(c.at)
+	}
+	if c.at.Before(due) {
 		return fault.Conflict("task %s is not due yet", t.ID)
 	}
 	if t.NodeID != "" && t.NodeID != node {

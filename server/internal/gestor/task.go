@@ -88,6 +88,18 @@ type Task struct {
 // Anywhere reports whether any node of the tenant may do t: it concerns no app and names no nodes of its own.
 func (t Task) Anywhere() bool { return t.Kind == TaskDetect && t.AppID == "" && len(t.Candidates) == 0 }
 
+// longestWait is more than anything has to wait for its time.
+const longestWait = 10 * time.Minute
+
+// Due is when a task may be given out, as it looks at a time: NotBefore, or at once where that is further away than anything has to
+// wait, for then it was written by a clock that was wrong.
+func (t Task) Due(now time.Time) time.Time {
+	if t.NotBefore.Sub(now) > longestWait {
+		return now
+	}
+	return t.NotBefore
+}
+
 // Backoff is how long to wait before the attempt after n (from 1): 1 s, 2 s, 4 s … at most 5 min.
 func Backoff(n int) time.Duration {
 	const most = 5 * time.Minute

@@ -15,6 +15,7 @@ import (
 
 	"github.com/saas-gestor/gestor/proto/fault"
 	"github.com/saas-gestor/gestor/proto/gen/gestor/peer/v1/peerv1connect"
+	"github.com/saas-gestor/gestor/server/internal/clock"
 	"github.com/saas-gestor/gestor/server/internal/cluster"
 	"github.com/saas-gestor/gestor/server/internal/engine"
 	"github.com/saas-gestor/gestor/server/internal/gestor"
@@ -31,6 +32,7 @@ type Options struct {
 	DiskFree  func() uint64 // bytes; nil means not known
 	Notice    func() string // what a person should know of this server; nil means nothing
 	StartedAt time.Time     // of the process
+	Clock     *clock.Clock  // hears what the clocks of the others say; nil means one of its own
 
 	Interval time.Duration // of the leader's look at its standbys; 1 s by default
 	Silence  time.Duration // of leaders, after which this server asks whether it was removed; 5 s by default
@@ -67,6 +69,9 @@ func New(o Options) *Service {
 	}
 	if o.DiskFree == nil {
 		o.DiskFree = func() uint64 { return 0 }
+	}
+	if o.Clock == nil {
+		o.Clock = clock.New(nil, time.Time{})
 	}
 	return &Service{o: o, out: make(chan struct{})}
 }

@@ -3,7 +3,6 @@ package members
 import (
 	"context"
 	"errors"
-	"time"
 
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -48,6 +47,8 @@ func (s *Service) GetStatus(context.Context, *peerv1.GetStatusRequest) (*peerv1.
 		DiskFreeBytes: s.o.DiskFree(),
 		Leader:        e.Leader(),
 		Notice:        s.o.Notice(),
+		Clock:         timestamppb.New(s.o.Clock.Own()),
+		ClockAhead:    durationpb.New(s.o.Clock.Ahead()),
 	}, nil
 }
 
@@ -111,7 +112,7 @@ func (s *Service) put(ctx context.Context, said, known gestor.Server) error {
 
 // propose proposes on this server, which leads, in the name of the loop.
 func (s *Service) propose(ctx context.Context, op command.Op) error {
-	data, err := command.Marshal(command.Command{At: time.Now(), Actor: gestor.SystemActor("members"), Op: op})
+	data, err := command.Marshal(command.Command{At: s.o.Clock.Now(), Actor: gestor.SystemActor("members"), Op: op})
 	if err != nil {
 		return err
 	}

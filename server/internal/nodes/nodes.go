@@ -64,7 +64,8 @@ type Options struct {
 	ClusterID gestor.ClusterID
 	Version   string
 	Times     Times
-	Log       *slog.Logger // nil discards
+	Now       func() time.Time // the time of the cluster; time.Now if nil
+	Log       *slog.Logger     // nil discards
 }
 
 // Times are how long things take. A zero means the default.
@@ -108,6 +109,7 @@ type Service struct {
 	cluster gestor.ClusterID
 	version string
 	times   Times
+	now     func() time.Time // the time of the cluster; what only lasts is measured without it
 	log     *slog.Logger
 	uploads uploads
 	servers addresses
@@ -140,8 +142,12 @@ func New(o Options) *Service {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
 	times := o.Times.withDefaults()
 	return &Service{
+		now:    o.Now,
 		engine: o.Engine, history: o.History, blobs: o.Blobs, secrets: o.Secrets, leases: o.Leases, caller: o.Caller, peers: o.Peers,
 		cluster: o.ClusterID, version: o.Version, times: times, log: o.Log.With("component", "nodes"),
 		servers: addresses{read: o.Servers}, sessions: map[gestor.NodeID]*session{}, feed: feed{holders: map[gestor.TaskID]gestor.NodeID{}},

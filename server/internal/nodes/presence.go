@@ -115,7 +115,7 @@ func (s *Service) commit(ctx context.Context, c change) {
 	ctx, cancel := context.WithTimeout(ctx, proposeTimeout)
 	defer cancel()
 	data, err := command.Marshal(command.Command{
-		At: time.Now(), Actor: gestor.SystemActor("nodes"),
+		At: s.now(), Actor: gestor.SystemActor("nodes"),
 		Op: command.SetNodeStatus{ID: c.node, Status: c.status, Facts: c.facts},
 	})
 	if err == nil {

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	agentv1 "github.com/saas-gestor/gestor/proto/gen/gestor/agent/v1"
@@ -260,11 +261,23 @@ func (s *Service) assignment(ctx context.Context, t gestor.Task) (*agentv1.Sessi
 	if !t.Deadline.IsZero() {
 		spec.Deadline = timestamppb.New(t.Deadline)
 	}
+	if t.Timeout > 0 {
+		spec.TimeLeft = durationpb.New(s.timeLeft(t))
+	}
 	secrets, err := s.secrets.ForTask(ctx, t)
 	if err != nil {
 		return nil, err
 	}
 	return &agentv1.SessionResponse{Message: &agentv1.SessionResponse_Assign{Assign: &agentv1.Assignment{Task: spec, Secrets: secrets}}}, nil
+}
+
+// timeLeft is how long a held task may still take: all of its time where its deadline is of a clock that was set since. The leader
+// ends what takes too long, whatever the agent makes of this.
+func (s *Service) timeLeft(t gestor.Task) time.Duration {
+	if left := t.Deadline.Sub(s.now()); left > 0 && left < t.Timeout {
+		return left
+	}
+	return t.Timeout
 }
 
 func cancelTask(h Held, why string) *agentv1.SessionResponse {

@@ -26,7 +26,7 @@ type upload struct {
 	until  time.Time // is forgotten after it: the task has ended, with or without a word
 }
 
-// forgetAfter is how long after its deadline a task's upload is remembered.
+// forgetAfter is how long after its time is up a task's upload is remembered.
 const forgetAfter = time.Hour
 
 // begin asks to store an artifact for a task. The caller calls done with how it went.
@@ -46,7 +46,7 @@ func (u *uploads) begin(t gestor.Task, digest string) (done func(stored bool), e
 	if up.digest != "" && up.digest != digest {
 		return nil, fault.Denied("task %s has stored artifact %s already, a build has only one", t.ID, up.digest)
 	}
-	up.busy, up.until = true, t.Deadline.Add(forgetAfter)
+	up.busy, up.until = true, time.Now().Add(t.Timeout+forgetAfter)
 	return func(stored bool) {
 		u.mu.Lock()
 		defer u.mu.Unlock()

@@ -58,12 +58,12 @@ func NewServerLeaf(o LeafOptions) (*ServerLeaf, error) {
 	return l, nil
 }
 
-// Certificate returns the current certificate, made anew when two thirds of its time are over. It has the form of
+// Certificate returns the current certificate, made anew when two thirds of its time are over, or its time has not come. It has the form of
 // tls.Config.GetCertificate. Where a new one cannot be made the old one serves on.
 func (l *ServerLeaf) Certificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.now().After(renewAt(l.cert.Leaf)) {
+	if now := l.now(); now.After(renewAt(l.cert.Leaf)) || now.Before(l.cert.Leaf.NotBefore) { // or made before the time was known
 		if cert, err := l.make(); err == nil {
 			l.cert = cert
 		}

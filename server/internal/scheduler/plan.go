@@ -16,7 +16,7 @@ func New(s Snapshot, now time.Time) Plan {
 	b := newBoard(s)
 	plan := Plan{Waiting: map[gestor.TaskID]string{}}
 	for _, t := range inOrder(s.Queued) {
-		if t.NotBefore.After(now) {
+		if t.Due(now).After(now) {
 			plan.Waiting[t.ID] = notYet(t)
 			plan.Next = earliest(plan.Next, t.NotBefore)
 			continue
