@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"runtime/debug"
 	"strings"
+	"sync/atomic"
 
 	"golang.org/x/crypto/argon2"
 	"golang.org/x/sync/semaphore"
@@ -35,7 +36,11 @@ const (
 type Passwords struct {
 	slots *semaphore.Weighted
 	decoy string // the hash unknown users are checked against
+	runs  atomic.Uint64
 }
+
+// Runs is how often argon2id was computed: who gets refused must not be told by the work that it took.
+func (p *Passwords) Runs() uint64 { return p.runs.Load() }
 
 // NewPasswords allows so many hashes at once.
 func NewPasswords(atOnce int64) *Passwords {
@@ -52,7 +57,7 @@ func (p *Passwords) Hash(ctx context.Context, password string) (string, error) {
 	}
 	defer p.slots.Release(1)
 	salt := randomBytes(saltBytes)
-	sum := derive(password, phcHash{memory: argonMemoryKiB, passes: argonPasses, lanes: argonLanes, salt: salt}, hashBytes)
+	sum := p.derive(NormalPassword(password), phcHash{memory: argonMemoryKiB, passes: argonPasses, lanes: argonLanes, salt: salt}, hashBytes)
 	return format(argonMemoryKiB, argonPasses, argonLanes, salt, sum), nil
 }
 
@@ -71,14 +76,21 @@ func (p *Passwords) Verify(ctx context.Context, phc, password string) (bool, err
 		return false, fmt.Errorf("check password: %w", err)
 	}
 	defer p.slots.Release(1)
-	sum := derive(password, h, len(h.sum))
-	same := subtle.ConstantTimeCompare(sum, h.sum) == 1
+	same := p.matches(h, NormalPassword(password))
+	if raw := password; !same && raw != NormalPassword(raw) {
+		same = p.matches(h, raw) // of a hash from before passwords were normalised
+	}
 	return same && known, nil
+}
+
+func (p *Passwords) matches(h phcHash, password string) bool {
+	return subtle.ConstantTimeCompare(p.derive(password, h, len(h.sum)), h.sum) == 1
 }
 
 // derive computes a hash and gives its memory back at once: by itself the garbage collector would keep it, and as much
 // again for the next, until the server has something else to do.
-func derive(password string, h phcHash, size int) []byte {
+func (p *Passwords) derive(password string, h phcHash, size int) []byte {
+	p.runs.Add(1)
 	defer debug.FreeOSMemory()
 	return argon2.IDKey([]byte(password), h.salt, h.passes, h.memory, h.lanes, uint32(size))
 }
