@@ -100,13 +100,34 @@ func decodeOp(m *raftv1.Command) (Op, error) {
 	case *raftv1.Command_UpdateEnv:
 		return decodeUpdateEnv(op.UpdateEnv), nil
 	}
+	if op, ok := decodeTokenOp(m); ok {
+		return op, nil
+	}
+	if op, ok := decodeFactorOp(m); ok {
+		return op, nil
+	}
 	if op, ok := decodeServerOp(m); ok {
+		return op, nil
+	}
+	if op, ok := decodeEventOp(m); ok {
+		return op, nil
+	}
+	if op, ok := decodePeopleOp(m); ok {
+		return op, nil
+	}
+	if op, ok := decodeSecretOp(m); ok {
+		return op, nil
+	}
+	if op, ok := decodeTenantOp(m); ok {
 		return op, nil
 	}
 	if op, ok := decodeLogOp(m); ok {
 		return op, nil
 	}
 	if op, ok := decodeAuditOp(m); ok {
+		return op, nil
+	}
+	if op, ok := decodeProtectionOp(m); ok {
 		return op, nil
 	}
 	if op, ok := decodeNext(m); ok {

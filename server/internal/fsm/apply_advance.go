@@ -33,6 +33,9 @@ func (c *change) advanceDeployment(op command.AdvanceDeployment) error {
 	if err != nil {
 		return err
 	}
+	if err := c.guardSwitch(d, a, op); err != nil {
+		return err
+	}
 	if op.Error != "" {
 		d.Error = op.Error
 	}
@@ -53,7 +56,7 @@ func (c *change) advanceDeployment(op command.AdvanceDeployment) error {
 // enter moves d to a state, with all that this means for its app and its release.
 func (c *change) enter(d *gestor.Deployment, a *gestor.App, to gestor.DeploymentState) error {
 	from := d.State
-	d.State = to
+	d.State, d.Waiting = to, ""
 	c.turnPhase(d)
 	switch to {
 	case gestor.DeploymentBuilding, gestor.DeploymentSwitching: // phases, and nothing else
@@ -130,6 +133,8 @@ func (c *change) makeRelease(d *gestor.Deployment) error {
 		Status:    gestor.ReleaseNew,
 		CreatedAt: c.at,
 		CreatedBy: d.CreatedBy,
+
+		EnvVersion: d.EnvVersion,
 	})
 }
 

@@ -2,7 +2,6 @@ package fsm
 
 import (
 	"errors"
-	"maps"
 	"slices"
 
 	"github.com/saas-gestor/gestor/proto/fault"
@@ -25,12 +24,21 @@ func (c *change) createApp(op command.CreateApp) error {
 	if err := c.settingsFit(a); err != nil {
 		return err
 	}
+	if err := c.fits(a.TenantID, gestor.ResourceApps, 1); err != nil {
+		return err
+	}
 	var err error
 	if a.UID, err = c.TakeUID(c.ctx); err != nil {
 		return err
 	}
 	a.Status, a.CreatedAt, a.UpdatedAt = gestor.AppInactive, c.at, c.at
-	a.CurrentRelease, a.ActiveDeployment, a.LastBuild = "", "", 0
+	a.CurrentRelease, a.ActiveDeployment, a.LastBuild, a.EnvVersion = "", "", 0, 0
+	if c.atLeast(2) {
+		a.EnvVersion = 1 // without variables
+		if err := errors.Join(c.sealedFits(a.DeployKeySealed), c.putEnvVersion(a, 0)); err != nil {
+			return err
+		}
+	}
 	c.is(a)
 	return errors.Join(c.PutApp(c.ctx, a), c.PutAppNodes(c.ctx, a))
 }
@@ -105,6 +113,9 @@ func (c *change) updateApp(op command.UpdateApp) error {
 	if op.ExpectedRevision != 0 && op.ExpectedRevision != a.Revision {
 		return fault.Conflict("app %s was changed meanwhile", a.Slug).WithFix("look at it again and repeat your change")
 	}
+	if err := c.mayMove(a, op); err != nil {
+		return err
+	}
 	c.was(a)
 	a.Settings, a.UpdatedAt = op.Settings, c.at
 	c.is(a)
@@ -166,26 +177,4 @@ func (c *change) forgetApp(op command.ForgetApp) error {
 		return fault.Conflict("app %s still has %d tasks under way", a.Slug, len(active))
 	}
 	return c.DeleteApp(c.ctx, a.ID)
-}
-
-func (c *change) updateEnv(op command.UpdateEnv) error {
-	a, err := c.liveApp(op.AppID)
-	if err != nil {
-		return err
-	}
-	names := slices.Sorted(maps.Keys(op.Set))
-	c.about(string(a.ID), map[string]any{"set": names, "unset": op.Unset})
-	for _, name := range op.Unset {
-		if err := c.DeleteEnv(c.ctx, a.ID, name); err != nil {
-			return err
-		}
-	}
-	for _, name := range names {
-		e := gestor.EnvVar{Name: name, Sealed: op.Set[name], UpdatedAt: c.at}
-		if err := c.PutEnv(c.ctx, a, e); err != nil {
-			return err
-		}
-	}
-	a.UpdatedAt = c.at
-	return c.PutApp(c.ctx, a)
 }

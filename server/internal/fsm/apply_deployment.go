@@ -15,10 +15,17 @@ func (c *change) createDeployment(op command.CreateDeployment) error {
 		return err
 	}
 	c.about(string(op.ID), map[string]any{"app": a.Slug, "rollback": op.Rollback})
+	if err := c.tenantWorks(a.TenantID); err != nil {
+		return err
+	}
 	if err := c.mayDeploy(a); err != nil {
 		return err
 	}
 	if err := unless(second(c.Deployment(c.ctx, op.ID)), fault.Exists("the deployment %s exists already", op.ID)); err != nil {
+		return err
+	}
+	person, err := c.behind()
+	if err != nil {
 		return err
 	}
 	d := gestor.Deployment{
@@ -34,10 +41,14 @@ func (c *change) createDeployment(op command.CreateDeployment) error {
 		CreatedBy:       c.actor.Name,
 		CreatedAt:       c.at,
 		Settings:        a.Settings,
+		AskedBy:         person,
 	}
 	a.Status, a.ActiveDeployment = gestor.AppDeploying, d.ID
 	if err := c.chooseWhat(&d, &a, op); err != nil {
 		return err
+	}
+	if d.EnvVersion == 0 {
+		d.EnvVersion = a.EnvVersion // what is new, and releases of a time without versions
 	}
 	return errors.Join(c.PutApp(c.ctx, a), c.PutDeployment(c.ctx, d))
 }
@@ -114,7 +125,7 @@ func (c *change) chooseRelease(d *gestor.Deployment, a *gestor.App, op command.C
 		return fault.Conflict("release %s was removed from the nodes when newer ones took its place", r.Name).
 			WithFix("deploy its commit again, and pin releases that must stay")
 	}
-	d.ReleaseID, d.BuildID = r.ID, r.BuildID
+	d.ReleaseID, d.BuildID, d.EnvVersion = r.ID, r.BuildID, r.EnvVersion
 	return notBad(r, op.AllowBad)
 }
 

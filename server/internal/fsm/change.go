@@ -101,7 +101,22 @@ func (c *change) apply(op command.Op) error {
 	case command.UpdateEnv:
 		return c.updateEnv(op)
 	}
+	if done, err := c.applyTokenOp(op); done {
+		return err
+	}
+	if done, err := c.applyFactorOp(op); done {
+		return err
+	}
 	if done, err := c.applyServerOp(op); done {
+		return err
+	}
+	if done, err := c.applyEventOp(op); done {
+		return err
+	}
+	if done, err := c.applyPeopleOp(op); done {
+		return err
+	}
+	if done, err := c.applySecretOp(op); done {
 		return err
 	}
 	if done, err := c.applyTenantOp(op); done {
@@ -111,6 +126,9 @@ func (c *change) apply(op command.Op) error {
 		return err
 	}
 	if done, err := c.applyAuditOp(op); done {
+		return err
+	}
+	if done, err := c.applyProtectionOp(op); done {
 		return err
 	}
 	return c.applyWork(op)

@@ -39,6 +39,7 @@ type App struct {
 	DeployKey        string       // public line
 	DeployKeySealed  []byte
 	LastBuild        int64 // the highest build number given
+	EnvVersion       int64 // of its variables as they are now; 0 in a state without versions
 	CreatedAt        time.Time
 	UpdatedAt        time.Time
 	Revision         uint64
@@ -87,4 +88,20 @@ type EnvVar struct {
 	Name      string
 	Sealed    []byte
 	UpdatedAt time.Time
+	Since     int64  // the version that brought this value; 0 in a state without versions
+	SetBy     string // who set it; empty if that is not known
 }
+
+// EnvVersion is the variables of an app between two changes of them.
+type EnvVersion struct {
+	AppID     AppID
+	TenantID  TenantID
+	Version   int64 // 1, 2, 3 …
+	CreatedAt time.Time
+	CreatedBy string
+	Restores  int64 // the version whose values it has again; 0 for none
+	Revision  uint64
+}
+
+// KeptEnvVersions is how many versions of an app's variables are kept besides those that releases name.
+const KeptEnvVersions = 20

@@ -57,6 +57,11 @@ type Deployment struct {
 	FinishedAt      time.Time
 	LiveAt          time.Time
 	Settings        AppSettings // the app's settings when it began
+	EnvVersion      int64       // of the app's variables, fixed when it began; 0 in a state without versions
+	Waiting         string      // why it waits before its switch, for people; empty if it does not
+	AskedBy         UserID      // the person who asked for it, also through a token; empty if that was nobody or is not known
+	ApprovalAskedAt time.Time   // since when it waits for approvals; zero if it never did
+	Override        Override    // who let it switch during a freeze
 	Revision        uint64
 }
 

@@ -30,7 +30,9 @@ type Release struct {
 	CreatedAt time.Time
 	CreatedBy string
 	LiveAt    time.Time // when it last became live; zero if never
-	Revision  uint64
+	// EnvVersion is the version of the app's variables that it runs with; 0 runs with those of the time.
+	EnvVersion int64
+	Revision   uint64
 }
 
 // ReleaseName is the folder name of the n-th release (from 1) made in the second of at: "20261123-193005",

@@ -22,11 +22,7 @@ func Open(path string) (*Ring, error) {
 	if err != nil {
 		return nil, err
 	}
-	keys, err := parse(raw)
-	if err != nil {
-		return nil, fmt.Errorf("key ring %s: %w", path, err)
-	}
-	return &Ring{keys: keys, path: path}, nil
+	return decode(raw, Source{Kind: KindFile, Path: path})
 }
 
 // Create makes a ring with one random key at path, mode 0600, on disk when it returns. It refuses to replace a file.
@@ -35,16 +31,7 @@ func Create(path string) (*Ring, error) {
 	if err := write(path, encode(keys), true); err != nil {
 		return nil, fmt.Errorf("create key ring: %w", err)
 	}
-	return &Ring{keys: keys, path: path}, nil
-}
-
-// Rotate adds a key to the file, which seals from now on, and returns the new ring. Old values stay readable.
-func (r *Ring) Rotate() (*Ring, error) {
-	keys := append(append([]key{}, r.keys...), randomKey())
-	if err := write(r.path, encode(keys), false); err != nil {
-		return nil, fmt.Errorf("rotate key ring: %w", err)
-	}
-	return &Ring{keys: keys, path: r.path}, nil
+	return &Ring{keys: keys, source: Source{Kind: KindFile, Path: path}}, nil
 }
 
 func read(path string) ([]byte, error) {

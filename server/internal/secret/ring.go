@@ -1,7 +1,7 @@
-// Package secret keeps values that must be stored but not read: it seals them with AES-256-GCM under a key from a ring in
-// a 0600 file that lies outside the replicated state. Each sealed value names its key, so a new key can take over while
-// old values stay readable. The package never logs and never puts a key or a plaintext in an error. Who holds the file
-// holds the secrets; a backup without it holds none.
+// Package secret keeps values that must be stored but not read: it seals them with AES-256-GCM under a key from a ring
+// that lies outside the replicated state: a 0600 file, a systemd credential, or the environment. Each sealed value names
+// its key, so a new key can take over while old values stay readable. The package never logs and never puts a key or a
+// plaintext in an error. Who holds the ring holds the secrets; a backup without it holds none.
 package secret
 
 import (
@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 )
 
 // KeyBytes is the size of a key: AES-256.
@@ -24,10 +25,13 @@ const idBytes = 4
 // format opens every sealed value; another number is another construction.
 const format = 1
 
-// Ring seals with its newest key and opens with any. It never changes once open and is safe for concurrent use.
+// Ring seals with its last key and opens with any. It is safe for concurrent use; what changes it is on disk when it
+// returns.
 type Ring struct {
-	keys []key // oldest first
-	path string
+	source Source
+
+	mu   sync.RWMutex
+	keys []key // guarded by mu; the last one seals
 }
 
 type key struct {
@@ -39,12 +43,12 @@ type key struct {
 // MissingKeyError says that a value was sealed with a key that is not in the ring.
 type MissingKeyError struct {
 	ID   string // the key's id, hex
-	Path string // the ring's file
+	From string // the ring: "the file /var/lib/gestor/keyring"
 }
 
 // Error says which key is missing where, and how to get it back.
 func (e *MissingKeyError) Error() string {
-	return fmt.Sprintf("the key %s that sealed this value is not in %s; restore that file from the backup of the server that wrote it", e.ID, e.Path)
+	return fmt.Sprintf("the key %s that sealed this value is not in %s; put it back there from the copy that was kept, or set the value anew", e.ID, e.From)
 }
 
 // ErrCorrupt says that a sealed value was changed, cut, or belongs to something else.
@@ -53,7 +57,7 @@ var ErrCorrupt = errors.New("the sealed value is damaged or belongs to something
 // Seal encrypts plaintext. The same aad ("app_1/env/TOKEN") must be given to Open, so that a sealed value cannot be moved
 // to another place.
 func (r *Ring) Seal(plaintext []byte, aad string) []byte {
-	k := r.keys[len(r.keys)-1]
+	k := r.last()
 	out := make([]byte, 0, 1+idBytes+k.aead.NonceSize()+len(plaintext)+k.aead.Overhead())
 	out = append(out, format)
 	out = append(out, k.id[:]...)
@@ -65,13 +69,13 @@ func (r *Ring) Seal(plaintext []byte, aad string) []byte {
 
 // Open decrypts what Seal made with the same aad. It returns a *MissingKeyError or ErrCorrupt.
 func (r *Ring) Open(sealed []byte, aad string) ([]byte, error) {
-	if len(sealed) < 1+idBytes || sealed[0] != format {
+	id, ok := keyOf(sealed)
+	if !ok {
 		return nil, ErrCorrupt
 	}
-	id := [idBytes]byte(sealed[1 : 1+idBytes])
 	k, ok := r.find(id)
 	if !ok {
-		return nil, &MissingKeyError{ID: hex.EncodeToString(id[:]), Path: r.path}
+		return nil, &MissingKeyError{ID: hex.EncodeToString(id[:]), From: r.source.String()}
 	}
 	rest := sealed[1+idBytes:]
 	if len(rest) < k.aead.NonceSize() {
@@ -91,7 +95,28 @@ func header(id [idBytes]byte, aad string) []byte {
 	return append(h, aad...)
 }
 
+// KeyOf is the id, hex, of the key that sealed a value; false for what no ring has sealed.
+func KeyOf(sealed []byte) (string, bool) {
+	id, ok := keyOf(sealed)
+	return hex.EncodeToString(id[:]), ok
+}
+
+func keyOf(sealed []byte) (id [idBytes]byte, ok bool) {
+	if len(sealed) < 1+idBytes || sealed[0] != format {
+		return id, false
+	}
+	return [idBytes]byte(sealed[1 : 1+idBytes]), true
+}
+
+func (r *Ring) last() key {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.keys[len(r.keys)-1]
+}
+
 func (r *Ring) find(id [idBytes]byte) (key, bool) {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
 	for _, k := range r.keys {
 		if k.id == id {
 			return k, true
@@ -125,7 +150,9 @@ func randomKey() key {
 }
 
 // String hides the keys from logs and debuggers.
-func (r *Ring) String() string { return fmt.Sprintf("key ring %s with %d keys", r.path, len(r.keys)) }
+func (r *Ring) String() string {
+	return fmt.Sprintf("key ring of %d keys in %s", len(r.IDs()), r.source)
+}
 
 // GoString hides the keys from %#v.
 func (r *Ring) GoString() string { return r.String() }

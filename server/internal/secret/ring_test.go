@@ -3,11 +3,13 @@ package secret_test
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/saas-gestor/gestor/server/internal/secret"
 )
@@ -66,30 +68,83 @@ func TestOpen_NamesTheMissingKey(t *testing.T) {
 	other, path := newRing(t)
 	_, err := other.Open(ring.Seal([]byte("x"), "a"), "a")
 	missing, ok := errors.AsType[*secret.MissingKeyError](err)
-	if !ok || missing.Path != path || !strings.Contains(err.Error(), missing.ID) {
+	if !ok || missing.From != "the file "+path || !strings.Contains(err.Error(), missing.ID) {
 		t.Fatalf("got %v, want a MissingKeyError for %s", err, path)
 	}
 }
 
-func TestRotate_SealsWithTheNewKeyAndOpensTheOld(t *testing.T) {
+func TestUse_SealsWithTheNewKeyAndOpensTheOldAlsoAfterARestart(t *testing.T) {
 	ring, path := newRing(t)
 	old := ring.Seal([]byte("old"), "a")
-	rotated, err := ring.Rotate()
-	if err != nil {
+	key := secret.NewKey()
+	if err := ring.Add(key); err != nil {
 		t.Fatal(err)
 	}
-	fresh := rotated.Seal([]byte("new"), "a")
-	again, err := secret.Open(path)
-	if err != nil {
+	if again, err := secret.Open(path); err != nil || again.Sealing() == key.ID || !again.Has(key.ID) {
+		t.Fatalf("%v, %v: a key that was only added seals, or is not there", again, err)
+	}
+	if err := ring.Use(key.ID); err != nil {
 		t.Fatal(err)
+	}
+	fresh := ring.Seal([]byte("new"), "a")
+	if id, ok := secret.KeyOf(fresh); !ok || id != key.ID {
+		t.Fatalf("the value was sealed with %s, not %s", id, key.ID)
+	}
+	again, err := secret.Open(path)
+	if err != nil || again.Sealing() != key.ID {
+		t.Fatalf("after a restart %v seals, %v", again, err)
 	}
 	for want, sealed := range map[string][]byte{"old": old, "new": fresh} {
 		if got, err := again.Open(sealed, "a"); err != nil || string(got) != want {
 			t.Fatalf("got %q, %v, want %q", got, err, want)
 		}
 	}
-	if _, err := ring.Open(fresh, "a"); err == nil {
-		t.Fatal("the value was sealed with the old key")
+}
+
+func TestRetire_KeepsTheKeyBesideTheRingForWhatWasSavedBefore(t *testing.T) {
+	ring, path := newRing(t)
+	first, old := ring.Sealing(), ring.Seal([]byte("old"), "a")
+	key := secret.NewKey()
+	if err := errors.Join(ring.Add(key), ring.Use(key.ID)); err != nil {
+		t.Fatal(err)
+	}
+	if err := ring.Retire(key.ID, time.Now()); err == nil {
+		t.Fatal("the key that seals was retired")
+	}
+	if err := errors.Join(ring.Retire(first, time.Now()), ring.Retire(first, time.Now())); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := ring.Open(old, "a"); err == nil {
+		t.Fatal("the key opens although it was retired")
+	}
+	info, err := os.Stat(secret.RetiredPath(path))
+	if err != nil || info.Mode().Perm() != 0o600 {
+		t.Fatalf("retired keys: %v, %v", info, err)
+	}
+	whole, err := secret.OpenWithRetired(path)
+	if err != nil || whole.Sealing() != key.ID {
+		t.Fatalf("got %v, %v", whole, err)
+	}
+	if got, err := whole.Open(old, "a"); err != nil || string(got) != "old" {
+		t.Fatalf("got %q, %v", got, err)
+	}
+}
+
+func TestAdd_RefusesAnotherKeyOfTheSameIDAndWhatIsNoKey(t *testing.T) {
+	ring, _ := newRing(t)
+	key := secret.NewKey()
+	if err := errors.Join(ring.Add(key), ring.Add(key)); err != nil {
+		t.Fatal(err)
+	}
+	other := secret.NewKey()
+	other.ID = key.ID
+	for _, k := range []secret.Key{other, {ID: "zz", Raw: key.Raw}, {ID: "deadbeef", Raw: key.Raw[:5]}} {
+		if err := ring.Add(k); err == nil {
+			t.Errorf("%v was added", k)
+		}
+	}
+	if text := fmt.Sprintf("%v %#v %s", key, key, ring); strings.Contains(text, string(key.Raw)) || len(text) > 200 {
+		t.Errorf("a key shows: %s", text)
 	}
 }
 

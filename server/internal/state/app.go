@@ -2,6 +2,7 @@ package state
 
 import (
 	"context"
+	"errors"
 
 	"github.com/saas-gestor/gestor/server/internal/gestor"
 )
@@ -23,6 +24,8 @@ var apps = newTable(Apps, "applications", []string{"id"}, func(a *gestor.App) []
 		{"updated_at", &a.UpdatedAt},
 		{"revision", &a.Revision},
 	}
+}).since(levelPeople, func(a *gestor.App) []column {
+	return []column{{"env_version", &a.EnvVersion}}
 }).within(bounds{app: "id"})
 
 var appsBySlug = order[gestor.App]{by: "slug", key: func(a gestor.App) cursor {
@@ -98,49 +101,13 @@ var forgetApp = []string{
 // DeleteApp removes an app with its variables, builds, releases, deployments and tasks.
 func (x *Txn) DeleteApp(ctx context.Context, id gestor.AppID) error {
 	x.touch(Apps | Env | Builds | Releases | Deployments | Tasks)
+	if err := errors.Join(x.forgetEnvVersions(ctx, id), x.forgetApprovals(ctx, id)); err != nil {
+		return err
+	}
 	for _, query := range forgetApp {
 		if err := x.exec(ctx, query, string(id)); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-type envRow struct {
-	gestor.EnvVar
-	app      gestor.AppID
-	tenant   gestor.TenantID
-	revision uint64
-}
-
-var env = newTable(Env, "application_env", []string{"app_id", "name"}, func(e *envRow) []column {
-	return []column{
-		{"app_id", &e.app},
-		{"name", &e.Name},
-		{"tenant_id", &e.tenant},
-		{"sealed", &e.Sealed},
-		{"updated_at", &e.UpdatedAt},
-		{"revision", &e.revision},
-	}
-}).within(bounds{app: "app_id"})
-
-// Env are an app's variables by name, values sealed.
-func (v *View) Env(ctx context.Context, app gestor.AppID) ([]gestor.EnvVar, error) {
-	rows, err := many(ctx, v, env, " AND app_id = ? ORDER BY name", string(app))
-	out := make([]gestor.EnvVar, 0, len(rows))
-	for _, r := range rows {
-		out = append(out, r.EnvVar)
-	}
-	return out, err
-}
-
-// PutEnv writes a variable of an app.
-func (x *Txn) PutEnv(ctx context.Context, a gestor.App, e gestor.EnvVar) error {
-	return env.save(ctx, x, &envRow{e, a.ID, a.TenantID, x.Revision})
-}
-
-// DeleteEnv removes a variable of an app, if it is there.
-func (x *Txn) DeleteEnv(ctx context.Context, app gestor.AppID, name string) error {
-	x.touch(Env)
-	return x.exec(ctx, "DELETE FROM application_env WHERE app_id = ? AND name = ?", string(app), name)
 }

@@ -30,6 +30,14 @@ var deployments = newTable(Deployments, "deployments", []string{"id"}, func(d *g
 		{"settings_json", &d.Settings},
 		{"revision", &d.Revision},
 	}
+}).since(levelPeople, func(d *gestor.Deployment) []column {
+	return []column{
+		{"env_version", &d.EnvVersion},
+		{"waiting", &d.Waiting},
+		{"asked_by", &d.AskedBy},
+		{"approval_asked_at", &d.ApprovalAskedAt},
+		{"override_json", &d.Override},
+	}
 }).within(bounds{app: "app_id"})
 
 var deploymentsByAge = order[gestor.Deployment]{by: "created_at", desc: true, key: func(d gestor.Deployment) cursor {

@@ -22,6 +22,8 @@ var releases = newTable(Releases, "releases", []string{"id"}, func(r *gestor.Rel
 		{"live_at", &r.LiveAt},
 		{"revision", &r.Revision},
 	}
+}).since(levelPeople, func(r *gestor.Release) []column {
+	return []column{{"env_version", &r.EnvVersion}}
 }).within(bounds{app: "app_id"})
 
 var releasesByAge = order[gestor.Release]{by: "created_at", desc: true, key: func(r gestor.Release) cursor {

@@ -33,6 +33,7 @@ const (
 	Channels
 	Deliveries
 	Protections
+	Keys // that seal values, and the change from one to the next
 )
 
 // Subscription is signalled after commits. Signals are coalesced: one means "look again", not what changed.

@@ -122,7 +122,6 @@ type Command struct {
 	//	*Command_Prune
 	//	*Command_RotateKey
 	//	*Command_RegisterKey
-	//	*Command_OfferKey
 	//	*Command_ConfirmKey
 	//	*Command_ActivateKey
 	//	*Command_Reseal
@@ -169,6 +168,8 @@ type Command struct {
 	//	*Command_Reauthenticate
 	//	*Command_EndSessions
 	//	*Command_TouchSessions
+	//	*Command_CreateToken
+	//	*Command_DeleteToken
 	Op            isCommand_Op `protobuf_oneof:"op"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -569,15 +570,6 @@ func (x *Command) GetRegisterKey() *RegisterKey {
 	if x != nil {
 		if x, ok := x.Op.(*Command_RegisterKey); ok {
 			return x.RegisterKey
-		}
-	}
-	return nil
-}
-
-func (x *Command) GetOfferKey() *OfferKey {
-	if x != nil {
-		if x, ok := x.Op.(*Command_OfferKey); ok {
-			return x.OfferKey
 		}
 	}
 	return nil
@@ -997,6 +989,24 @@ func (x *Command) GetTouchSessions() *TouchSessions {
 	return nil
 }
 
+func (x *Command) GetCreateToken() *CreateToken {
+	if x != nil {
+		if x, ok := x.Op.(*Command_CreateToken); ok {
+			return x.CreateToken
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetDeleteToken() *DeleteToken {
+	if x != nil {
+		if x, ok := x.Op.(*Command_DeleteToken); ok {
+			return x.DeleteToken
+		}
+	}
+	return nil
+}
+
 type isCommand_Op interface {
 	isCommand_Op()
 }
@@ -1182,7 +1192,7 @@ type Command_Prune struct {
 }
 
 type Command_RotateKey struct {
-	// A person wants another key to seal.
+	// Another key is to seal; all servers fetch it.
 	RotateKey *RotateKey `protobuf:"bytes,145,opt,name=rotate_key,json=rotateKey,proto3,oneof"`
 }
 
@@ -1191,39 +1201,34 @@ type Command_RegisterKey struct {
 	RegisterKey *RegisterKey `protobuf:"bytes,146,opt,name=register_key,json=registerKey,proto3,oneof"`
 }
 
-type Command_OfferKey struct {
-	// There is a key, for all servers to fetch.
-	OfferKey *OfferKey `protobuf:"bytes,147,opt,name=offer_key,json=offerKey,proto3,oneof"`
-}
-
 type Command_ConfirmKey struct {
 	// A server has the key, or cannot have it.
-	ConfirmKey *ConfirmKey `protobuf:"bytes,148,opt,name=confirm_key,json=confirmKey,proto3,oneof"`
+	ConfirmKey *ConfirmKey `protobuf:"bytes,147,opt,name=confirm_key,json=confirmKey,proto3,oneof"`
 }
 
 type Command_ActivateKey struct {
 	// The key seals from now on.
-	ActivateKey *ActivateKey `protobuf:"bytes,149,opt,name=activate_key,json=activateKey,proto3,oneof"`
+	ActivateKey *ActivateKey `protobuf:"bytes,148,opt,name=activate_key,json=activateKey,proto3,oneof"`
 }
 
 type Command_Reseal struct {
 	// Values are sealed anew.
-	Reseal *Reseal `protobuf:"bytes,150,opt,name=reseal,proto3,oneof"`
+	Reseal *Reseal `protobuf:"bytes,149,opt,name=reseal,proto3,oneof"`
 }
 
 type Command_FinishRotation struct {
 	// All that could be is sealed anew.
-	FinishRotation *FinishRotation `protobuf:"bytes,151,opt,name=finish_rotation,json=finishRotation,proto3,oneof"`
+	FinishRotation *FinishRotation `protobuf:"bytes,150,opt,name=finish_rotation,json=finishRotation,proto3,oneof"`
 }
 
 type Command_DropKeys struct {
 	// Keys that seal nothing any more go.
-	DropKeys *DropKeys `protobuf:"bytes,152,opt,name=drop_keys,json=dropKeys,proto3,oneof"`
+	DropKeys *DropKeys `protobuf:"bytes,151,opt,name=drop_keys,json=dropKeys,proto3,oneof"`
 }
 
 type Command_RollbackEnv struct {
 	// An app gets the variables of an older version again.
-	RollbackEnv *RollbackEnv `protobuf:"bytes,153,opt,name=rollback_env,json=rollbackEnv,proto3,oneof"`
+	RollbackEnv *RollbackEnv `protobuf:"bytes,152,opt,name=rollback_env,json=rollbackEnv,proto3,oneof"`
 }
 
 type Command_RecordAudit struct {
@@ -1426,6 +1431,16 @@ type Command_TouchSessions struct {
 	TouchSessions *TouchSessions `protobuf:"bytes,133,opt,name=touch_sessions,json=touchSessions,proto3,oneof"`
 }
 
+type Command_CreateToken struct {
+	// A token is made.
+	CreateToken *CreateToken `protobuf:"bytes,135,opt,name=create_token,json=createToken,proto3,oneof"`
+}
+
+type Command_DeleteToken struct {
+	// A token is taken back.
+	DeleteToken *DeleteToken `protobuf:"bytes,136,opt,name=delete_token,json=deleteToken,proto3,oneof"`
+}
+
 func (*Command_InitCluster) isCommand_Op() {}
 
 func (*Command_Claim) isCommand_Op() {}
@@ -1501,8 +1516,6 @@ func (*Command_Prune) isCommand_Op() {}
 func (*Command_RotateKey) isCommand_Op() {}
 
 func (*Command_RegisterKey) isCommand_Op() {}
-
-func (*Command_OfferKey) isCommand_Op() {}
 
 func (*Command_ConfirmKey) isCommand_Op() {}
 
@@ -1595,6 +1608,10 @@ func (*Command_Reauthenticate) isCommand_Op() {}
 func (*Command_EndSessions) isCommand_Op() {}
 
 func (*Command_TouchSessions) isCommand_Op() {}
+
+func (*Command_CreateToken) isCommand_Op() {}
+
+func (*Command_DeleteToken) isCommand_Op() {}
 
 // Actor is who stands behind a command.
 type Actor struct {
@@ -6143,11 +6160,13 @@ func (x *ConfirmEmail) GetStamp() []byte {
 	return nil
 }
 
-// RotateKey begins the change to another key.
+// RotateKey begins the change to another key, which is in the ring of the server that proposes. It never leaves the rings.
 type RotateKey struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The id, hex, of a key that all servers have in their rings already; empty: the leader makes one.
-	KeyId         string `protobuf:"bytes,1,opt,name=key_id,json=keyId,proto3" json:"key_id,omitempty"`
+	// Its id, hex.
+	KeyId string `protobuf:"bytes,1,opt,name=key_id,json=keyId,proto3" json:"key_id,omitempty"`
+	// Give up the key that still spreads.
+	Again         bool `protobuf:"varint,2,opt,name=again,proto3" json:"again,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -6187,6 +6206,13 @@ func (x *RotateKey) GetKeyId() string {
 		return x.KeyId
 	}
 	return ""
+}
+
+func (x *RotateKey) GetAgain() bool {
+	if x != nil {
+		return x.Again
+	}
+	return false
 }
 
 // RegisterKey makes the key known that the first leader seals with, in a state that knows none.
@@ -6235,52 +6261,6 @@ func (x *RegisterKey) GetKeyId() string {
 	return ""
 }
 
-// OfferKey says which key is to seal. It never leaves the servers' rings.
-type OfferKey struct {
-	state protoimpl.MessageState `protogen:"open.v1"`
-	// Its id, hex.
-	KeyId         string `protobuf:"bytes,1,opt,name=key_id,json=keyId,proto3" json:"key_id,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *OfferKey) Reset() {
-	*x = OfferKey{}
-	mi := &file_gestor_raft_v1_command_proto_msgTypes[69]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *OfferKey) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*OfferKey) ProtoMessage() {}
-
-func (x *OfferKey) ProtoReflect() protoreflect.Message {
-	mi := &file_gestor_raft_v1_command_proto_msgTypes[69]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use OfferKey.ProtoReflect.Descriptor instead.
-func (*OfferKey) Descriptor() ([]byte, []int) {
-	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{69}
-}
-
-func (x *OfferKey) GetKeyId() string {
-	if x != nil {
-		return x.KeyId
-	}
-	return ""
-}
-
 // ConfirmKey is what a server says of a key.
 type ConfirmKey struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -6296,7 +6276,7 @@ type ConfirmKey struct {
 
 func (x *ConfirmKey) Reset() {
 	*x = ConfirmKey{}
-	mi := &file_gestor_raft_v1_command_proto_msgTypes[70]
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6308,7 +6288,7 @@ func (x *ConfirmKey) String() string {
 func (*ConfirmKey) ProtoMessage() {}
 
 func (x *ConfirmKey) ProtoReflect() protoreflect.Message {
-	mi := &file_gestor_raft_v1_command_proto_msgTypes[70]
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6321,7 +6301,7 @@ func (x *ConfirmKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfirmKey.ProtoReflect.Descriptor instead.
 func (*ConfirmKey) Descriptor() ([]byte, []int) {
-	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{70}
+	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *ConfirmKey) GetKeyId() string {
@@ -6356,7 +6336,7 @@ type ActivateKey struct {
 
 func (x *ActivateKey) Reset() {
 	*x = ActivateKey{}
-	mi := &file_gestor_raft_v1_command_proto_msgTypes[71]
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6368,7 +6348,7 @@ func (x *ActivateKey) String() string {
 func (*ActivateKey) ProtoMessage() {}
 
 func (x *ActivateKey) ProtoReflect() protoreflect.Message {
-	mi := &file_gestor_raft_v1_command_proto_msgTypes[71]
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6381,7 +6361,7 @@ func (x *ActivateKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ActivateKey.ProtoReflect.Descriptor instead.
 func (*ActivateKey) Descriptor() ([]byte, []int) {
-	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{71}
+	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *ActivateKey) GetKeyId() string {
@@ -6402,7 +6382,7 @@ type Reseal struct {
 
 func (x *Reseal) Reset() {
 	*x = Reseal{}
-	mi := &file_gestor_raft_v1_command_proto_msgTypes[72]
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6414,7 +6394,7 @@ func (x *Reseal) String() string {
 func (*Reseal) ProtoMessage() {}
 
 func (x *Reseal) ProtoReflect() protoreflect.Message {
-	mi := &file_gestor_raft_v1_command_proto_msgTypes[72]
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6427,7 +6407,7 @@ func (x *Reseal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Reseal.ProtoReflect.Descriptor instead.
 func (*Reseal) Descriptor() ([]byte, []int) {
-	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{72}
+	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{71}
 }
 
 func (x *Reseal) GetValues() []*ResealedValue {
@@ -6454,7 +6434,7 @@ type ResealedValue struct {
 
 func (x *ResealedValue) Reset() {
 	*x = ResealedValue{}
-	mi := &file_gestor_raft_v1_command_proto_msgTypes[73]
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6466,7 +6446,7 @@ func (x *ResealedValue) String() string {
 func (*ResealedValue) ProtoMessage() {}
 
 func (x *ResealedValue) ProtoReflect() protoreflect.Message {
-	mi := &file_gestor_raft_v1_command_proto_msgTypes[73]
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6479,7 +6459,7 @@ func (x *ResealedValue) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResealedValue.ProtoReflect.Descriptor instead.
 func (*ResealedValue) Descriptor() ([]byte, []int) {
-	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{73}
+	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{72}
 }
 
 func (x *ResealedValue) GetColumn() string {
@@ -6523,7 +6503,7 @@ type FinishRotation struct {
 
 func (x *FinishRotation) Reset() {
 	*x = FinishRotation{}
-	mi := &file_gestor_raft_v1_command_proto_msgTypes[74]
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6535,7 +6515,7 @@ func (x *FinishRotation) String() string {
 func (*FinishRotation) ProtoMessage() {}
 
 func (x *FinishRotation) ProtoReflect() protoreflect.Message {
-	mi := &file_gestor_raft_v1_command_proto_msgTypes[74]
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6548,7 +6528,7 @@ func (x *FinishRotation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FinishRotation.ProtoReflect.Descriptor instead.
 func (*FinishRotation) Descriptor() ([]byte, []int) {
-	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{74}
+	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{73}
 }
 
 func (x *FinishRotation) GetKeyId() string {
@@ -6574,7 +6554,7 @@ type DropKeys struct {
 
 func (x *DropKeys) Reset() {
 	*x = DropKeys{}
-	mi := &file_gestor_raft_v1_command_proto_msgTypes[75]
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6586,7 +6566,7 @@ func (x *DropKeys) String() string {
 func (*DropKeys) ProtoMessage() {}
 
 func (x *DropKeys) ProtoReflect() protoreflect.Message {
-	mi := &file_gestor_raft_v1_command_proto_msgTypes[75]
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6599,7 +6579,7 @@ func (x *DropKeys) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DropKeys.ProtoReflect.Descriptor instead.
 func (*DropKeys) Descriptor() ([]byte, []int) {
-	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{75}
+	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{74}
 }
 
 // RollbackEnv makes the variables of a version an app's newest.
@@ -6615,7 +6595,7 @@ type RollbackEnv struct {
 
 func (x *RollbackEnv) Reset() {
 	*x = RollbackEnv{}
-	mi := &file_gestor_raft_v1_command_proto_msgTypes[76]
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6627,7 +6607,7 @@ func (x *RollbackEnv) String() string {
 func (*RollbackEnv) ProtoMessage() {}
 
 func (x *RollbackEnv) ProtoReflect() protoreflect.Message {
-	mi := &file_gestor_raft_v1_command_proto_msgTypes[76]
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6640,7 +6620,7 @@ func (x *RollbackEnv) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RollbackEnv.ProtoReflect.Descriptor instead.
 func (*RollbackEnv) Descriptor() ([]byte, []int) {
-	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{76}
+	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{75}
 }
 
 func (x *RollbackEnv) GetAppId() string {
@@ -6686,7 +6666,7 @@ type AddFactor struct {
 
 func (x *AddFactor) Reset() {
 	*x = AddFactor{}
-	mi := &file_gestor_raft_v1_command_proto_msgTypes[77]
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6698,7 +6678,7 @@ func (x *AddFactor) String() string {
 func (*AddFactor) ProtoMessage() {}
 
 func (x *AddFactor) ProtoReflect() protoreflect.Message {
-	mi := &file_gestor_raft_v1_command_proto_msgTypes[77]
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6711,7 +6691,7 @@ func (x *AddFactor) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddFactor.ProtoReflect.Descriptor instead.
 func (*AddFactor) Descriptor() ([]byte, []int) {
-	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{77}
+	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{76}
 }
 
 func (x *AddFactor) GetId() string {
@@ -6795,7 +6775,7 @@ type RemoveFactor struct {
 
 func (x *RemoveFactor) Reset() {
 	*x = RemoveFactor{}
-	mi := &file_gestor_raft_v1_command_proto_msgTypes[78]
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[77]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6807,7 +6787,7 @@ func (x *RemoveFactor) String() string {
 func (*RemoveFactor) ProtoMessage() {}
 
 func (x *RemoveFactor) ProtoReflect() protoreflect.Message {
-	mi := &file_gestor_raft_v1_command_proto_msgTypes[78]
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[77]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6820,7 +6800,7 @@ func (x *RemoveFactor) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveFactor.ProtoReflect.Descriptor instead.
 func (*RemoveFactor) Descriptor() ([]byte, []int) {
-	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{78}
+	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{77}
 }
 
 func (x *RemoveFactor) GetId() string {
@@ -6843,7 +6823,7 @@ type RenameFactor struct {
 
 func (x *RenameFactor) Reset() {
 	*x = RenameFactor{}
-	mi := &file_gestor_raft_v1_command_proto_msgTypes[79]
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[78]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6855,7 +6835,7 @@ func (x *RenameFactor) String() string {
 func (*RenameFactor) ProtoMessage() {}
 
 func (x *RenameFactor) ProtoReflect() protoreflect.Message {
-	mi := &file_gestor_raft_v1_command_proto_msgTypes[79]
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[78]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6868,7 +6848,7 @@ func (x *RenameFactor) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RenameFactor.ProtoReflect.Descriptor instead.
 func (*RenameFactor) Descriptor() ([]byte, []int) {
-	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{79}
+	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{78}
 }
 
 func (x *RenameFactor) GetId() string {
@@ -6898,7 +6878,7 @@ type SetRecoveryCodes struct {
 
 func (x *SetRecoveryCodes) Reset() {
 	*x = SetRecoveryCodes{}
-	mi := &file_gestor_raft_v1_command_proto_msgTypes[80]
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[79]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6910,7 +6890,7 @@ func (x *SetRecoveryCodes) String() string {
 func (*SetRecoveryCodes) ProtoMessage() {}
 
 func (x *SetRecoveryCodes) ProtoReflect() protoreflect.Message {
-	mi := &file_gestor_raft_v1_command_proto_msgTypes[80]
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[79]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6923,7 +6903,7 @@ func (x *SetRecoveryCodes) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetRecoveryCodes.ProtoReflect.Descriptor instead.
 func (*SetRecoveryCodes) Descriptor() ([]byte, []int) {
-	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{80}
+	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{79}
 }
 
 func (x *SetRecoveryCodes) GetUserId() string {
@@ -6951,7 +6931,7 @@ type ResetFactors struct {
 
 func (x *ResetFactors) Reset() {
 	*x = ResetFactors{}
-	mi := &file_gestor_raft_v1_command_proto_msgTypes[81]
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[80]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6963,7 +6943,7 @@ func (x *ResetFactors) String() string {
 func (*ResetFactors) ProtoMessage() {}
 
 func (x *ResetFactors) ProtoReflect() protoreflect.Message {
-	mi := &file_gestor_raft_v1_command_proto_msgTypes[81]
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[80]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6976,7 +6956,7 @@ func (x *ResetFactors) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResetFactors.ProtoReflect.Descriptor instead.
 func (*ResetFactors) Descriptor() ([]byte, []int) {
-	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{81}
+	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{80}
 }
 
 func (x *ResetFactors) GetUserId() string {
@@ -7007,7 +6987,7 @@ type FactorUse struct {
 
 func (x *FactorUse) Reset() {
 	*x = FactorUse{}
-	mi := &file_gestor_raft_v1_command_proto_msgTypes[82]
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[81]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7019,7 +6999,7 @@ func (x *FactorUse) String() string {
 func (*FactorUse) ProtoMessage() {}
 
 func (x *FactorUse) ProtoReflect() protoreflect.Message {
-	mi := &file_gestor_raft_v1_command_proto_msgTypes[82]
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[81]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7032,7 +7012,7 @@ func (x *FactorUse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FactorUse.ProtoReflect.Descriptor instead.
 func (*FactorUse) Descriptor() ([]byte, []int) {
-	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{82}
+	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{81}
 }
 
 func (x *FactorUse) GetFactorId() string {
@@ -7100,7 +7080,7 @@ type SignIn struct {
 
 func (x *SignIn) Reset() {
 	*x = SignIn{}
-	mi := &file_gestor_raft_v1_command_proto_msgTypes[83]
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[82]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7112,7 +7092,7 @@ func (x *SignIn) String() string {
 func (*SignIn) ProtoMessage() {}
 
 func (x *SignIn) ProtoReflect() protoreflect.Message {
-	mi := &file_gestor_raft_v1_command_proto_msgTypes[83]
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[82]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7125,7 +7105,7 @@ func (x *SignIn) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignIn.ProtoReflect.Descriptor instead.
 func (*SignIn) Descriptor() ([]byte, []int) {
-	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{83}
+	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{82}
 }
 
 func (x *SignIn) GetId() string {
@@ -7192,7 +7172,7 @@ type Reauthenticate struct {
 
 func (x *Reauthenticate) Reset() {
 	*x = Reauthenticate{}
-	mi := &file_gestor_raft_v1_command_proto_msgTypes[84]
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[83]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7204,7 +7184,7 @@ func (x *Reauthenticate) String() string {
 func (*Reauthenticate) ProtoMessage() {}
 
 func (x *Reauthenticate) ProtoReflect() protoreflect.Message {
-	mi := &file_gestor_raft_v1_command_proto_msgTypes[84]
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[83]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7217,7 +7197,7 @@ func (x *Reauthenticate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Reauthenticate.ProtoReflect.Descriptor instead.
 func (*Reauthenticate) Descriptor() ([]byte, []int) {
-	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{84}
+	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{83}
 }
 
 func (x *Reauthenticate) GetSessionId() string {
@@ -7254,7 +7234,7 @@ type EndSessions struct {
 
 func (x *EndSessions) Reset() {
 	*x = EndSessions{}
-	mi := &file_gestor_raft_v1_command_proto_msgTypes[85]
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[84]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7266,7 +7246,7 @@ func (x *EndSessions) String() string {
 func (*EndSessions) ProtoMessage() {}
 
 func (x *EndSessions) ProtoReflect() protoreflect.Message {
-	mi := &file_gestor_raft_v1_command_proto_msgTypes[85]
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[84]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7279,7 +7259,7 @@ func (x *EndSessions) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EndSessions.ProtoReflect.Descriptor instead.
 func (*EndSessions) Descriptor() ([]byte, []int) {
-	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{85}
+	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{84}
 }
 
 func (x *EndSessions) GetUserId() string {
@@ -7307,7 +7287,7 @@ type TouchSessions struct {
 
 func (x *TouchSessions) Reset() {
 	*x = TouchSessions{}
-	mi := &file_gestor_raft_v1_command_proto_msgTypes[86]
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[85]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7319,7 +7299,7 @@ func (x *TouchSessions) String() string {
 func (*TouchSessions) ProtoMessage() {}
 
 func (x *TouchSessions) ProtoReflect() protoreflect.Message {
-	mi := &file_gestor_raft_v1_command_proto_msgTypes[86]
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[85]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7332,7 +7312,7 @@ func (x *TouchSessions) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TouchSessions.ProtoReflect.Descriptor instead.
 func (*TouchSessions) Descriptor() ([]byte, []int) {
-	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{86}
+	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{85}
 }
 
 func (x *TouchSessions) GetTouches() []*Touch {
@@ -7357,7 +7337,7 @@ type Touch struct {
 
 func (x *Touch) Reset() {
 	*x = Touch{}
-	mi := &file_gestor_raft_v1_command_proto_msgTypes[87]
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[86]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7369,7 +7349,7 @@ func (x *Touch) String() string {
 func (*Touch) ProtoMessage() {}
 
 func (x *Touch) ProtoReflect() protoreflect.Message {
-	mi := &file_gestor_raft_v1_command_proto_msgTypes[87]
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[86]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7382,7 +7362,7 @@ func (x *Touch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Touch.ProtoReflect.Descriptor instead.
 func (*Touch) Descriptor() ([]byte, []int) {
-	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{87}
+	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{86}
 }
 
 func (x *Touch) GetId() string {
@@ -7433,7 +7413,7 @@ type RecordEvent struct {
 
 func (x *RecordEvent) Reset() {
 	*x = RecordEvent{}
-	mi := &file_gestor_raft_v1_command_proto_msgTypes[88]
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[87]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7445,7 +7425,7 @@ func (x *RecordEvent) String() string {
 func (*RecordEvent) ProtoMessage() {}
 
 func (x *RecordEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_gestor_raft_v1_command_proto_msgTypes[88]
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[87]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7458,7 +7438,7 @@ func (x *RecordEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordEvent.ProtoReflect.Descriptor instead.
 func (*RecordEvent) Descriptor() ([]byte, []int) {
-	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{88}
+	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{87}
 }
 
 func (x *RecordEvent) GetTenantId() string {
@@ -7539,7 +7519,7 @@ type MarkEventsRead struct {
 
 func (x *MarkEventsRead) Reset() {
 	*x = MarkEventsRead{}
-	mi := &file_gestor_raft_v1_command_proto_msgTypes[89]
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[88]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7551,7 +7531,7 @@ func (x *MarkEventsRead) String() string {
 func (*MarkEventsRead) ProtoMessage() {}
 
 func (x *MarkEventsRead) ProtoReflect() protoreflect.Message {
-	mi := &file_gestor_raft_v1_command_proto_msgTypes[89]
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[88]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7564,7 +7544,7 @@ func (x *MarkEventsRead) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MarkEventsRead.ProtoReflect.Descriptor instead.
 func (*MarkEventsRead) Descriptor() ([]byte, []int) {
-	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{89}
+	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{88}
 }
 
 func (x *MarkEventsRead) GetUserId() string {
@@ -7607,7 +7587,7 @@ type ChannelRecord struct {
 
 func (x *ChannelRecord) Reset() {
 	*x = ChannelRecord{}
-	mi := &file_gestor_raft_v1_command_proto_msgTypes[90]
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[89]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7619,7 +7599,7 @@ func (x *ChannelRecord) String() string {
 func (*ChannelRecord) ProtoMessage() {}
 
 func (x *ChannelRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_gestor_raft_v1_command_proto_msgTypes[90]
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[89]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7632,7 +7612,7 @@ func (x *ChannelRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChannelRecord.ProtoReflect.Descriptor instead.
 func (*ChannelRecord) Descriptor() ([]byte, []int) {
-	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{90}
+	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{89}
 }
 
 func (x *ChannelRecord) GetId() string {
@@ -7681,7 +7661,7 @@ type CreateChannel struct {
 
 func (x *CreateChannel) Reset() {
 	*x = CreateChannel{}
-	mi := &file_gestor_raft_v1_command_proto_msgTypes[91]
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[90]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7693,7 +7673,7 @@ func (x *CreateChannel) String() string {
 func (*CreateChannel) ProtoMessage() {}
 
 func (x *CreateChannel) ProtoReflect() protoreflect.Message {
-	mi := &file_gestor_raft_v1_command_proto_msgTypes[91]
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[90]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7706,7 +7686,7 @@ func (x *CreateChannel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateChannel.ProtoReflect.Descriptor instead.
 func (*CreateChannel) Descriptor() ([]byte, []int) {
-	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{91}
+	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{90}
 }
 
 func (x *CreateChannel) GetChannel() *ChannelRecord {
@@ -7729,7 +7709,7 @@ type UpdateChannel struct {
 
 func (x *UpdateChannel) Reset() {
 	*x = UpdateChannel{}
-	mi := &file_gestor_raft_v1_command_proto_msgTypes[92]
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[91]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7741,7 +7721,7 @@ func (x *UpdateChannel) String() string {
 func (*UpdateChannel) ProtoMessage() {}
 
 func (x *UpdateChannel) ProtoReflect() protoreflect.Message {
-	mi := &file_gestor_raft_v1_command_proto_msgTypes[92]
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[91]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7754,7 +7734,7 @@ func (x *UpdateChannel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateChannel.ProtoReflect.Descriptor instead.
 func (*UpdateChannel) Descriptor() ([]byte, []int) {
-	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{92}
+	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{91}
 }
 
 func (x *UpdateChannel) GetChannel() *ChannelRecord {
@@ -7782,7 +7762,7 @@ type DeleteChannel struct {
 
 func (x *DeleteChannel) Reset() {
 	*x = DeleteChannel{}
-	mi := &file_gestor_raft_v1_command_proto_msgTypes[93]
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[92]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7794,7 +7774,7 @@ func (x *DeleteChannel) String() string {
 func (*DeleteChannel) ProtoMessage() {}
 
 func (x *DeleteChannel) ProtoReflect() protoreflect.Message {
-	mi := &file_gestor_raft_v1_command_proto_msgTypes[93]
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[92]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7807,7 +7787,7 @@ func (x *DeleteChannel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteChannel.ProtoReflect.Descriptor instead.
 func (*DeleteChannel) Descriptor() ([]byte, []int) {
-	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{93}
+	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{92}
 }
 
 func (x *DeleteChannel) GetId() string {
@@ -7830,7 +7810,7 @@ type TestChannel struct {
 
 func (x *TestChannel) Reset() {
 	*x = TestChannel{}
-	mi := &file_gestor_raft_v1_command_proto_msgTypes[94]
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[93]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7842,7 +7822,7 @@ func (x *TestChannel) String() string {
 func (*TestChannel) ProtoMessage() {}
 
 func (x *TestChannel) ProtoReflect() protoreflect.Message {
-	mi := &file_gestor_raft_v1_command_proto_msgTypes[94]
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[93]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7855,7 +7835,7 @@ func (x *TestChannel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TestChannel.ProtoReflect.Descriptor instead.
 func (*TestChannel) Descriptor() ([]byte, []int) {
-	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{94}
+	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{93}
 }
 
 func (x *TestChannel) GetId() string {
@@ -7893,7 +7873,7 @@ type RecordDelivery struct {
 
 func (x *RecordDelivery) Reset() {
 	*x = RecordDelivery{}
-	mi := &file_gestor_raft_v1_command_proto_msgTypes[95]
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[94]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7905,7 +7885,7 @@ func (x *RecordDelivery) String() string {
 func (*RecordDelivery) ProtoMessage() {}
 
 func (x *RecordDelivery) ProtoReflect() protoreflect.Message {
-	mi := &file_gestor_raft_v1_command_proto_msgTypes[95]
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[94]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7918,7 +7898,7 @@ func (x *RecordDelivery) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordDelivery.ProtoReflect.Descriptor instead.
 func (*RecordDelivery) Descriptor() ([]byte, []int) {
-	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{95}
+	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{94}
 }
 
 func (x *RecordDelivery) GetId() string {
@@ -7974,7 +7954,7 @@ type RetryDelivery struct {
 
 func (x *RetryDelivery) Reset() {
 	*x = RetryDelivery{}
-	mi := &file_gestor_raft_v1_command_proto_msgTypes[96]
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[95]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7986,7 +7966,7 @@ func (x *RetryDelivery) String() string {
 func (*RetryDelivery) ProtoMessage() {}
 
 func (x *RetryDelivery) ProtoReflect() protoreflect.Message {
-	mi := &file_gestor_raft_v1_command_proto_msgTypes[96]
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[95]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7999,10 +7979,183 @@ func (x *RetryDelivery) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetryDelivery.ProtoReflect.Descriptor instead.
 func (*RetryDelivery) Descriptor() ([]byte, []int) {
-	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{96}
+	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{95}
 }
 
 func (x *RetryDelivery) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+// CreateToken makes a token.
+type CreateToken struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// "tkn_…".
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// "personal", "service".
+	Kind string `protobuf:"bytes,2,opt,name=kind,proto3" json:"kind,omitempty"`
+	// Shown to people.
+	Name string `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`
+	// The user it belongs to, or who made it.
+	UserId string `protobuf:"bytes,4,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`
+	// The role of a service token.
+	Role string `protobuf:"bytes,5,opt,name=role,proto3" json:"role,omitempty"`
+	// Names of permissions; empty for all that need no recent proof of identity.
+	Permissions []string `protobuf:"bytes,6,rep,name=permissions,proto3" json:"permissions,omitempty"`
+	// The apps it is for.
+	Apps []string `protobuf:"bytes,7,rep,name=apps,proto3" json:"apps,omitempty"`
+	// The environments it is for.
+	Environments []string `protobuf:"bytes,8,rep,name=environments,proto3" json:"environments,omitempty"`
+	// SHA-256 of the secret.
+	Hash []byte `protobuf:"bytes,9,opt,name=hash,proto3" json:"hash,omitempty"`
+	// When it ends by itself.
+	ExpiresAt     *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=expires_at,json=expiresAt,proto3" json:"expires_at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CreateToken) Reset() {
+	*x = CreateToken{}
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[96]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CreateToken) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CreateToken) ProtoMessage() {}
+
+func (x *CreateToken) ProtoReflect() protoreflect.Message {
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[96]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CreateToken.ProtoReflect.Descriptor instead.
+func (*CreateToken) Descriptor() ([]byte, []int) {
+	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{96}
+}
+
+func (x *CreateToken) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *CreateToken) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *CreateToken) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *CreateToken) GetUserId() string {
+	if x != nil {
+		return x.UserId
+	}
+	return ""
+}
+
+func (x *CreateToken) GetRole() string {
+	if x != nil {
+		return x.Role
+	}
+	return ""
+}
+
+func (x *CreateToken) GetPermissions() []string {
+	if x != nil {
+		return x.Permissions
+	}
+	return nil
+}
+
+func (x *CreateToken) GetApps() []string {
+	if x != nil {
+		return x.Apps
+	}
+	return nil
+}
+
+func (x *CreateToken) GetEnvironments() []string {
+	if x != nil {
+		return x.Environments
+	}
+	return nil
+}
+
+func (x *CreateToken) GetHash() []byte {
+	if x != nil {
+		return x.Hash
+	}
+	return nil
+}
+
+func (x *CreateToken) GetExpiresAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ExpiresAt
+	}
+	return nil
+}
+
+// DeleteToken takes a token back.
+type DeleteToken struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The token.
+	Id            string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteToken) Reset() {
+	*x = DeleteToken{}
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[97]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteToken) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteToken) ProtoMessage() {}
+
+func (x *DeleteToken) ProtoReflect() protoreflect.Message {
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[97]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteToken.ProtoReflect.Descriptor instead.
+func (*DeleteToken) Descriptor() ([]byte, []int) {
+	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{97}
+}
+
+func (x *DeleteToken) GetId() string {
 	if x != nil {
 		return x.Id
 	}
@@ -8015,7 +8168,7 @@ const file_gestor_raft_v1_command_proto_rawDesc = "" +
 	"\n" +
 	"\x1cgestor/raft/v1/command.proto\x12\x0egestor.raft.v1\x1a\x1agestor/agent/v1/task.proto\x1a\x13gestor/v1/app.proto\x1a\x17gestor/v1/channel.proto\x1a\x15gestor/v1/event.proto\x1a\x14gestor/v1/node.proto\x1a\x1agestor/v1/protection.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"<\n" +
 	"\x05Batch\x123\n" +
-	"\bcommands\x18\x01 \x03(\v2\x17.gestor.raft.v1.CommandR\bcommands\"\xa6.\n" +
+	"\bcommands\x18\x01 \x03(\v2\x17.gestor.raft.v1.CommandR\bcommands\"\xf2.\n" +
 	"\aCommand\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tR\trequestId\x12*\n" +
@@ -8078,15 +8231,14 @@ const file_gestor_raft_v1_command_proto_rawDesc = "" +
 	"\x05prune\x18Z \x01(\v2\x15.gestor.raft.v1.PruneH\x00R\x05prune\x12;\n" +
 	"\n" +
 	"rotate_key\x18\x91\x01 \x01(\v2\x19.gestor.raft.v1.RotateKeyH\x00R\trotateKey\x12A\n" +
-	"\fregister_key\x18\x92\x01 \x01(\v2\x1b.gestor.raft.v1.RegisterKeyH\x00R\vregisterKey\x128\n" +
-	"\toffer_key\x18\x93\x01 \x01(\v2\x18.gestor.raft.v1.OfferKeyH\x00R\bofferKey\x12>\n" +
-	"\vconfirm_key\x18\x94\x01 \x01(\v2\x1a.gestor.raft.v1.ConfirmKeyH\x00R\n" +
+	"\fregister_key\x18\x92\x01 \x01(\v2\x1b.gestor.raft.v1.RegisterKeyH\x00R\vregisterKey\x12>\n" +
+	"\vconfirm_key\x18\x93\x01 \x01(\v2\x1a.gestor.raft.v1.ConfirmKeyH\x00R\n" +
 	"confirmKey\x12A\n" +
-	"\factivate_key\x18\x95\x01 \x01(\v2\x1b.gestor.raft.v1.ActivateKeyH\x00R\vactivateKey\x121\n" +
-	"\x06reseal\x18\x96\x01 \x01(\v2\x16.gestor.raft.v1.ResealH\x00R\x06reseal\x12J\n" +
-	"\x0ffinish_rotation\x18\x97\x01 \x01(\v2\x1e.gestor.raft.v1.FinishRotationH\x00R\x0efinishRotation\x128\n" +
-	"\tdrop_keys\x18\x98\x01 \x01(\v2\x18.gestor.raft.v1.DropKeysH\x00R\bdropKeys\x12A\n" +
-	"\frollback_env\x18\x99\x01 \x01(\v2\x1b.gestor.raft.v1.RollbackEnvH\x00R\vrollbackEnv\x12A\n" +
+	"\factivate_key\x18\x94\x01 \x01(\v2\x1b.gestor.raft.v1.ActivateKeyH\x00R\vactivateKey\x121\n" +
+	"\x06reseal\x18\x95\x01 \x01(\v2\x16.gestor.raft.v1.ResealH\x00R\x06reseal\x12J\n" +
+	"\x0ffinish_rotation\x18\x96\x01 \x01(\v2\x1e.gestor.raft.v1.FinishRotationH\x00R\x0efinishRotation\x128\n" +
+	"\tdrop_keys\x18\x97\x01 \x01(\v2\x18.gestor.raft.v1.DropKeysH\x00R\bdropKeys\x12A\n" +
+	"\frollback_env\x18\x98\x01 \x01(\v2\x1b.gestor.raft.v1.RollbackEnvH\x00R\vrollbackEnv\x12A\n" +
 	"\frecord_audit\x18\x9b\x01 \x01(\v2\x1b.gestor.raft.v1.RecordAuditH\x00R\vrecordAudit\x12D\n" +
 	"\rarchive_audit\x18\x9c\x01 \x01(\v2\x1c.gestor.raft.v1.ArchiveAuditH\x00R\farchiveAudit\x12;\n" +
 	"\n" +
@@ -8131,7 +8283,9 @@ const file_gestor_raft_v1_command_proto_rawDesc = "" +
 	"\asign_in\x18\x82\x01 \x01(\v2\x16.gestor.raft.v1.SignInH\x00R\x06signIn\x12I\n" +
 	"\x0ereauthenticate\x18\x83\x01 \x01(\v2\x1e.gestor.raft.v1.ReauthenticateH\x00R\x0ereauthenticate\x12A\n" +
 	"\fend_sessions\x18\x84\x01 \x01(\v2\x1b.gestor.raft.v1.EndSessionsH\x00R\vendSessions\x12G\n" +
-	"\x0etouch_sessions\x18\x85\x01 \x01(\v2\x1d.gestor.raft.v1.TouchSessionsH\x00R\rtouchSessionsB\x04\n" +
+	"\x0etouch_sessions\x18\x85\x01 \x01(\v2\x1d.gestor.raft.v1.TouchSessionsH\x00R\rtouchSessions\x12A\n" +
+	"\fcreate_token\x18\x87\x01 \x01(\v2\x1b.gestor.raft.v1.CreateTokenH\x00R\vcreateToken\x12A\n" +
+	"\fdelete_token\x18\x88\x01 \x01(\v2\x1b.gestor.raft.v1.DeleteTokenH\x00R\vdeleteTokenB\x04\n" +
 	"\x02op\"\xbd\x02\n" +
 	"\x05Actor\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x0e\n" +
@@ -8495,12 +8649,11 @@ const file_gestor_raft_v1_command_proto_rawDesc = "" +
 	"\fConfirmEmail\x12\x17\n" +
 	"\auser_id\x18\x01 \x01(\tR\x06userId\x12\x14\n" +
 	"\x05email\x18\x02 \x01(\tR\x05email\x12\x14\n" +
-	"\x05stamp\x18\x03 \x01(\fR\x05stamp\"\"\n" +
+	"\x05stamp\x18\x03 \x01(\fR\x05stamp\"8\n" +
 	"\tRotateKey\x12\x15\n" +
-	"\x06key_id\x18\x01 \x01(\tR\x05keyId\"$\n" +
+	"\x06key_id\x18\x01 \x01(\tR\x05keyId\x12\x14\n" +
+	"\x05again\x18\x02 \x01(\bR\x05again\"$\n" +
 	"\vRegisterKey\x12\x15\n" +
-	"\x06key_id\x18\x01 \x01(\tR\x05keyId\"!\n" +
-	"\bOfferKey\x12\x15\n" +
 	"\x06key_id\x18\x01 \x01(\tR\x05keyId\"Z\n" +
 	"\n" +
 	"ConfirmKey\x12\x15\n" +
@@ -8625,6 +8778,21 @@ const file_gestor_raft_v1_command_proto_rawDesc = "" +
 	"\x05error\x18\x05 \x01(\tR\x05error\x12\x12\n" +
 	"\x04held\x18\x06 \x01(\bR\x04held\"\x1f\n" +
 	"\rRetryDelivery\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\"\x9b\x02\n" +
+	"\vCreateToken\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
+	"\x04kind\x18\x02 \x01(\tR\x04kind\x12\x12\n" +
+	"\x04name\x18\x03 \x01(\tR\x04name\x12\x17\n" +
+	"\auser_id\x18\x04 \x01(\tR\x06userId\x12\x12\n" +
+	"\x04role\x18\x05 \x01(\tR\x04role\x12 \n" +
+	"\vpermissions\x18\x06 \x03(\tR\vpermissions\x12\x12\n" +
+	"\x04apps\x18\a \x03(\tR\x04apps\x12\"\n" +
+	"\fenvironments\x18\b \x03(\tR\fenvironments\x12\x12\n" +
+	"\x04hash\x18\t \x01(\fR\x04hash\x129\n" +
+	"\n" +
+	"expires_at\x18\n" +
+	" \x01(\v2\x1a.google.protobuf.TimestampR\texpiresAt\"\x1d\n" +
+	"\vDeleteToken\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02idB\xbb\x01\n" +
 	"\x12com.gestor.raft.v1B\fCommandProtoP\x01Z=github.com/saas-gestor/gestor/proto/gen/gestor/raft/v1;raftv1\xa2\x02\x03GRX\xaa\x02\x0eGestor.Raft.V1\xca\x02\x0eGestor\\Raft\\V1\xe2\x02\x1aGestor\\Raft\\V1\\GPBMetadata\xea\x02\x10Gestor::Raft::V1b\x06proto3"
 
@@ -8640,7 +8808,7 @@ func file_gestor_raft_v1_command_proto_rawDescGZIP() []byte {
 	return file_gestor_raft_v1_command_proto_rawDescData
 }
 
-var file_gestor_raft_v1_command_proto_msgTypes = make([]protoimpl.MessageInfo, 101)
+var file_gestor_raft_v1_command_proto_msgTypes = make([]protoimpl.MessageInfo, 102)
 var file_gestor_raft_v1_command_proto_goTypes = []any{
 	(*Batch)(nil),                 // 0: gestor.raft.v1.Batch
 	(*Command)(nil),               // 1: gestor.raft.v1.Command
@@ -8711,53 +8879,54 @@ var file_gestor_raft_v1_command_proto_goTypes = []any{
 	(*ConfirmEmail)(nil),          // 66: gestor.raft.v1.ConfirmEmail
 	(*RotateKey)(nil),             // 67: gestor.raft.v1.RotateKey
 	(*RegisterKey)(nil),           // 68: gestor.raft.v1.RegisterKey
-	(*OfferKey)(nil),              // 69: gestor.raft.v1.OfferKey
-	(*ConfirmKey)(nil),            // 70: gestor.raft.v1.ConfirmKey
-	(*ActivateKey)(nil),           // 71: gestor.raft.v1.ActivateKey
-	(*Reseal)(nil),                // 72: gestor.raft.v1.Reseal
-	(*ResealedValue)(nil),         // 73: gestor.raft.v1.ResealedValue
-	(*FinishRotation)(nil),        // 74: gestor.raft.v1.FinishRotation
-	(*DropKeys)(nil),              // 75: gestor.raft.v1.DropKeys
-	(*RollbackEnv)(nil),           // 76: gestor.raft.v1.RollbackEnv
-	(*AddFactor)(nil),             // 77: gestor.raft.v1.AddFactor
-	(*RemoveFactor)(nil),          // 78: gestor.raft.v1.RemoveFactor
-	(*RenameFactor)(nil),          // 79: gestor.raft.v1.RenameFactor
-	(*SetRecoveryCodes)(nil),      // 80: gestor.raft.v1.SetRecoveryCodes
-	(*ResetFactors)(nil),          // 81: gestor.raft.v1.ResetFactors
-	(*FactorUse)(nil),             // 82: gestor.raft.v1.FactorUse
-	(*SignIn)(nil),                // 83: gestor.raft.v1.SignIn
-	(*Reauthenticate)(nil),        // 84: gestor.raft.v1.Reauthenticate
-	(*EndSessions)(nil),           // 85: gestor.raft.v1.EndSessions
-	(*TouchSessions)(nil),         // 86: gestor.raft.v1.TouchSessions
-	(*Touch)(nil),                 // 87: gestor.raft.v1.Touch
-	(*RecordEvent)(nil),           // 88: gestor.raft.v1.RecordEvent
-	(*MarkEventsRead)(nil),        // 89: gestor.raft.v1.MarkEventsRead
-	(*ChannelRecord)(nil),         // 90: gestor.raft.v1.ChannelRecord
-	(*CreateChannel)(nil),         // 91: gestor.raft.v1.CreateChannel
-	(*UpdateChannel)(nil),         // 92: gestor.raft.v1.UpdateChannel
-	(*DeleteChannel)(nil),         // 93: gestor.raft.v1.DeleteChannel
-	(*TestChannel)(nil),           // 94: gestor.raft.v1.TestChannel
-	(*RecordDelivery)(nil),        // 95: gestor.raft.v1.RecordDelivery
-	(*RetryDelivery)(nil),         // 96: gestor.raft.v1.RetryDelivery
-	nil,                           // 97: gestor.raft.v1.CreateJoinToken.LabelsEntry
-	nil,                           // 98: gestor.raft.v1.UpdateEnv.SetEntry
-	nil,                           // 99: gestor.raft.v1.ExplainTasks.WaitingEntry
-	nil,                           // 100: gestor.raft.v1.RecordEvent.DataEntry
-	(*timestamppb.Timestamp)(nil), // 101: google.protobuf.Timestamp
-	(*v1.NodeFacts)(nil),          // 102: gestor.v1.NodeFacts
-	(v1.NodeStatus)(0),            // 103: gestor.v1.NodeStatus
-	(*v1.AppSettings)(nil),        // 104: gestor.v1.AppSettings
-	(*v11.TaskSpec)(nil),          // 105: gestor.agent.v1.TaskSpec
-	(*v11.TaskResult)(nil),        // 106: gestor.agent.v1.TaskResult
-	(*v1.Freeze)(nil),             // 107: gestor.v1.Freeze
-	(v1.EventSeverity)(0),         // 108: gestor.v1.EventSeverity
-	(v1.ChannelKind)(0),           // 109: gestor.v1.ChannelKind
-	(*v1.ChannelSettings)(nil),    // 110: gestor.v1.ChannelSettings
-	(v1.DeliveryState)(0),         // 111: gestor.v1.DeliveryState
+	(*ConfirmKey)(nil),            // 69: gestor.raft.v1.ConfirmKey
+	(*ActivateKey)(nil),           // 70: gestor.raft.v1.ActivateKey
+	(*Reseal)(nil),                // 71: gestor.raft.v1.Reseal
+	(*ResealedValue)(nil),         // 72: gestor.raft.v1.ResealedValue
+	(*FinishRotation)(nil),        // 73: gestor.raft.v1.FinishRotation
+	(*DropKeys)(nil),              // 74: gestor.raft.v1.DropKeys
+	(*RollbackEnv)(nil),           // 75: gestor.raft.v1.RollbackEnv
+	(*AddFactor)(nil),             // 76: gestor.raft.v1.AddFactor
+	(*RemoveFactor)(nil),          // 77: gestor.raft.v1.RemoveFactor
+	(*RenameFactor)(nil),          // 78: gestor.raft.v1.RenameFactor
+	(*SetRecoveryCodes)(nil),      // 79: gestor.raft.v1.SetRecoveryCodes
+	(*ResetFactors)(nil),          // 80: gestor.raft.v1.ResetFactors
+	(*FactorUse)(nil),             // 81: gestor.raft.v1.FactorUse
+	(*SignIn)(nil),                // 82: gestor.raft.v1.SignIn
+	(*Reauthenticate)(nil),        // 83: gestor.raft.v1.Reauthenticate
+	(*EndSessions)(nil),           // 84: gestor.raft.v1.EndSessions
+	(*TouchSessions)(nil),         // 85: gestor.raft.v1.TouchSessions
+	(*Touch)(nil),                 // 86: gestor.raft.v1.Touch
+	(*RecordEvent)(nil),           // 87: gestor.raft.v1.RecordEvent
+	(*MarkEventsRead)(nil),        // 88: gestor.raft.v1.MarkEventsRead
+	(*ChannelRecord)(nil),         // 89: gestor.raft.v1.ChannelRecord
+	(*CreateChannel)(nil),         // 90: gestor.raft.v1.CreateChannel
+	(*UpdateChannel)(nil),         // 91: gestor.raft.v1.UpdateChannel
+	(*DeleteChannel)(nil),         // 92: gestor.raft.v1.DeleteChannel
+	(*TestChannel)(nil),           // 93: gestor.raft.v1.TestChannel
+	(*RecordDelivery)(nil),        // 94: gestor.raft.v1.RecordDelivery
+	(*RetryDelivery)(nil),         // 95: gestor.raft.v1.RetryDelivery
+	(*CreateToken)(nil),           // 96: gestor.raft.v1.CreateToken
+	(*DeleteToken)(nil),           // 97: gestor.raft.v1.DeleteToken
+	nil,                           // 98: gestor.raft.v1.CreateJoinToken.LabelsEntry
+	nil,                           // 99: gestor.raft.v1.UpdateEnv.SetEntry
+	nil,                           // 100: gestor.raft.v1.ExplainTasks.WaitingEntry
+	nil,                           // 101: gestor.raft.v1.RecordEvent.DataEntry
+	(*timestamppb.Timestamp)(nil), // 102: google.protobuf.Timestamp
+	(*v1.NodeFacts)(nil),          // 103: gestor.v1.NodeFacts
+	(v1.NodeStatus)(0),            // 104: gestor.v1.NodeStatus
+	(*v1.AppSettings)(nil),        // 105: gestor.v1.AppSettings
+	(*v11.TaskSpec)(nil),          // 106: gestor.agent.v1.TaskSpec
+	(*v11.TaskResult)(nil),        // 107: gestor.agent.v1.TaskResult
+	(*v1.Freeze)(nil),             // 108: gestor.v1.Freeze
+	(v1.EventSeverity)(0),         // 109: gestor.v1.EventSeverity
+	(v1.ChannelKind)(0),           // 110: gestor.v1.ChannelKind
+	(*v1.ChannelSettings)(nil),    // 111: gestor.v1.ChannelSettings
+	(v1.DeliveryState)(0),         // 112: gestor.v1.DeliveryState
 }
 var file_gestor_raft_v1_command_proto_depIdxs = []int32{
 	1,   // 0: gestor.raft.v1.Batch.commands:type_name -> gestor.raft.v1.Command
-	101, // 1: gestor.raft.v1.Command.at:type_name -> google.protobuf.Timestamp
+	102, // 1: gestor.raft.v1.Command.at:type_name -> google.protobuf.Timestamp
 	2,   // 2: gestor.raft.v1.Command.actor:type_name -> gestor.raft.v1.Actor
 	3,   // 3: gestor.raft.v1.Command.init_cluster:type_name -> gestor.raft.v1.InitCluster
 	11,  // 4: gestor.raft.v1.Command.claim:type_name -> gestor.raft.v1.Claim
@@ -8797,106 +8966,108 @@ var file_gestor_raft_v1_command_proto_depIdxs = []int32{
 	39,  // 38: gestor.raft.v1.Command.prune:type_name -> gestor.raft.v1.Prune
 	67,  // 39: gestor.raft.v1.Command.rotate_key:type_name -> gestor.raft.v1.RotateKey
 	68,  // 40: gestor.raft.v1.Command.register_key:type_name -> gestor.raft.v1.RegisterKey
-	69,  // 41: gestor.raft.v1.Command.offer_key:type_name -> gestor.raft.v1.OfferKey
-	70,  // 42: gestor.raft.v1.Command.confirm_key:type_name -> gestor.raft.v1.ConfirmKey
-	71,  // 43: gestor.raft.v1.Command.activate_key:type_name -> gestor.raft.v1.ActivateKey
-	72,  // 44: gestor.raft.v1.Command.reseal:type_name -> gestor.raft.v1.Reseal
-	74,  // 45: gestor.raft.v1.Command.finish_rotation:type_name -> gestor.raft.v1.FinishRotation
-	75,  // 46: gestor.raft.v1.Command.drop_keys:type_name -> gestor.raft.v1.DropKeys
-	76,  // 47: gestor.raft.v1.Command.rollback_env:type_name -> gestor.raft.v1.RollbackEnv
-	47,  // 48: gestor.raft.v1.Command.record_audit:type_name -> gestor.raft.v1.RecordAudit
-	49,  // 49: gestor.raft.v1.Command.archive_audit:type_name -> gestor.raft.v1.ArchiveAudit
-	50,  // 50: gestor.raft.v1.Command.drop_audit:type_name -> gestor.raft.v1.DropAudit
-	41,  // 51: gestor.raft.v1.Command.create_tenant:type_name -> gestor.raft.v1.CreateTenant
-	42,  // 52: gestor.raft.v1.Command.update_tenant:type_name -> gestor.raft.v1.UpdateTenant
-	43,  // 53: gestor.raft.v1.Command.set_tenant_status:type_name -> gestor.raft.v1.SetTenantStatus
-	44,  // 54: gestor.raft.v1.Command.restore_tenant:type_name -> gestor.raft.v1.RestoreTenant
-	45,  // 55: gestor.raft.v1.Command.purge_tenant:type_name -> gestor.raft.v1.PurgeTenant
-	46,  // 56: gestor.raft.v1.Command.share_node:type_name -> gestor.raft.v1.ShareNode
-	58,  // 57: gestor.raft.v1.Command.update_user:type_name -> gestor.raft.v1.UpdateUser
-	59,  // 58: gestor.raft.v1.Command.delete_user:type_name -> gestor.raft.v1.DeleteUser
-	60,  // 59: gestor.raft.v1.Command.reset_user_password:type_name -> gestor.raft.v1.ResetUserPassword
-	61,  // 60: gestor.raft.v1.Command.create_invitation:type_name -> gestor.raft.v1.CreateInvitation
-	62,  // 61: gestor.raft.v1.Command.revoke_invitation:type_name -> gestor.raft.v1.RevokeInvitation
-	63,  // 62: gestor.raft.v1.Command.renew_invitation:type_name -> gestor.raft.v1.RenewInvitation
-	64,  // 63: gestor.raft.v1.Command.accept_invitation:type_name -> gestor.raft.v1.AcceptInvitation
-	65,  // 64: gestor.raft.v1.Command.set_password:type_name -> gestor.raft.v1.SetPassword
-	66,  // 65: gestor.raft.v1.Command.confirm_email:type_name -> gestor.raft.v1.ConfirmEmail
-	88,  // 66: gestor.raft.v1.Command.record_event:type_name -> gestor.raft.v1.RecordEvent
-	89,  // 67: gestor.raft.v1.Command.mark_events_read:type_name -> gestor.raft.v1.MarkEventsRead
-	91,  // 68: gestor.raft.v1.Command.create_channel:type_name -> gestor.raft.v1.CreateChannel
-	92,  // 69: gestor.raft.v1.Command.update_channel:type_name -> gestor.raft.v1.UpdateChannel
-	93,  // 70: gestor.raft.v1.Command.delete_channel:type_name -> gestor.raft.v1.DeleteChannel
-	95,  // 71: gestor.raft.v1.Command.record_delivery:type_name -> gestor.raft.v1.RecordDelivery
-	96,  // 72: gestor.raft.v1.Command.retry_delivery:type_name -> gestor.raft.v1.RetryDelivery
-	94,  // 73: gestor.raft.v1.Command.test_channel:type_name -> gestor.raft.v1.TestChannel
-	52,  // 74: gestor.raft.v1.Command.update_protection:type_name -> gestor.raft.v1.UpdateProtection
-	53,  // 75: gestor.raft.v1.Command.hold_deployment:type_name -> gestor.raft.v1.HoldDeployment
-	54,  // 76: gestor.raft.v1.Command.approve_deployment:type_name -> gestor.raft.v1.ApproveDeployment
-	55,  // 77: gestor.raft.v1.Command.reject_deployment:type_name -> gestor.raft.v1.RejectDeployment
-	56,  // 78: gestor.raft.v1.Command.override_freeze:type_name -> gestor.raft.v1.OverrideFreeze
-	77,  // 79: gestor.raft.v1.Command.add_factor:type_name -> gestor.raft.v1.AddFactor
-	78,  // 80: gestor.raft.v1.Command.remove_factor:type_name -> gestor.raft.v1.RemoveFactor
-	79,  // 81: gestor.raft.v1.Command.rename_factor:type_name -> gestor.raft.v1.RenameFactor
-	80,  // 82: gestor.raft.v1.Command.set_recovery_codes:type_name -> gestor.raft.v1.SetRecoveryCodes
-	81,  // 83: gestor.raft.v1.Command.reset_factors:type_name -> gestor.raft.v1.ResetFactors
-	83,  // 84: gestor.raft.v1.Command.sign_in:type_name -> gestor.raft.v1.SignIn
-	84,  // 85: gestor.raft.v1.Command.reauthenticate:type_name -> gestor.raft.v1.Reauthenticate
-	85,  // 86: gestor.raft.v1.Command.end_sessions:type_name -> gestor.raft.v1.EndSessions
-	86,  // 87: gestor.raft.v1.Command.touch_sessions:type_name -> gestor.raft.v1.TouchSessions
-	101, // 88: gestor.raft.v1.CreateServerToken.expires_at:type_name -> google.protobuf.Timestamp
-	7,   // 89: gestor.raft.v1.EnrollServer.server:type_name -> gestor.raft.v1.ServerRecord
-	7,   // 90: gestor.raft.v1.PutServer.server:type_name -> gestor.raft.v1.ServerRecord
-	101, // 91: gestor.raft.v1.CreateSession.expires_at:type_name -> google.protobuf.Timestamp
-	97,  // 92: gestor.raft.v1.CreateJoinToken.labels:type_name -> gestor.raft.v1.CreateJoinToken.LabelsEntry
-	101, // 93: gestor.raft.v1.CreateJoinToken.expires_at:type_name -> google.protobuf.Timestamp
-	102, // 94: gestor.raft.v1.EnrollNode.facts:type_name -> gestor.v1.NodeFacts
-	103, // 95: gestor.raft.v1.SetNodeStatus.status:type_name -> gestor.v1.NodeStatus
-	102, // 96: gestor.raft.v1.SetNodeStatus.facts:type_name -> gestor.v1.NodeFacts
-	104, // 97: gestor.raft.v1.CreateApp.settings:type_name -> gestor.v1.AppSettings
-	104, // 98: gestor.raft.v1.UpdateApp.settings:type_name -> gestor.v1.AppSettings
-	25,  // 99: gestor.raft.v1.DeleteApp.tasks:type_name -> gestor.raft.v1.CreateTask
-	98,  // 100: gestor.raft.v1.UpdateEnv.set:type_name -> gestor.raft.v1.UpdateEnv.SetEntry
-	105, // 101: gestor.raft.v1.CreateTask.spec:type_name -> gestor.agent.v1.TaskSpec
-	101, // 102: gestor.raft.v1.CreateTask.not_before:type_name -> google.protobuf.Timestamp
-	25,  // 103: gestor.raft.v1.CreateBuild.task:type_name -> gestor.raft.v1.CreateTask
-	26,  // 104: gestor.raft.v1.CreateDeployment.build:type_name -> gestor.raft.v1.CreateBuild
-	25,  // 105: gestor.raft.v1.AdvanceDeployment.tasks:type_name -> gestor.raft.v1.CreateTask
-	101, // 106: gestor.raft.v1.AdvanceDeployment.clear_until:type_name -> google.protobuf.Timestamp
-	106, // 107: gestor.raft.v1.FinishTask.result:type_name -> gestor.agent.v1.TaskResult
-	99,  // 108: gestor.raft.v1.ExplainTasks.waiting:type_name -> gestor.raft.v1.ExplainTasks.WaitingEntry
-	101, // 109: gestor.raft.v1.Prune.before:type_name -> google.protobuf.Timestamp
-	40,  // 110: gestor.raft.v1.CreateTenant.quotas:type_name -> gestor.raft.v1.TenantLimits
-	40,  // 111: gestor.raft.v1.UpdateTenant.quotas:type_name -> gestor.raft.v1.TenantLimits
-	48,  // 112: gestor.raft.v1.RecordAudit.records:type_name -> gestor.raft.v1.AuditRecord
-	101, // 113: gestor.raft.v1.AuditRecord.at:type_name -> google.protobuf.Timestamp
-	2,   // 114: gestor.raft.v1.AuditRecord.actor:type_name -> gestor.raft.v1.Actor
-	101, // 115: gestor.raft.v1.SnapshotHeader.at:type_name -> google.protobuf.Timestamp
-	107, // 116: gestor.raft.v1.UpdateProtection.freezes:type_name -> gestor.v1.Freeze
-	57,  // 117: gestor.raft.v1.UpdateUser.narrow:type_name -> gestor.raft.v1.PersonScope
-	57,  // 118: gestor.raft.v1.CreateInvitation.narrow:type_name -> gestor.raft.v1.PersonScope
-	101, // 119: gestor.raft.v1.CreateInvitation.expires_at:type_name -> google.protobuf.Timestamp
-	101, // 120: gestor.raft.v1.RenewInvitation.expires_at:type_name -> google.protobuf.Timestamp
-	73,  // 121: gestor.raft.v1.Reseal.values:type_name -> gestor.raft.v1.ResealedValue
-	101, // 122: gestor.raft.v1.FactorUse.until:type_name -> google.protobuf.Timestamp
-	101, // 123: gestor.raft.v1.SignIn.expires_at:type_name -> google.protobuf.Timestamp
-	82,  // 124: gestor.raft.v1.SignIn.use:type_name -> gestor.raft.v1.FactorUse
-	82,  // 125: gestor.raft.v1.Reauthenticate.use:type_name -> gestor.raft.v1.FactorUse
-	87,  // 126: gestor.raft.v1.TouchSessions.touches:type_name -> gestor.raft.v1.Touch
-	101, // 127: gestor.raft.v1.Touch.at:type_name -> google.protobuf.Timestamp
-	108, // 128: gestor.raft.v1.RecordEvent.severity:type_name -> gestor.v1.EventSeverity
-	100, // 129: gestor.raft.v1.RecordEvent.data:type_name -> gestor.raft.v1.RecordEvent.DataEntry
-	109, // 130: gestor.raft.v1.ChannelRecord.kind:type_name -> gestor.v1.ChannelKind
-	110, // 131: gestor.raft.v1.ChannelRecord.settings:type_name -> gestor.v1.ChannelSettings
-	90,  // 132: gestor.raft.v1.CreateChannel.channel:type_name -> gestor.raft.v1.ChannelRecord
-	90,  // 133: gestor.raft.v1.UpdateChannel.channel:type_name -> gestor.raft.v1.ChannelRecord
-	111, // 134: gestor.raft.v1.RecordDelivery.state:type_name -> gestor.v1.DeliveryState
-	101, // 135: gestor.raft.v1.RecordDelivery.next_at:type_name -> google.protobuf.Timestamp
-	136, // [136:136] is the sub-list for method output_type
-	136, // [136:136] is the sub-list for method input_type
-	136, // [136:136] is the sub-list for extension type_name
-	136, // [136:136] is the sub-list for extension extendee
-	0,   // [0:136] is the sub-list for field type_name
+	69,  // 41: gestor.raft.v1.Command.confirm_key:type_name -> gestor.raft.v1.ConfirmKey
+	70,  // 42: gestor.raft.v1.Command.activate_key:type_name -> gestor.raft.v1.ActivateKey
+	71,  // 43: gestor.raft.v1.Command.reseal:type_name -> gestor.raft.v1.Reseal
+	73,  // 44: gestor.raft.v1.Command.finish_rotation:type_name -> gestor.raft.v1.FinishRotation
+	74,  // 45: gestor.raft.v1.Command.drop_keys:type_name -> gestor.raft.v1.DropKeys
+	75,  // 46: gestor.raft.v1.Command.rollback_env:type_name -> gestor.raft.v1.RollbackEnv
+	47,  // 47: gestor.raft.v1.Command.record_audit:type_name -> gestor.raft.v1.RecordAudit
+	49,  // 48: gestor.raft.v1.Command.archive_audit:type_name -> gestor.raft.v1.ArchiveAudit
+	50,  // 49: gestor.raft.v1.Command.drop_audit:type_name -> gestor.raft.v1.DropAudit
+	41,  // 50: gestor.raft.v1.Command.create_tenant:type_name -> gestor.raft.v1.CreateTenant
+	42,  // 51: gestor.raft.v1.Command.update_tenant:type_name -> gestor.raft.v1.UpdateTenant
+	43,  // 52: gestor.raft.v1.Command.set_tenant_status:type_name -> gestor.raft.v1.SetTenantStatus
+	44,  // 53: gestor.raft.v1.Command.restore_tenant:type_name -> gestor.raft.v1.RestoreTenant
+	45,  // 54: gestor.raft.v1.Command.purge_tenant:type_name -> gestor.raft.v1.PurgeTenant
+	46,  // 55: gestor.raft.v1.Command.share_node:type_name -> gestor.raft.v1.ShareNode
+	58,  // 56: gestor.raft.v1.Command.update_user:type_name -> gestor.raft.v1.UpdateUser
+	59,  // 57: gestor.raft.v1.Command.delete_user:type_name -> gestor.raft.v1.DeleteUser
+	60,  // 58: gestor.raft.v1.Command.reset_user_password:type_name -> gestor.raft.v1.ResetUserPassword
+	61,  // 59: gestor.raft.v1.Command.create_invitation:type_name -> gestor.raft.v1.CreateInvitation
+	62,  // 60: gestor.raft.v1.Command.revoke_invitation:type_name -> gestor.raft.v1.RevokeInvitation
+	63,  // 61: gestor.raft.v1.Command.renew_invitation:type_name -> gestor.raft.v1.RenewInvitation
+	64,  // 62: gestor.raft.v1.Command.accept_invitation:type_name -> gestor.raft.v1.AcceptInvitation
+	65,  // 63: gestor.raft.v1.Command.set_password:type_name -> gestor.raft.v1.SetPassword
+	66,  // 64: gestor.raft.v1.Command.confirm_email:type_name -> gestor.raft.v1.ConfirmEmail
+	87,  // 65: gestor.raft.v1.Command.record_event:type_name -> gestor.raft.v1.RecordEvent
+	88,  // 66: gestor.raft.v1.Command.mark_events_read:type_name -> gestor.raft.v1.MarkEventsRead
+	90,  // 67: gestor.raft.v1.Command.create_channel:type_name -> gestor.raft.v1.CreateChannel
+	91,  // 68: gestor.raft.v1.Command.update_channel:type_name -> gestor.raft.v1.UpdateChannel
+	92,  // 69: gestor.raft.v1.Command.delete_channel:type_name -> gestor.raft.v1.DeleteChannel
+	94,  // 70: gestor.raft.v1.Command.record_delivery:type_name -> gestor.raft.v1.RecordDelivery
+	95,  // 71: gestor.raft.v1.Command.retry_delivery:type_name -> gestor.raft.v1.RetryDelivery
+	93,  // 72: gestor.raft.v1.Command.test_channel:type_name -> gestor.raft.v1.TestChannel
+	52,  // 73: gestor.raft.v1.Command.update_protection:type_name -> gestor.raft.v1.UpdateProtection
+	53,  // 74: gestor.raft.v1.Command.hold_deployment:type_name -> gestor.raft.v1.HoldDeployment
+	54,  // 75: gestor.raft.v1.Command.approve_deployment:type_name -> gestor.raft.v1.ApproveDeployment
+	55,  // 76: gestor.raft.v1.Command.reject_deployment:type_name -> gestor.raft.v1.RejectDeployment
+	56,  // 77: gestor.raft.v1.Command.override_freeze:type_name -> gestor.raft.v1.OverrideFreeze
+	76,  // 78: gestor.raft.v1.Command.add_factor:type_name -> gestor.raft.v1.AddFactor
+	77,  // 79: gestor.raft.v1.Command.remove_factor:type_name -> gestor.raft.v1.RemoveFactor
+	78,  // 80: gestor.raft.v1.Command.rename_factor:type_name -> gestor.raft.v1.RenameFactor
+	79,  // 81: gestor.raft.v1.Command.set_recovery_codes:type_name -> gestor.raft.v1.SetRecoveryCodes
+	80,  // 82: gestor.raft.v1.Command.reset_factors:type_name -> gestor.raft.v1.ResetFactors
+	82,  // 83: gestor.raft.v1.Command.sign_in:type_name -> gestor.raft.v1.SignIn
+	83,  // 84: gestor.raft.v1.Command.reauthenticate:type_name -> gestor.raft.v1.Reauthenticate
+	84,  // 85: gestor.raft.v1.Command.end_sessions:type_name -> gestor.raft.v1.EndSessions
+	85,  // 86: gestor.raft.v1.Command.touch_sessions:type_name -> gestor.raft.v1.TouchSessions
+	96,  // 87: gestor.raft.v1.Command.create_token:type_name -> gestor.raft.v1.CreateToken
+	97,  // 88: gestor.raft.v1.Command.delete_token:type_name -> gestor.raft.v1.DeleteToken
+	102, // 89: gestor.raft.v1.CreateServerToken.expires_at:type_name -> google.protobuf.Timestamp
+	7,   // 90: gestor.raft.v1.EnrollServer.server:type_name -> gestor.raft.v1.ServerRecord
+	7,   // 91: gestor.raft.v1.PutServer.server:type_name -> gestor.raft.v1.ServerRecord
+	102, // 92: gestor.raft.v1.CreateSession.expires_at:type_name -> google.protobuf.Timestamp
+	98,  // 93: gestor.raft.v1.CreateJoinToken.labels:type_name -> gestor.raft.v1.CreateJoinToken.LabelsEntry
+	102, // 94: gestor.raft.v1.CreateJoinToken.expires_at:type_name -> google.protobuf.Timestamp
+	103, // 95: gestor.raft.v1.EnrollNode.facts:type_name -> gestor.v1.NodeFacts
+	104, // 96: gestor.raft.v1.SetNodeStatus.status:type_name -> gestor.v1.NodeStatus
+	103, // 97: gestor.raft.v1.SetNodeStatus.facts:type_name -> gestor.v1.NodeFacts
+	105, // 98: gestor.raft.v1.CreateApp.settings:type_name -> gestor.v1.AppSettings
+	105, // 99: gestor.raft.v1.UpdateApp.settings:type_name -> gestor.v1.AppSettings
+	25,  // 100: gestor.raft.v1.DeleteApp.tasks:type_name -> gestor.raft.v1.CreateTask
+	99,  // 101: gestor.raft.v1.UpdateEnv.set:type_name -> gestor.raft.v1.UpdateEnv.SetEntry
+	106, // 102: gestor.raft.v1.CreateTask.spec:type_name -> gestor.agent.v1.TaskSpec
+	102, // 103: gestor.raft.v1.CreateTask.not_before:type_name -> google.protobuf.Timestamp
+	25,  // 104: gestor.raft.v1.CreateBuild.task:type_name -> gestor.raft.v1.CreateTask
+	26,  // 105: gestor.raft.v1.CreateDeployment.build:type_name -> gestor.raft.v1.CreateBuild
+	25,  // 106: gestor.raft.v1.AdvanceDeployment.tasks:type_name -> gestor.raft.v1.CreateTask
+	102, // 107: gestor.raft.v1.AdvanceDeployment.clear_until:type_name -> google.protobuf.Timestamp
+	107, // 108: gestor.raft.v1.FinishTask.result:type_name -> gestor.agent.v1.TaskResult
+	100, // 109: gestor.raft.v1.ExplainTasks.waiting:type_name -> gestor.raft.v1.ExplainTasks.WaitingEntry
+	102, // 110: gestor.raft.v1.Prune.before:type_name -> google.protobuf.Timestamp
+	40,  // 111: gestor.raft.v1.CreateTenant.quotas:type_name -> gestor.raft.v1.TenantLimits
+	40,  // 112: gestor.raft.v1.UpdateTenant.quotas:type_name -> gestor.raft.v1.TenantLimits
+	48,  // 113: gestor.raft.v1.RecordAudit.records:type_name -> gestor.raft.v1.AuditRecord
+	102, // 114: gestor.raft.v1.AuditRecord.at:type_name -> google.protobuf.Timestamp
+	2,   // 115: gestor.raft.v1.AuditRecord.actor:type_name -> gestor.raft.v1.Actor
+	102, // 116: gestor.raft.v1.SnapshotHeader.at:type_name -> google.protobuf.Timestamp
+	108, // 117: gestor.raft.v1.UpdateProtection.freezes:type_name -> gestor.v1.Freeze
+	57,  // 118: gestor.raft.v1.UpdateUser.narrow:type_name -> gestor.raft.v1.PersonScope
+	57,  // 119: gestor.raft.v1.CreateInvitation.narrow:type_name -> gestor.raft.v1.PersonScope
+	102, // 120: gestor.raft.v1.CreateInvitation.expires_at:type_name -> google.protobuf.Timestamp
+	102, // 121: gestor.raft.v1.RenewInvitation.expires_at:type_name -> google.protobuf.Timestamp
+	72,  // 122: gestor.raft.v1.Reseal.values:type_name -> gestor.raft.v1.ResealedValue
+	102, // 123: gestor.raft.v1.FactorUse.until:type_name -> google.protobuf.Timestamp
+	102, // 124: gestor.raft.v1.SignIn.expires_at:type_name -> google.protobuf.Timestamp
+	81,  // 125: gestor.raft.v1.SignIn.use:type_name -> gestor.raft.v1.FactorUse
+	81,  // 126: gestor.raft.v1.Reauthenticate.use:type_name -> gestor.raft.v1.FactorUse
+	86,  // 127: gestor.raft.v1.TouchSessions.touches:type_name -> gestor.raft.v1.Touch
+	102, // 128: gestor.raft.v1.Touch.at:type_name -> google.protobuf.Timestamp
+	109, // 129: gestor.raft.v1.RecordEvent.severity:type_name -> gestor.v1.EventSeverity
+	101, // 130: gestor.raft.v1.RecordEvent.data:type_name -> gestor.raft.v1.RecordEvent.DataEntry
+	110, // 131: gestor.raft.v1.ChannelRecord.kind:type_name -> gestor.v1.ChannelKind
+	111, // 132: gestor.raft.v1.ChannelRecord.settings:type_name -> gestor.v1.ChannelSettings
+	89,  // 133: gestor.raft.v1.CreateChannel.channel:type_name -> gestor.raft.v1.ChannelRecord
+	89,  // 134: gestor.raft.v1.UpdateChannel.channel:type_name -> gestor.raft.v1.ChannelRecord
+	112, // 135: gestor.raft.v1.RecordDelivery.state:type_name -> gestor.v1.DeliveryState
+	102, // 136: gestor.raft.v1.RecordDelivery.next_at:type_name -> google.protobuf.Timestamp
+	102, // 137: gestor.raft.v1.CreateToken.expires_at:type_name -> google.protobuf.Timestamp
+	138, // [138:138] is the sub-list for method output_type
+	138, // [138:138] is the sub-list for method input_type
+	138, // [138:138] is the sub-list for extension type_name
+	138, // [138:138] is the sub-list for extension extendee
+	0,   // [0:138] is the sub-list for field type_name
 }
 
 func init() { file_gestor_raft_v1_command_proto_init() }
@@ -8943,7 +9114,6 @@ func file_gestor_raft_v1_command_proto_init() {
 		(*Command_Prune)(nil),
 		(*Command_RotateKey)(nil),
 		(*Command_RegisterKey)(nil),
-		(*Command_OfferKey)(nil),
 		(*Command_ConfirmKey)(nil),
 		(*Command_ActivateKey)(nil),
 		(*Command_Reseal)(nil),
@@ -8990,6 +9160,8 @@ func file_gestor_raft_v1_command_proto_init() {
 		(*Command_Reauthenticate)(nil),
 		(*Command_EndSessions)(nil),
 		(*Command_TouchSessions)(nil),
+		(*Command_CreateToken)(nil),
+		(*Command_DeleteToken)(nil),
 	}
 	file_gestor_raft_v1_command_proto_msgTypes[42].OneofWrappers = []any{}
 	file_gestor_raft_v1_command_proto_msgTypes[58].OneofWrappers = []any{}
@@ -8999,7 +9171,7 @@ func file_gestor_raft_v1_command_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_gestor_raft_v1_command_proto_rawDesc), len(file_gestor_raft_v1_command_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   101,
+			NumMessages:   102,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
