@@ -6,7 +6,9 @@ import "slices"
 type Scope struct {
 	Tenant TenantID
 	Narrow []Narrowing // within the tenant: what is within all of them; none sees all of it
-	system bool
+	// Installation sees what belongs to the installation too, of the kinds of things that belong to a tenant or to it.
+	Installation bool
+	system       bool
 }
 
 // TenantScope sees one tenant.
@@ -18,6 +20,12 @@ func SystemScope() Scope { return Scope{system: true} }
 
 // IsSystem reports whether s sees everything.
 func (s Scope) IsSystem() bool { return s.system }
+
+// WithInstallation is s that sees what belongs to the installation too. Only operators have it.
+func (s Scope) WithInstallation() Scope {
+	s.Installation = true
+	return s
+}
 
 // Within is s kept within n too.
 func (s Scope) Within(n Narrowing) Scope {

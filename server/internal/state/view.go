@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"encoding/json"
 	"fmt"
+	"strings"
 
 	"github.com/saas-gestor/gestor/proto/fault"
 	"github.com/saas-gestor/gestor/server/internal/gestor"
@@ -43,6 +44,9 @@ func (v *View) where(b bounds, args ...any) (string, []any) {
 			own = append(own, string(v.scope.Tenant), jsonText(n.Apps), jsonText(n.Environments))
 		}
 	}
+	if b.installation && v.scope.Installation {
+		condition = "WHERE (tenant_id = '' OR " + strings.TrimPrefix(condition, "WHERE ") + ")"
+	}
 	return condition, append(own, args...)
 }
 
@@ -50,6 +54,8 @@ func (v *View) where(b bounds, args ...any) (string, []any) {
 type bounds struct {
 	app    string // names the app of a row
 	shared string // claims that every tenant sees the row
+	// installation says that rows without a tenant belong to the installation, and are seen by scopes that see it.
+	installation bool
 }
 
 // within are the apps that a narrowing names, by id or by environment.

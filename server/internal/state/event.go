@@ -1,0 +1,195 @@
+package state
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/saas-gestor/gestor/proto/fault"
+	"github.com/saas-gestor/gestor/server/internal/gestor"
+)
+
+var events = newTable(Events, "system_events", []string{"id"}, func(e *gestor.Event) []column {
+	return []column{
+		{"id", &e.ID},
+		{"tenant_id", &e.TenantID},
+		{"severity", &e.Severity},
+		{"kind", &e.Kind},
+		{"object_kind", &e.ObjectKind},
+		{"object_id", &e.ObjectID},
+		{"app_id", &e.AppID},
+		{"title", &e.Title},
+		{"data_json", &e.Data},
+		{"key", &e.Key},
+		{"created_at", &e.CreatedAt},
+		{"last_at", &e.LastAt},
+		{"count", &e.Count},
+		{"revision", &e.Revision},
+	}
+}).within(bounds{app: "app_id", installation: true})
+
+var eventReads = newTable(Events, "event_reads", []string{"user_id"}, func(r *gestor.EventReads) []column {
+	return []column{
+		{"user_id", &r.UserID},
+		{"tenant_id", &r.TenantID},
+		{"up_to", &r.UpTo},
+		{"others_json", &r.Others},
+		{"revision", &r.Revision},
+	}
+})
+
+// EventFilter chooses events. The zero value is all of them.
+type EventFilter struct {
+	Severity gestor.Severity    // no less than this
+	Kind     string             // within this
+	App      gestor.AppID       // about this app
+	Unread   *gestor.EventReads // not in these
+	Since    time.Time          // no earlier than this
+	Until    time.Time          // earlier than this
+}
+
+func (f EventFilter) condition() (string, []any) {
+	var rest strings.Builder
+	var args []any
+	add := func(condition string, values ...any) {
+		rest.WriteString(" AND " + condition)
+		args = append(args, values...)
+	}
+	if f.Severity > gestor.SeverityInfo {
+		add("severity >= ?", int(f.Severity))
+	}
+	if f.Kind != "" {
+		within := strings.TrimSuffix(f.Kind, ".") + "."
+		add("(kind = ? OR substr(kind, 1, ?) = ?)", f.Kind, len(within), within)
+	}
+	if f.App != "" {
+		add("app_id = ?", string(f.App))
+	}
+	if f.Unread != nil {
+		add("id > ? AND id NOT IN (SELECT value FROM json_each(?))", string(f.Unread.UpTo), jsonText(f.Unread.Others))
+	}
+	if !f.Since.IsZero() {
+		add("last_at >= ?", nanos(f.Since))
+	}
+	if !f.Until.IsZero() {
+		add("created_at < ?", nanos(f.Until))
+	}
+	return rest.String(), args
+}
+
+var eventsByAge = order[gestor.Event]{by: "id", desc: true, key: func(e gestor.Event) cursor {
+	return cursor{Text: string(e.ID), ID: string(e.ID)}
+}}
+
+// Events are the events that pass a filter, the newest first.
+func (v *View) Events(ctx context.Context, f EventFilter, page gestor.Page) ([]gestor.Event, string, error) {
+	rest, args := f.condition()
+	return list(ctx, v, events, eventsByAge, page, rest, args...)
+}
+
+// Event is an event.
+func (v *View) Event(ctx context.Context, id gestor.EventID) (gestor.Event, error) {
+	return one(ctx, v, events, "event", " AND id = ?", string(id))
+}
+
+// EventsChangedSince are the events that pass a filter and changed after a revision: the limit that changed last, in the
+// order in which they happened.
+func (v *View) EventsChangedSince(ctx context.Context, revision uint64, f EventFilter, limit int) ([]gestor.Event, error) {
+	rest, args := f.condition()
+	where, args := v.where(events.bounds, append([]any{int64(revision)}, args...)...)
+	newest := "SELECT id FROM system_events " + where + " AND revision > ?" + rest + " ORDER BY revision DESC, id DESC LIMIT ?"
+	return events.find(ctx, v.from, "WHERE id IN ("+newest+") ORDER BY id", append(args, limit)...)
+}
+
+// EventReads is what a user has read; nothing if the user never said.
+func (v *View) EventReads(ctx context.Context, user gestor.UserID) (gestor.EventReads, error) {
+	r, err := one(ctx, v, eventReads, "mark of a reader", " AND user_id = ?", string(user))
+	if errors.Is(err, fault.KindNotFound) {
+		return gestor.EventReads{}, nil
+	}
+	return r, err
+}
+
+// UnreadEvents counts what is not among reads, by severity.
+func (v *View) UnreadEvents(ctx context.Context, reads gestor.EventReads) (map[gestor.Severity]int64, error) {
+	rest, args := EventFilter{Unread: &reads}.condition()
+	where, args := v.where(events.bounds, args...)
+	rows, err := v.from.query(ctx, "SELECT severity, COUNT(*)\nFROM system_events\n"+where+rest+"\nGROUP BY severity", args...)
+	if err != nil {
+		return nil, fmt.Errorf("count events: %w", err)
+	}
+	defer rows.Close()
+	out := map[gestor.Severity]int64{}
+	for rows.Next() {
+		var severity gestor.Severity
+		var n int64
+		if err := rows.Scan(&severity, &n); err != nil {
+			return nil, fmt.Errorf("count events: %w", err)
+		}
+		out[severity] = n
+	}
+	return out, rows.Err()
+}
+
+// AddEvent writes a new event and gives it its id.
+func (x *Txn) AddEvent(ctx context.Context, e gestor.Event) (gestor.Event, error) {
+	before, err := x.number(ctx, "SELECT COUNT(*) FROM system_events WHERE id >= ?", string(gestor.NewEventID(x.Revision, 0)))
+	if err != nil {
+		return e, err
+	}
+	e.ID = gestor.NewEventID(x.Revision, int(before))
+	return e, x.PutEvent(ctx, e)
+}
+
+// PutEvent writes an event that is known.
+func (x *Txn) PutEvent(ctx context.Context, e gestor.Event) error {
+	e.Revision = x.Revision
+	return events.save(ctx, x, &e)
+}
+
+// EventOfKey is the newest event of a key that happened first after a time; false if there is none.
+func (x *Txn) EventOfKey(ctx context.Context, tenant gestor.TenantID, key string, after time.Time) (gestor.Event, bool, error) {
+	if key == "" {
+		return gestor.Event{}, false, nil
+	}
+	found, err := events.find(ctx, x, "WHERE tenant_id = ? AND key = ? AND key <> '' ORDER BY id DESC LIMIT 1", string(tenant), key)
+	if err != nil || len(found) == 0 || !found[0].CreatedAt.After(after) {
+		return gestor.Event{}, false, err
+	}
+	return found[0], true, nil
+}
+
+// PutEventReads writes what a user has read.
+func (x *Txn) PutEventReads(ctx context.Context, r gestor.EventReads) error {
+	r.Revision = x.Revision
+	return eventReads.save(ctx, x, &r)
+}
+
+const (
+	pruneEventsByAge = "DELETE FROM system_events WHERE last_at < ?"
+
+	pruneEventsByNumber = `
+DELETE FROM system_events
+WHERE id IN (
+  SELECT id
+  FROM (SELECT id, row_number() OVER (PARTITION BY tenant_id ORDER BY id DESC) AS place FROM system_events)
+  WHERE place > ?)`
+
+	pruneEventReads = "DELETE FROM event_reads WHERE user_id NOT IN (SELECT id FROM users)"
+
+	pruneEventReadsOfGone = "DELETE FROM system_events WHERE tenant_id <> '' AND tenant_id NOT IN (SELECT id FROM tenants)"
+)
+
+// PruneEvents removes events that happened last before a time, of each tenant all but the newest, and what belongs to
+// people and tenants that are gone.
+func (x *Txn) PruneEvents(ctx context.Context, before time.Time, most int) error {
+	x.touch(Events)
+	return errors.Join(
+		x.exec(ctx, pruneEventsByAge, nanos(before)),
+		x.exec(ctx, pruneEventsByNumber, most),
+		x.exec(ctx, pruneEventReads),
+		x.exec(ctx, pruneEventReadsOfGone),
+	)
+}
