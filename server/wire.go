@@ -149,6 +149,7 @@ func (s *Server) mounts(p *parts) []api.Mount {
 		serve(gestorv1connect.NewLogServiceHandler)(logs),
 		serve(gestorv1connect.NewNodeServiceHandler)(hosts),
 		serve(gestorv1connect.NewServerServiceHandler)(s.serverService(p)),
+		serve(gestorv1connect.NewTenantServiceHandler)(api.NewTenantService(api.TenantDeps{Engine: s.engine})),
 	}
 }
 

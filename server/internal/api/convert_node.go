@@ -30,6 +30,7 @@ func nodeOut(n gestor.Node, load *gestorv1.NodeLoad) *gestorv1.Node {
 		Facts:       nodeFacts(n),
 		Load:        load,
 		Revision:    n.Revision,
+		Shared:      n.Shared,
 	}
 }
 

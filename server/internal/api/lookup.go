@@ -70,9 +70,11 @@ func (r reach) app(ctx context.Context, ref string) (gestor.App, error) {
 	return a, absent(err, "app", ref)
 }
 
-// node finds a node by id or name.
+func isNodeID(ref string) bool { return strings.HasPrefix(ref, "nod_") }
+
+// node finds a node by id or name. Of an own and a shared node of one name the own is meant.
 func (r reach) node(ctx context.Context, ref string) (gestor.Node, error) {
-	if strings.HasPrefix(ref, "nod_") {
+	if isNodeID(ref) {
 		n, err := r.view.Node(ctx, gestor.NodeID(ref))
 		return n, absent(err, "node", ref)
 	}

@@ -52,11 +52,11 @@ func (s *NodeService) ListNodes(ctx context.Context, req *gestorv1.ListNodesRequ
 	if err != nil {
 		return nil, err
 	}
-	return &gestorv1.ListNodesResponse{Nodes: s.out(ctx, nodes...), Page: pageOut(next)}, nil
+	return &gestorv1.ListNodesResponse{Nodes: s.out(ctx, r, nodes...), Page: pageOut(next)}, nil
 }
 
 // out converts nodes with their loads.
-func (s *NodeService) out(ctx context.Context, nodes ...gestor.Node) []*gestorv1.Node {
+func (s *NodeService) out(ctx context.Context, r reach, nodes ...gestor.Node) []*gestorv1.Node {
 	ids := make([]gestor.NodeID, len(nodes))
 	for i, n := range nodes {
 		ids[i] = n.ID
@@ -64,7 +64,8 @@ func (s *NodeService) out(ctx context.Context, nodes ...gestor.Node) []*gestorv1
 	loads := s.deps.Loads.Loads(ctx, ids)
 	out := make([]*gestorv1.Node, len(nodes))
 	for i, n := range nodes {
-		out[i] = nodeOut(n, loads[n.ID])
+		out[i] = nodeOut(n, r.tellable(n, loads[n.ID]))
+		out[i].Own = n.TenantID == r.caller.Tenant
 	}
 	return out
 }
@@ -76,7 +77,10 @@ func (s *NodeService) GetNode(ctx context.Context, req *gestorv1.GetNodeRequest)
 		return nil, err
 	}
 	n, err := r.node(ctx, req.GetNode())
-	return &gestorv1.GetNodeResponse{Node: s.out(ctx, n)[0]}, err
+	if err != nil {
+		return nil, err
+	}
+	return &gestorv1.GetNodeResponse{Node: s.out(ctx, r, n)[0]}, nil
 }
 
 const (
@@ -150,11 +154,17 @@ func (s *NodeService) setDraining(ctx context.Context, ref string, draining bool
 	if err != nil {
 		return nil, err
 	}
-	if _, err := r.propose(ctx, "", command.SetNodeDraining{ID: n.ID, Draining: draining}); err != nil {
+	manager, err := r.manages(n)
+	if err != nil {
 		return nil, err
 	}
-	n, err = r.node(ctx, string(n.ID))
-	return s.out(ctx, n)[0], err
+	if _, err := manager.propose(ctx, "", command.SetNodeDraining{ID: n.ID, Draining: draining}); err != nil {
+		return nil, err
+	}
+	if n, err = r.node(ctx, string(n.ID)); err != nil {
+		return nil, err
+	}
+	return s.out(ctx, r, n)[0], nil
 }
 
 // DeleteNode forgets a node; its certificate is worth nothing from then on.
@@ -167,7 +177,11 @@ func (s *NodeService) DeleteNode(ctx context.Context, req *gestorv1.DeleteNodeRe
 	if err != nil {
 		return nil, err
 	}
-	_, err = r.propose(ctx, "", command.DeleteNode{ID: n.ID})
+	manager, err := r.manages(n)
+	if err != nil {
+		return nil, err
+	}
+	_, err = manager.propose(ctx, "", command.DeleteNode{ID: n.ID})
 	return &gestorv1.DeleteNodeResponse{}, err
 }
 
@@ -192,7 +206,7 @@ func (s *NodeService) WatchNodes(ctx context.Context, req *gestorv1.WatchNodesRe
 			return false, nil
 		}
 		w.first = false
-		return false, stream.Send(&gestorv1.WatchNodesResponse{Nodes: s.out(ctx, changed...), DeletedIds: deleted, Revision: w.revision})
+		return false, stream.Send(&gestorv1.WatchNodesResponse{Nodes: s.out(ctx, r, changed...), DeletedIds: deleted, Revision: w.revision})
 	}, state.Nodes)
 }
 

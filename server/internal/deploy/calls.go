@@ -223,8 +223,8 @@ var appTypes = map[gestor.AppType]gestorv1.AppType{
 	gestor.TypeDocker: gestorv1.AppType_APP_TYPE_DOCKER,
 }
 
-// builders are the nodes that may build for an app: its own first, then others like the first of them, because what is
-// built on one architecture may not run on another.
+// builders are the nodes that may build for an app: its own first, then others of its tenant like the first of them, because
+// what is built on one architecture may not run on another. Its source goes to no shared node that it is not placed on.
 func builders(ctx context.Context, view *state.View, app gestor.App) ([]gestor.NodeID, error) {
 	all, err := view.AllNodes(ctx)
 	if err != nil {
@@ -246,7 +246,7 @@ func builders(ctx context.Context, view *state.View, app gestor.App) ([]gestor.N
 		return nil, fault.Conflict("%s has no nodes to be built and run on", app.Slug).WithFix("set its nodes first")
 	}
 	for _, n := range all {
-		if arch[n.ID] == arch[out[0]] && !slices.Contains(out, n.ID) {
+		if n.TenantID == app.TenantID && arch[n.ID] == arch[out[0]] && !slices.Contains(out, n.ID) {
 			out = append(out, n.ID)
 		}
 	}

@@ -16,7 +16,7 @@ func node(n gestor.Node) scheduler.Node {
 	var facts gestorv1.NodeFacts
 	_ = proto.Unmarshal(n.Facts, &facts) // facts that cannot be read are no facts
 	return scheduler.Node{
-		ID: n.ID, TenantID: n.TenantID, Name: n.Name, Status: n.Status, Since: n.StatusSince, Draining: n.Draining,
+		ID: n.ID, TenantID: n.TenantID, Shared: n.Shared, Name: n.Name, Status: n.Status, Since: n.StatusSince, Draining: n.Draining,
 		CPUs: int(facts.GetCpus()), Forbidden: facts.GetForbiddenKinds(),
 	}
 }

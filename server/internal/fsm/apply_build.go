@@ -15,6 +15,9 @@ func (c *change) createBuild(op command.CreateBuild) error {
 		return err
 	}
 	c.about(string(op.ID), map[string]any{"app": a.Slug, "ref": op.Ref})
+	if err := c.tenantWorks(a.TenantID); err != nil {
+		return err
+	}
 	return c.addBuild(&a, op, "")
 }
 

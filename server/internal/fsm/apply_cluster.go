@@ -45,7 +45,7 @@ func (c *change) claim(op command.Claim) error {
 		c.PutTenant(c.ctx, gestor.Tenant{
 			ID:        op.TenantID,
 			Name:      op.TenantName,
-			Plan:      "free",
+			Plan:      c.firstPlan(),
 			Status:    gestor.StatusActive,
 			CreatedAt: c.at,
 		}),
@@ -60,6 +60,14 @@ func (c *change) claim(op command.Claim) error {
 			Operator:     true,
 		}),
 	)
+}
+
+// firstPlan is the plan of the tenant that the installation belongs to: it has no limits but those it gives itself.
+func (c *change) firstPlan() string {
+	if c.atLeast(2) {
+		return gestor.PlanEnterprise
+	}
+	return gestor.PlanFree
 }
 
 func (c *change) prune(op command.Prune) error {

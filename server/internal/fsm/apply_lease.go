@@ -60,7 +60,7 @@ func (c *change) mayLease(t gestor.Task, node gestor.NodeID) error {
 
 // held is a task that its node works on under a fence.
 func (c *change) held(id gestor.TaskID, fence uint64) (gestor.Task, error) {
-	t, err := c.mine().Task(c.ctx, id)
+	t, err := c.workOf(id)
 	if err != nil {
 		return t, err
 	}

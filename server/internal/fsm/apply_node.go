@@ -32,7 +32,7 @@ func (c *change) createJoinToken(op command.CreateJoinToken) error {
 func (c *change) nodeNameIsFree(tenant gestor.TenantID, name string) error {
 	taken := fault.Exists("there is a node named %s already", name).
 		WithFix("choose another name, or delete that node first: gestor nodes delete %s", name)
-	return unless(second(c.In(gestor.TenantScope(tenant)).NodeByName(c.ctx, name)), taken)
+	return unless(second(c.OwnNodeByName(c.ctx, tenant, name)), taken)
 }
 
 // badToken is one message for a token that does not exist and for a wrong secret, so that it tells nothing.
@@ -124,7 +124,7 @@ func (c *change) setNodeStatus(op command.SetNodeStatus) error {
 }
 
 func (c *change) setNodeDraining(op command.SetNodeDraining) error {
-	n, err := c.mine().Node(c.ctx, op.ID)
+	n, err := c.managedNode(op.ID)
 	if err != nil {
 		return err
 	}
@@ -136,7 +136,7 @@ func (c *change) setNodeDraining(op command.SetNodeDraining) error {
 }
 
 func (c *change) deleteNode(op command.DeleteNode) error {
-	n, err := c.mine().Node(c.ctx, op.ID)
+	n, err := c.managedNode(op.ID)
 	if err != nil {
 		return err
 	}
@@ -145,6 +145,11 @@ func (c *change) deleteNode(op command.DeleteNode) error {
 	if err := c.isLeft(n); err != nil {
 		return err
 	}
+	return c.dropNode(n)
+}
+
+// dropNode forgets a node; what it works on and what waits for it is lost.
+func (c *change) dropNode(n gestor.Node) error {
 	held, err := c.HeldTasks(c.ctx, n.ID)
 	if err != nil {
 		return err
@@ -171,13 +176,18 @@ func (c *change) isLeft(n gestor.Node) error {
 		return err
 	}
 	var slugs []string
+	others := 0
 	for _, a := range apps {
-		if a.Status != gestor.AppDeleting {
+		switch {
+		case a.Status == gestor.AppDeleting:
+		case c.mayName(a):
 			slugs = append(slugs, a.Slug)
+		default:
+			others++
 		}
 	}
 	if len(slugs) == 0 {
-		return nil
+		return runsForOthers(n, others)
 	}
 	const most = 10
 	named := strings.Join(slugs[:min(len(slugs), most)], ", ")

@@ -149,6 +149,9 @@ func applyCommand(ctx context.Context, x *state.Txn, index uint64, c command.Com
 func (c *change) run(op command.Op) (*fault.Error, error) {
 	err := c.checkLevel(op)
 	if err == nil {
+		err = c.mayAct(op)
+	}
+	if err == nil {
 		err = c.apply(op)
 	}
 	if err == nil {

@@ -83,7 +83,7 @@ func (b *board) overall(t gestor.Task) string {
 // obstacle says what keeps t from n; empty if nothing does.
 func (b *board) obstacle(t gestor.Task, n Node) string {
 	switch {
-	case n.TenantID != t.TenantID:
+	case n.TenantID != t.TenantID && !n.Shared:
 		return fmt.Sprintf("node %s belongs to another tenant", n.ID)
 	case n.Status == gestor.NodeEnrolled:
 		return fmt.Sprintf("node %s has never connected", n.Name)

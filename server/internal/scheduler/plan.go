@@ -93,16 +93,15 @@ func (b *board) load(t gestor.Task, n Node) int {
 	return b.builds[n.ID] + b.others[n.ID]
 }
 
-// anyOf are all nodes of the task's tenant, beginning at a place that depends on the task, so that tasks spread.
+// anyOf are all nodes of the task's tenant, or, if it has none, those that are shared, beginning at a place that depends on
+// the task, so that tasks spread.
 func (b *board) anyOf(t gestor.Task) []gestor.NodeID {
 	all, ok := b.all[t.TenantID]
 	if !ok {
-		for id, n := range b.nodes {
-			if n.TenantID == t.TenantID {
-				all = append(all, id)
-			}
+		all = b.nodesThat(func(n Node) bool { return n.TenantID == t.TenantID })
+		if len(all) == 0 {
+			all = b.nodesThat(func(n Node) bool { return n.Shared })
 		}
-		slices.Sort(all)
 		all = append(all, all...) // twice, so that every place has a whole round behind it
 		b.all[t.TenantID] = all
 	}
@@ -114,6 +113,17 @@ func (b *board) anyOf(t gestor.Task) []gestor.NodeID {
 	half := len(all) / 2
 	start := int(h.Sum32() % uint32(half))
 	return all[start : start+half]
+}
+
+func (b *board) nodesThat(fit func(Node) bool) []gestor.NodeID {
+	var ids []gestor.NodeID
+	for id, n := range b.nodes {
+		if fit(n) {
+			ids = append(ids, id)
+		}
+	}
+	slices.Sort(ids)
+	return ids
 }
 
 // candidates are the nodes t may go to, best first; none if any

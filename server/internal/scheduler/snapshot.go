@@ -19,6 +19,7 @@ type Snapshot struct {
 type Node struct {
 	ID        gestor.NodeID
 	TenantID  gestor.TenantID
+	Shared    bool // every tenant's tasks may go there
 	Name      string
 	Status    gestor.NodeStatus
 	Since     time.Time // of the status

@@ -35,9 +35,15 @@ func (v *View) Node(ctx context.Context, id gestor.NodeID) (gestor.Node, error) 
 	return one(ctx, v, nodes, "node", " AND id = ?", string(id))
 }
 
-// NodeByName is the node with a name, which is unique in a tenant; the system scope gets any.
+// NodeByName is the node with a name. Names are unique among the nodes of a tenant; of an own and a shared node of one
+// name the own is meant, and of several shared ones the oldest. The system scope gets the oldest of any.
 func (v *View) NodeByName(ctx context.Context, name string) (gestor.Node, error) {
-	return one(ctx, v, nodes, "node", " AND name = ?", name)
+	return one(ctx, v, nodes, "node", " AND name = ? ORDER BY tenant_id <> ?, created_at, id", name, string(v.scope.Tenant))
+}
+
+// OwnNodeByName is the node of a tenant with a name; a node that another tenant shares is none.
+func (v *View) OwnNodeByName(ctx context.Context, tenant gestor.TenantID, name string) (gestor.Node, error) {
+	return one(ctx, v, nodes, "node", " AND tenant_id = ? AND name = ?", string(tenant), name)
 }
 
 // Nodes are the nodes by name.
