@@ -66,7 +66,7 @@ func New(o Options) *Manager {
 		tasks: map[string]*run{}, busy: map[string]*run{}, queues: map[string][]*run{},
 	}
 	for _, e := range o.Journal.Entries() {
-		r := &run{m: m, spec: e.Spec, secrets: &agentv1.Secrets{}, resumed: e.Begun, finished: e.Finished}
+		r := &run{m: m, spec: e.Spec, until: m.until(e.Spec), secrets: &agentv1.Secrets{}, resumed: e.Begun, finished: e.Finished}
 		r.awaitsSecrets = e.HasSecrets && e.Finished == nil
 		m.tasks[e.Spec.GetId()] = r
 	}
@@ -110,7 +110,7 @@ func (m *Manager) expireWaiting() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, r := range m.tasks {
-		if end := r.deadline(); r.awaitsSecrets && !end.IsZero() && m.o.Now().After(end) {
+		if r.awaitsSecrets && !r.until.IsZero() && m.o.Now().After(r.until) {
 			m.finish(r, agentv1.Outcome_OUTCOME_FAILED, fmt.Errorf("the agent restarted and was not given the task again: %w", ErrDeadline), nil)
 		}
 	}
@@ -150,7 +150,7 @@ func (m *Manager) Assign(a *agentv1.Assignment) {
 // start runs a task that was just journaled; m.mu is held.
 func (m *Manager) start(spec *agentv1.TaskSpec, secrets *agentv1.Secrets) {
 	m.dropWaiting(spec.GetResource())
-	r := &run{m: m, spec: spec, secrets: secrets}
+	r := &run{m: m, spec: spec, until: m.until(spec), secrets: secrets}
 	if old := m.tasks[spec.GetId()]; old != nil && old.finished == nil {
 		old.replaced = true
 		old.cancelWith(ErrSuperseded)

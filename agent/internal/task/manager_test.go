@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/saas-gestor/gestor/agent/internal/journal"
@@ -173,6 +174,31 @@ func TestManager_RunsOneTaskPerResourceInOrder(t *testing.T) {
 			t.Errorf("the order was %v", order)
 		}
 	})
+}
+
+func TestManager_GivesATaskItsTimeWhateverTheDeadlineOfAnotherClockSays(t *testing.T) {
+	for name, off := range map[string]time.Duration{"a month ago": -30 * 24 * time.Hour, "in a month": 30 * 24 * time.Hour} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				dir := t.TempDir()
+				r := newRig(t, dir, untilDone)
+				limited := func(s *agentv1.TaskSpec) {
+					s.Deadline, s.TimeLeft = timestamppb.New(time.Now().Add(off)), durationpb.New(time.Hour)
+				}
+				r.assign("a", 1, "app/x", limited)
+				r.assign("next", 2, "app/x", limited) // it waits, and its time goes by
+				<-time.After(59 * time.Minute)
+				if len(r.finished()) != 0 {
+					t.Error("one ended before its time was up")
+				}
+				<-time.After(2 * time.Minute)
+				synctest.Wait()
+				r.wants("a", agentv1.Outcome_OUTCOME_FAILED, "it had 1h0m0s")
+				r.wants("next", agentv1.Outcome_OUTCOME_FAILED, "it had 1h0m0s")
+				r.stop()
+			})
+		})
+	}
 }
 
 func TestManager_ResumesWhatAnEarlierAgentBegan(t *testing.T) {

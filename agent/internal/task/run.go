@@ -15,10 +15,11 @@ import (
 
 const maxError = 2000 // bytes of a task's error; the log has the rest
 
-// run is one task the manager knows. The manager's lock guards its fields, except spec, which does not change.
+// run is one task the manager knows. The manager's lock guards its fields, except spec and until, which do not change.
 type run struct {
 	m             *Manager
 	spec          *agentv1.TaskSpec
+	until         time.Time // when its time is up; zero for never
 	secrets       *agentv1.Secrets
 	resumed       bool
 	awaitsSecrets bool // begun before a restart; the secrets are gone
@@ -38,11 +39,24 @@ type run struct {
 	finishedSent time.Time
 }
 
-func (r *run) deadline() time.Time {
-	if r.spec.GetDeadline() == nil {
-		return time.Time{}
+// until is when the time of a task is up that arrived, or that the journal had, just now. How long it has counts, by the monotonic
+// clock; only servers that do not say that go by the host's clock.
+func (m *Manager) until(spec *agentv1.TaskSpec) time.Time {
+	switch {
+	case spec.GetTimeLeft() != nil:
+		return m.o.Now().Add(spec.GetTimeLeft().AsDuration())
+	case spec.GetDeadline() != nil:
+		return spec.GetDeadline().AsTime()
 	}
-	return r.spec.GetDeadline().AsTime()
+	return time.Time{}
+}
+
+// had says how much time the task had.
+func (r *run) had() string {
+	if left := r.spec.GetTimeLeft(); left != nil {
+		return left.AsDuration().Round(time.Millisecond).String()
+	}
+	return "until " + r.until.UTC().Format(time.RFC3339)
 }
 
 func (r *run) cancelWith(cause error) {
@@ -55,9 +69,9 @@ func (r *run) cancelWith(cause error) {
 
 // do takes the task from the journal's begun to its ended.
 func (r *run) do(ctx context.Context) {
-	if end := r.deadline(); !end.IsZero() {
+	if !r.until.IsZero() {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithDeadlineCause(ctx, end, ErrDeadline)
+		ctx, cancel = context.WithDeadlineCause(ctx, r.until, ErrDeadline)
 		defer cancel()
 	}
 	executor, err := r.admit()
@@ -155,7 +169,7 @@ func (r *run) judge(ctx context.Context, err error) (agentv1.Outcome, error) {
 	case errors.Is(cause, ErrCancelled), errors.Is(cause, ErrSuperseded):
 		return agentv1.Outcome_OUTCOME_CANCELLED, cause
 	case errors.Is(cause, ErrDeadline):
-		return agentv1.Outcome_OUTCOME_FAILED, fmt.Errorf("%w (it had until %s)", ErrDeadline, r.deadline().UTC().Format(time.RFC3339))
+		return agentv1.Outcome_OUTCOME_FAILED, fmt.Errorf("%w (it had %s)", ErrDeadline, r.had())
 	}
 	return agentv1.Outcome_OUTCOME_FAILED, err
 }
