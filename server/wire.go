@@ -12,6 +12,7 @@ import (
 	"github.com/saas-gestor/gestor/proto/gen/gestor/agent/v1/agentv1connect"
 	"github.com/saas-gestor/gestor/proto/gen/gestor/v1/gestorv1connect"
 	"github.com/saas-gestor/gestor/server/internal/api"
+	"github.com/saas-gestor/gestor/server/internal/audit"
 	"github.com/saas-gestor/gestor/server/internal/auth"
 	"github.com/saas-gestor/gestor/server/internal/backup"
 	"github.com/saas-gestor/gestor/server/internal/blob"
@@ -40,6 +41,7 @@ type parts struct {
 	members  *members.Service
 	disk     *diskspace.Guard
 	backups  *backup.Schedule // nil without scheduled backups
+	attempts *audit.Attempts
 }
 
 type part struct {
@@ -98,6 +100,7 @@ func wire(s *Server) (_ *parts, err error) {
 		return nil, err
 	}
 	s.wirePeers(p)
+	s.wireAudit(p)
 
 	verifier := pki.AgentVerifier{Roots: s.id.agentRoot.Pool(), Cluster: string(s.id.cluster.ID), Now: s.clock.Now}
 	p.tls = pki.ServerConfig(s.leaf, verifier)
@@ -107,6 +110,7 @@ func wire(s *Server) (_ *parts, err error) {
 		Engine: s.engine, Revision: s.engine.Revision, Agents: verifier, RootPEM: s.id.serverRoot.PEM(),
 		Version: s.options.Version, Mounts: s.mounts(p), Checks: s.checks(p), Log: s.log.With("component", "api"),
 		Changes: s.engine.Version, Servers: s.directory(), Barrier: s.engine.Barrier, Contact: s.engine.LastContact, Limits: limits, Served: s.served, Refused: s.metrics.Refused,
+		Attempts: p.attempts,
 		Metrics: s.metrics.Handler(), Now: s.clock.Now,
 	})
 	s.wireOperations(p, limits)

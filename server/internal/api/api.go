@@ -50,6 +50,8 @@ type Deps struct {
 
 	Seen func(c auth.Caller, address string) // is told of every call of a person or a token; may be nil
 
+	Attempts Attempts // is told of who tried what they may not; may be nil
+
 	Now   func() time.Time // time.Now if nil
 	Times Times
 	Log   *slog.Logger // nil discards
@@ -73,6 +75,9 @@ func (d Deps) withDefaults() Deps {
 	}
 	if d.Seen == nil {
 		d.Seen = func(auth.Caller, string) {}
+	}
+	if d.Attempts == nil {
+		d.Attempts = noAttempts{}
 	}
 	d.Times = d.Times.withDefaults()
 	return d

@@ -94,7 +94,9 @@ func (g *gate) admit(ctx context.Context, spec connect.Spec, header http.Header)
 	if caller.IsMember() {
 		g.deps.Seen(caller, requestOf(ctx).address)
 	}
-	return caller, g.allowedNow(caller, spec)
+	err = g.allowedNow(caller, spec)
+	g.refused(ctx, caller, spec, err)
+	return caller, err
 }
 
 // allowedNow refuses what a caller may do in general, but not as things are: changes while the tenant is not active, and
@@ -130,7 +132,9 @@ func (g *gate) recognise(ctx context.Context, spec connect.Spec, who func() (aut
 		return auth.Caller{}, why
 	}
 	identify(ctx, caller)
-	return caller, allowed(caller, spec.Procedure, permission)
+	err := allowed(caller, spec.Procedure, permission)
+	g.refused(ctx, caller, spec, err)
+	return caller, err
 }
 
 var whose = map[auth.Kind]string{auth.User: "tenant", auth.Machine: "tenant", auth.Agent: "node"}
@@ -390,7 +394,10 @@ func (g *gate) report(ctx context.Context, procedure string, err error) {
 
 // actor is the caller as commands and the audit log name it. One who calls what is for operators acts for the installation.
 func actor(c auth.Caller, r *request, access *gestorv1.Access) gestor.Actor {
-	a := gestor.Actor{Kind: "anonymous", Address: r.address, UserAgent: r.userAgent, Action: access.GetAudit(), Reference: r.reference}
+	a := gestor.Actor{
+		Kind: "anonymous", Address: r.address, UserAgent: r.userAgent, Action: access.GetAudit(), Reference: r.reference,
+		Severity: gestor.SeverityOf(access.GetAudit()),
+	}
 	holders, _ := auth.HoldersOf(access.GetPermission())
 	switch c.Kind {
 	case auth.User:

@@ -1,0 +1,12 @@
+package server
+
+import (
+	"github.com/saas-gestor/gestor/server/internal/audit"
+)
+
+// wireAudit makes what keeps the audit log beside the state machine.
+func (s *Server) wireAudit(p *parts) {
+	log := s.log.With("component", "audit")
+	p.attempts = audit.NewAttempts(audit.AttemptOptions{Engine: s.engine, Now: s.clock.Now, Log: log})
+	p.run = append(p.run, part{"refused attempts", p.attempts.Run})
+}
