@@ -133,7 +133,10 @@ func (s *AppService) UpdateApp(ctx context.Context, req *gestorv1.UpdateAppReque
 	if err != nil {
 		return nil, err
 	}
-	op := command.UpdateApp{ID: app.ID, Settings: settings, ExpectedRevision: req.GetExpectedRevision()}
+	op := command.UpdateApp{
+		ID: app.ID, Settings: settings, ExpectedRevision: req.GetExpectedRevision(),
+		MayUnprotect: r.caller.May(gestorv1.Permission_PERMISSION_TENANT_CONFIGURE),
+	}
 	if _, err := r.propose(ctx, req.GetRequestId(), op); err != nil {
 		return nil, err
 	}

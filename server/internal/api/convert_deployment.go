@@ -24,6 +24,7 @@ type deploymentParts struct {
 	current    gestor.ReleaseID
 	tasks      []gestor.Task // oldest first
 	names      nodeNames
+	hold       *gestorv1.Hold // nil if its environment asks nothing of it
 }
 
 // deploymentOut converts a deployment.
@@ -43,6 +44,7 @@ func deploymentOut(p deploymentParts) *gestorv1.Deployment {
 		FinishedAt:        timeOut(d.FinishedAt),
 		Revision:          p.revision(),
 		LiveAt:            timeOut(d.LiveAt),
+		Hold:              p.hold,
 	}
 	if p.build != nil {
 		out.Build = buildOut(*p.build)
@@ -79,10 +81,13 @@ func phasesOut(phases []gestor.Phase) []*gestorv1.Phase {
 	return out
 }
 
-// waitingOf is the first reason for which a task of a running deployment waits.
+// waitingOf is why a running deployment waits: for its switch, or the first reason for which one of its tasks does.
 func waitingOf(d gestor.Deployment, tasks []gestor.Task) string {
 	if d.State.Ended() {
 		return ""
+	}
+	if d.Waiting != "" {
+		return d.Waiting
 	}
 	for _, t := range tasks {
 		if t.State == gestor.TaskQueued && t.Waiting != "" {

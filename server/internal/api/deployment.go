@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"errors"
+	"time"
 
 	"connectrpc.com/connect"
 
@@ -22,10 +23,11 @@ type Deployer interface {
 	Rollback(ctx context.Context, c deploy.Call, app gestor.AppID, to gestor.ReleaseID) (gestor.Deployment, error)
 }
 
-// DeploymentDeps are what the deployment service needs; all of it.
+// DeploymentDeps are what the deployment service needs.
 type DeploymentDeps struct {
 	Engine   Engine
 	Deployer Deployer
+	Now      func() time.Time // by which freezes are shown; time.Now if nil
 }
 
 // DeploymentService brings releases live.
@@ -34,7 +36,12 @@ type DeploymentService struct{ deps DeploymentDeps }
 var _ gestorv1connect.DeploymentServiceHandler = (*DeploymentService)(nil)
 
 // NewDeploymentService makes the service.
-func NewDeploymentService(d DeploymentDeps) *DeploymentService { return &DeploymentService{deps: d} }
+func NewDeploymentService(d DeploymentDeps) *DeploymentService {
+	if d.Now == nil {
+		d.Now = time.Now
+	}
+	return &DeploymentService{deps: d}
+}
 
 // ListDeployments lists an app's deployments, newest first.
 func (s *DeploymentService) ListDeployments(ctx context.Context, req *gestorv1.ListDeploymentsRequest) (*gestorv1.ListDeploymentsResponse, error) {
@@ -52,7 +59,7 @@ func (s *DeploymentService) ListDeployments(ctx context.Context, req *gestorv1.L
 	}
 	out := &gestorv1.ListDeploymentsResponse{Page: pageOut(next)}
 	for _, d := range deployments {
-		whole, err := r.assemble(ctx, d)
+		whole, err := s.assemble(ctx, r, d)
 		if err != nil {
 			return nil, err
 		}
@@ -67,7 +74,7 @@ func (s *DeploymentService) GetDeployment(ctx context.Context, req *gestorv1.Get
 	if err != nil {
 		return nil, err
 	}
-	d, err := r.deploymentOut(ctx, gestor.DeploymentID(req.GetId()))
+	d, err := s.out(ctx, r, gestor.DeploymentID(req.GetId()))
 	return &gestorv1.GetDeploymentResponse{Deployment: d}, err
 }
 
@@ -89,7 +96,7 @@ func (s *DeploymentService) CreateDeployment(ctx context.Context, req *gestorv1.
 	if err != nil {
 		return nil, err
 	}
-	out, err := r.assemble(ctx, d)
+	out, err := s.assemble(ctx, r, d)
 	return &gestorv1.CreateDeploymentResponse{Deployment: out}, err
 }
 
@@ -134,7 +141,7 @@ func (s *DeploymentService) Rollback(ctx context.Context, req *gestorv1.Rollback
 	if err != nil {
 		return nil, err
 	}
-	out, err := r.assemble(ctx, d)
+	out, err := s.assemble(ctx, r, d)
 	return &gestorv1.RollbackResponse{Deployment: out}, err
 }
 
@@ -151,7 +158,7 @@ func (s *DeploymentService) CancelDeployment(ctx context.Context, req *gestorv1.
 	if _, err := r.propose(ctx, "", command.CancelDeployment{ID: d.ID}); err != nil {
 		return nil, err
 	}
-	out, err := r.deploymentOut(ctx, d.ID)
+	out, err := s.out(ctx, r, d.ID)
 	return &gestorv1.CancelDeploymentResponse{Deployment: out}, err
 }
 
@@ -170,7 +177,7 @@ func (s *DeploymentService) WatchDeployment(ctx context.Context, req *gestorv1.W
 		if err != nil {
 			return false, err
 		}
-		whole, err := r.assemble(ctx, d)
+		whole, err := s.assemble(ctx, r, d)
 		if err != nil || whole.GetRevision() <= sent {
 			return d.State.Ended(), err
 		}
@@ -185,17 +192,17 @@ func (r reach) deployment(ctx context.Context, id gestor.DeploymentID) (gestor.D
 	return d, absent(err, "deployment", string(id))
 }
 
-// deploymentOut finds a deployment and converts it.
-func (r reach) deploymentOut(ctx context.Context, id gestor.DeploymentID) (*gestorv1.Deployment, error) {
+// out finds a deployment and converts it.
+func (s *DeploymentService) out(ctx context.Context, r reach, id gestor.DeploymentID) (*gestorv1.Deployment, error) {
 	d, err := r.deployment(ctx, id)
 	if err != nil {
 		return nil, err
 	}
-	return r.assemble(ctx, d)
+	return s.assemble(ctx, r, d)
 }
 
 // assemble reads what is shown with a deployment.
-func (r reach) assemble(ctx context.Context, d gestor.Deployment) (*gestorv1.Deployment, error) {
+func (s *DeploymentService) assemble(ctx context.Context, r reach, d gestor.Deployment) (*gestorv1.Deployment, error) {
 	p := deploymentParts{deployment: d}
 	app, err := r.view.App(ctx, d.AppID)
 	if err != nil && !errors.Is(err, fault.KindNotFound) {
@@ -212,6 +219,9 @@ func (r reach) assemble(ctx context.Context, d gestor.Deployment) (*gestorv1.Dep
 		return nil, err
 	}
 	if p.names, err = r.names(ctx); err != nil {
+		return nil, err
+	}
+	if p.hold, err = r.hold(ctx, d, app, s.deps.Now()); err != nil {
 		return nil, err
 	}
 	return deploymentOut(p), nil

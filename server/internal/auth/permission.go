@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"maps"
 	"slices"
 
 	gestorv1 "github.com/saas-gestor/gestor/proto/gen/gestor/v1"
@@ -68,3 +69,6 @@ func Permissions(r gestor.Role, operator bool) []gestorv1.Permission {
 	slices.Sort(held)
 	return held
 }
+
+// All are the permissions of the matrix, in the order of their numbers.
+func All() []gestorv1.Permission { return slices.Sorted(maps.Keys(matrix)) }

@@ -35,6 +35,7 @@ type UpdateApp struct {
 	ID               gestor.AppID
 	Settings         gestor.AppSettings
 	ExpectedRevision uint64 // refused if the app's revision is another; 0 takes any
+	MayUnprotect     bool   // whether the app may leave a protected environment
 }
 
 func (op UpdateApp) encode(m *raftv1.Command) error {
@@ -42,6 +43,7 @@ func (op UpdateApp) encode(m *raftv1.Command) error {
 		Id:               string(op.ID),
 		Settings:         EncodeSettings(op.Settings),
 		ExpectedRevision: op.ExpectedRevision,
+		MayUnprotect:     op.MayUnprotect,
 	}}
 	return nil
 }
@@ -51,6 +53,7 @@ func decodeUpdateApp(m *raftv1.UpdateApp) UpdateApp {
 		ID:               gestor.AppID(m.GetId()),
 		Settings:         DecodeSettings(m.GetSettings()),
 		ExpectedRevision: m.GetExpectedRevision(),
+		MayUnprotect:     m.GetMayUnprotect(),
 	}
 }
 

@@ -1,6 +1,8 @@
 package command
 
 import (
+	"time"
+
 	raftv1 "github.com/saas-gestor/gestor/proto/gen/gestor/raft/v1"
 	"github.com/saas-gestor/gestor/server/internal/gestor"
 )
@@ -61,6 +63,8 @@ type AdvanceDeployment struct {
 	Tasks       []CreateTask
 	Error       string // why it fails
 	CancelTasks []gestor.TaskID
+	JudgedBy    string    // of a switch: which protections the freezes were judged by; refused if they are others now
+	ClearUntil  time.Time // of a switch: when the next freeze begins; refused from then on; zero if none is in sight
 }
 
 func (op AdvanceDeployment) encode(m *raftv1.Command) error {
@@ -72,6 +76,8 @@ func (op AdvanceDeployment) encode(m *raftv1.Command) error {
 		Tasks:       tasks,
 		Error:       op.Error,
 		CancelTasks: texts(op.CancelTasks),
+		JudgedBy:    op.JudgedBy,
+		ClearUntil:  stamp(op.ClearUntil),
 	}}
 	return err
 }
@@ -85,6 +91,8 @@ func decodeAdvanceDeployment(m *raftv1.AdvanceDeployment) (Op, error) {
 		Tasks:       tasks,
 		Error:       m.GetError(),
 		CancelTasks: ids[gestor.TaskID](m.GetCancelTasks()),
+		JudgedBy:    m.GetJudgedBy(),
+		ClearUntil:  moment(m.GetClearUntil()),
 	}, err
 }
 

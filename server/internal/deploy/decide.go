@@ -7,6 +7,7 @@ import (
 
 	"github.com/saas-gestor/gestor/server/internal/command"
 	"github.com/saas-gestor/gestor/server/internal/gestor"
+	"github.com/saas-gestor/gestor/server/internal/protect"
 )
 
 // decide returns what to propose for a deployment, in order; nothing while it waits. It is pure.
@@ -75,9 +76,31 @@ func (s *snapshot) preparing() []command.Op {
 	case len(s.missing(stepPrepare)) > 0:
 		return s.to(gestor.DeploymentPreparing, "", s.missing(stepPrepare), s.tidying())
 	case all(tasks):
-		return s.to(gestor.DeploymentSwitching, "", s.missing(stepSwitch), nil)
+		return s.prepared()
 	}
 	return nil
+}
+
+// prepared gives out the switches, unless the protection of the environment holds them.
+func (s *snapshot) prepared() []command.Op {
+	d, hold := s.Deployment, s.Case.Hold(s.Now)
+	expires := s.Case.Expires()
+	switch {
+	case hold.Missing > 0 && !expires.IsZero() && !s.Now.Before(expires):
+		return s.to(gestor.DeploymentCancelled, unapproved(s.Case), s.retires(), nil)
+	case hold.Waits() && d.Waiting == hold.Reason && d.ApprovalAskedAt.IsZero() == (hold.Missing == 0):
+		return nil
+	case hold.Waits():
+		return []command.Op{command.HoldDeployment{ID: d.ID, Waiting: hold.Reason, Approval: hold.Missing > 0}}
+	}
+	return []command.Op{command.AdvanceDeployment{
+		ID: d.ID, From: d.State, To: gestor.DeploymentSwitching, Tasks: s.missing(stepSwitch),
+		JudgedBy: s.Case.JudgedBy(), ClearUntil: s.Case.ClearUntil(s.Now),
+	}}
+}
+
+func unapproved(c protect.Case) string {
+	return fmt.Sprintf("it was not approved within %d days: %d of %d approvals", int(gestor.ApprovalTime.Hours())/24, len(c.Approvals), c.Needed())
 }
 
 func (s *snapshot) switching() []command.Op {

@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 
 	"github.com/saas-gestor/gestor/proto/fault"
 	agentv1 "github.com/saas-gestor/gestor/proto/gen/gestor/agent/v1"
 	"github.com/saas-gestor/gestor/server/internal/gestor"
+	"github.com/saas-gestor/gestor/server/internal/protect"
 	"github.com/saas-gestor/gestor/server/internal/state"
 )
 
@@ -29,6 +31,8 @@ type snapshot struct {
 	// comes back to.
 	Tidying []gestor.Task
 	Names   map[gestor.NodeID]string
+	Case    protect.Case // what keeps it from its switch; read while it is preparing
+	Now     time.Time
 }
 
 // work is a task with the step it is of.
@@ -122,6 +126,11 @@ func load(ctx context.Context, view *state.View, d gestor.Deployment, tasks []wo
 	}
 	if s.Previous, err = optional(ctx, view.Release, d.PreviousRelease); err != nil {
 		return s, err
+	}
+	if d.State == gestor.DeploymentPreparing {
+		if s.Case, err = protect.Read(ctx, view, d, s.App); err != nil {
+			return s, err
+		}
 	}
 	return s, s.loadRest(ctx, view)
 }
