@@ -93,6 +93,9 @@ func startWith(t *testing.T, o stack.Options) *world {
 	t.Cleanup(func() {
 		if t.Failed() {
 			printLogs(t, dir)
+			for _, server := range s.Servers {
+				server.Abort()
+			}
 			keepLogs(t, dir)
 		}
 		if err := s.Close(); err != nil {

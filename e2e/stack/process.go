@@ -60,6 +60,9 @@ func (p *Process) Kill() { p.end(syscall.SIGKILL, 0) }
 // Stop asks it to end and waits; after 15 s it is killed.
 func (p *Process) Stop() { p.end(syscall.SIGTERM, 15*time.Second) }
 
+// Abort ends it with a word on what each of its goroutines was doing, in its log.
+func (p *Process) Abort() { p.end(syscall.SIGQUIT, 5*time.Second) }
+
 // Signal sends it a signal.
 func (p *Process) Signal(sig syscall.Signal) error {
 	p.mu.Lock()
