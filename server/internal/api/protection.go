@@ -67,5 +67,6 @@ func (s *ProtectionService) UpdateProtection(ctx context.Context, req *gestorv1.
 
 func (r reach) protection(ctx context.Context, environment string) (*gestorv1.Protection, error) {
 	p, err := r.view.Protection(ctx, r.caller.Tenant, environment)
+	p.Environment = environment
 	return protectionOut(p), err
 }

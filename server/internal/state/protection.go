@@ -20,15 +20,14 @@ var protections = newTable(Protections, "protections", []string{"tenant_id", "en
 	}
 })
 
-// Protection is the protection of an environment of a tenant: the one without any demand if there is none.
+// Protection is the protection of an environment of a tenant; the zero one, which demands nothing, if there is none.
 func (v *View) Protection(ctx context.Context, tenant gestor.TenantID, environment string) (gestor.Protection, error) {
-	none := gestor.Protection{TenantID: tenant, Environment: environment}
 	if v.from.level() < levelPeople {
-		return none, nil
+		return gestor.Protection{}, nil
 	}
 	found, err := many(ctx, v, protections, " AND tenant_id = ? AND environment = ?", string(tenant), environment)
 	if err != nil || len(found) == 0 {
-		return none, err
+		return gestor.Protection{}, err
 	}
 	return found[0], nil
 }
