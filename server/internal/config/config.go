@@ -40,12 +40,13 @@ type Config struct {
 	LogDir      string   `toml:"log_dir"`      // where app.log, access.log, error.log and audit/ are written; empty: to standard error only
 	FirstUID    uint32   `toml:"first_uid"`    // of the first app's system user on all nodes; 0 means 70000; decided at the first start for good
 
-	MetricsListen string `toml:"metrics_listen"` // host:port where metrics and health are served without TLS and without a sign-in; empty: nowhere
-	MetricsPublic bool   `toml:"metrics_public"` // that address may be one the internet reaches
-	Limits        Limits `toml:"limits"`
-	Backup        Backup `toml:"backup"`
-	Mail          Mail   `toml:"mail"`
-	DiskReserve   Size   `toml:"disk_reserve"` // free bytes below which changes are refused and another server leads; 0: 1 GiB, or 5 % of a larger disk
+	MetricsListen string   `toml:"metrics_listen"` // host:port where metrics and health are served without TLS and without a sign-in; empty: nowhere
+	MetricsPublic bool     `toml:"metrics_public"` // that address may be one the internet reaches
+	Limits        Limits   `toml:"limits"`
+	Backup        Backup   `toml:"backup"`
+	Mail          Mail     `toml:"mail"`
+	Outgoing      Outgoing `toml:"outgoing"`
+	DiskReserve   Size     `toml:"disk_reserve"` // free bytes below which changes are refused and another server leads; 0: 1 GiB, or 5 % of a larger disk
 }
 
 // Default is a server on one machine, reached under its host name.
@@ -176,7 +177,7 @@ func (c Config) Check() error {
 	if c.FirstUID != 0 && c.FirstUID < 1000 || c.FirstUID > 1<<30 {
 		return fmt.Errorf("first_uid %d is not from 1000 to %d: leave it out, or choose a range that nothing else uses on any node", c.FirstUID, 1<<30)
 	}
-	if err := errors.Join(c.checkPeers(), c.checkOperations(), c.Backup.check(), c.Mail.check()); err != nil {
+	if err := errors.Join(c.checkPeers(), c.checkOperations(), c.Backup.check(), c.Mail.check(), c.Outgoing.check()); err != nil {
 		return err
 	}
 	for _, raw := range c.PublicURLs {
