@@ -84,7 +84,11 @@ func openIdentity(dir string, ring *secret.Ring, c config.Config, now time.Time)
 			"`gestor-server restore` into an empty directory; or, where other servers of the cluster run, let a new one take its place with "+
 			"`gestor servers add --replace %s` and an empty directory", filepath.Join(dir, identityFile), r.Server, r.Cluster, filepath.Join(dir, "raft"), r.Name)
 	}
-	return r.open(ring)
+	id, err := r.open(ring)
+	if _, lost := errors.AsType[*secret.MissingKeyError](err); lost {
+		return identity{}, lostRing(err)
+	}
+	return id, err
 }
 
 // empty reports whether a directory holds nothing, or is not there.
@@ -125,10 +129,10 @@ func makeIdentity(dir string, ring *secret.Ring, c config.Config, now time.Time)
 	cluster := gestor.NewID[gestor.ClusterID]("clu")
 	r := identityRecord{Cluster: string(cluster), Server: gestor.NewID[string]("srv"), Name: serverName(c)}
 	var err error
-	if r.ServerRoot, r.ServerRootKey, err = makeRoot(ring, cluster, "server", serverRootPlace, now); err != nil {
+	if r.ServerRoot, r.ServerRootKey, err = makeRoot(ring, cluster, "server", gestor.ServerRootPlace, now); err != nil {
 		return identity{}, fmt.Errorf("make the installation's identity: %w", err)
 	}
-	if r.AgentRoot, r.AgentRootKey, err = makeRoot(ring, cluster, "agent", agentRootPlace, now); err != nil {
+	if r.AgentRoot, r.AgentRootKey, err = makeRoot(ring, cluster, "agent", gestor.AgentRootPlace, now); err != nil {
 		return identity{}, fmt.Errorf("make the installation's identity: %w", err)
 	}
 	if err := r.write(dir); err != nil {
@@ -155,10 +159,10 @@ func (r identityRecord) open(ring *secret.Ring) (identity, error) {
 		AgentRoot: r.AgentRoot, AgentRootKey: r.AgentRootKey,
 	}}
 	var err error
-	if id.serverRoot, err = openRoot(ring, r.ServerRoot, r.ServerRootKey, serverRootPlace); err != nil {
+	if id.serverRoot, err = openRoot(ring, r.ServerRoot, r.ServerRootKey, gestor.ServerRootPlace); err != nil {
 		return identity{}, fmt.Errorf("open the servers' root with the key ring: %w", err)
 	}
-	if id.agentRoot, err = openRoot(ring, r.AgentRoot, r.AgentRootKey, agentRootPlace); err != nil {
+	if id.agentRoot, err = openRoot(ring, r.AgentRoot, r.AgentRootKey, gestor.AgentRootPlace); err != nil {
 		return identity{}, fmt.Errorf("open the agents' root with the key ring: %w", err)
 	}
 	return id, nil

@@ -46,7 +46,7 @@ func (s *Server) join(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("join %s: %w", strings.Join(c.Join, ", "), err)
 	}
-	if err := keepIdentity(c.DataDir, id, token, answer); err != nil {
+	if err := keepIdentity(s.options.places(), id, token, answer); err != nil {
 		return fmt.Errorf("join %s: %w", strings.Join(c.Join, ", "), err)
 	}
 	s.log.Info("joined", "cluster", answer.GetClusterId(), "server", id, "name", answer.GetName())
@@ -99,17 +99,11 @@ func enrollAt(ctx context.Context, at string, token pki.JoinToken, req *agentv1.
 
 // keepIdentity writes what the new server was given, once it is known to fit together: the key ring first, so that an
 // identity is never without it.
-func keepIdentity(dir, id string, token pki.JoinToken, a *agentv1.EnrollServerResponse) error {
-	ring := filepath.Join(dir, "keyring")
-	if old, err := os.ReadFile(ring); err == nil && !bytes.Equal(old, a.GetKeyRing()) {
-		return fmt.Errorf("%s is of another installation: choose an empty data directory", ring)
-	}
-	if err := writeFile(ring, string(a.GetKeyRing())); err != nil {
-		return err
-	}
-	r, err := secret.Open(ring)
+func keepIdentity(p secret.Places, id string, token pki.JoinToken, a *agentv1.EnrollServerResponse) error {
+	dir := filepath.Dir(p.File)
+	r, err := keepRing(p, a.GetKeyRing())
 	if err != nil {
-		return fmt.Errorf("the key ring that was handed over: %w", err)
+		return err
 	}
 	record := identityRecord{
 		Cluster: a.GetClusterId(), Server: id, Name: a.GetName(), Joined: true, Incarnation: a.GetIncarnation(),
@@ -123,6 +117,26 @@ func keepIdentity(dir, id string, token pki.JoinToken, a *agentv1.EnrollServerRe
 		return errors.New("the identity that was handed over is not the one the token names")
 	}
 	return record.write(dir)
+}
+
+// keepRing keeps the ring that was handed over in the file, unless this server was given its ring from elsewhere: then that
+// must open what comes with it.
+func keepRing(p secret.Places, ring []byte) (*secret.Ring, error) {
+	given, err := secret.Places{Credentials: p.Credentials, Environment: p.Environment}.Load()
+	if !errors.Is(err, os.ErrNotExist) {
+		return given, err
+	}
+	if old, err := os.ReadFile(p.File); err == nil && !bytes.Equal(old, ring) {
+		return nil, fmt.Errorf("%s is of another installation: choose an empty data directory", p.File)
+	}
+	if err := writeFile(p.File, string(ring)); err != nil {
+		return nil, err
+	}
+	r, err := secret.Open(p.File)
+	if err != nil {
+		return nil, fmt.Errorf("the key ring that was handed over: %w", err)
+	}
+	return r, nil
 }
 
 // peerAddress is where the other servers reach this one.
@@ -147,14 +161,14 @@ func (s *Server) peerAddress() (string, error) {
 
 // handover is what a server that joins is given.
 func (s *Server) handover() (*agentv1.EnrollServerResponse, error) {
-	ring, err := os.ReadFile(filepath.Join(s.options.Config.DataDir, "keyring"))
+	serverKey, agentKey, err := s.sealRoots()
 	if err != nil {
-		return nil, fmt.Errorf("read the key ring: %w", err)
+		return nil, fmt.Errorf("seal the roots: %w", err)
 	}
 	c := s.id.cluster
 	out := &agentv1.EnrollServerResponse{
-		ClusterId: string(c.ID), KeyRing: ring, ServerRoot: c.ServerRoot, ServerRootKey: c.ServerRootKey,
-		AgentRoot: c.AgentRoot, AgentRootKey: c.AgentRootKey, Incarnation: s.id.incarnation,
+		ClusterId: string(c.ID), KeyRing: s.ring.Encode(), ServerRoot: c.ServerRoot, ServerRootKey: serverKey,
+		AgentRoot: c.AgentRoot, AgentRootKey: agentKey, Incarnation: s.id.incarnation,
 	}
 	for _, m := range s.engine.Members() {
 		out.Peers = append(out.Peers, m.Address)

@@ -65,6 +65,7 @@ func (s *Server) checks(p *parts) []health.Check {
 			}
 			return nil
 		}},
+		{Name: "secrets", Warning: true, Run: p.keys.Check},
 	}
 }
 

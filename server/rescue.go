@@ -11,12 +11,12 @@ import (
 	"time"
 
 	"github.com/saas-gestor/gestor/server/internal/rescue"
-	"github.com/saas-gestor/gestor/server/internal/secret"
 )
 
 // OfflineOptions are for work on the data of a stopped server.
 type OfflineOptions struct {
 	DataDir string
+	Keys    Keys // where else than in the data directory the key ring may be
 	Version string
 	Out     io.Writer // people read it
 	Log     *slog.Logger
@@ -40,9 +40,9 @@ func (o OfflineOptions) open() (*dirLock, identity, error) {
 }
 
 func (o OfflineOptions) identity() (identity, error) {
-	ring, err := secret.Open(filepath.Join(o.DataDir, "keyring"))
+	ring, err := o.Keys.places(o.DataDir).Load()
 	if err != nil {
-		return identity{}, fmt.Errorf("%w; every server of the cluster has the same file, and it belongs into a safe place", err)
+		return identity{}, fmt.Errorf("%w; every server of the cluster has the same ring, and a copy belongs into a safe place", err)
 	}
 	return openIdentity(o.DataDir, ring, Config{DataDir: o.DataDir}, time.Now())
 }

@@ -46,7 +46,7 @@ func Restore(ctx context.Context, o RestoreOptions) (err error) {
 	if err := checkEmpty(dir); err != nil {
 		return err
 	}
-	ring, err := secret.Open(o.Keyring)
+	ring, err := secret.OpenWithRetired(o.Keyring)
 	if err != nil {
 		return fmt.Errorf("%w; name the keyring of the installation's data directory with --keyring: a backup holds no key", err)
 	}
@@ -132,17 +132,13 @@ func (o RestoreOptions) restore(ctx context.Context, path string, ring *secret.R
 	if err != nil {
 		return fmt.Errorf("restore %s: %w", o.From, err)
 	}
-	return o.finish(done, id)
+	return o.finish(done, id, ring)
 }
 
 // finish writes what the server needs beside the state. The identity comes last: without it nothing starts.
-func (o RestoreOptions) finish(done rescue.Restored, id string) error {
+func (o RestoreOptions) finish(done rescue.Restored, id string, ring *secret.Ring) error {
 	dir, c := o.Config.DataDir, done.Cluster
-	keys, err := os.ReadFile(o.Keyring)
-	if err != nil {
-		return fmt.Errorf("read the key ring: %w", err)
-	}
-	if err := writeFile(filepath.Join(dir, "keyring"), string(keys)); err != nil {
+	if err := writeFile(filepath.Join(dir, keyringFile), string(ring.Encode())); err != nil {
 		return fmt.Errorf("write the key ring: %w", err)
 	}
 	r := identityRecord{
@@ -153,7 +149,7 @@ func (o RestoreOptions) finish(done rescue.Restored, id string) error {
 	if err := r.write(dir); err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(o.Out, `Restored %s into %s.
+	_, err := fmt.Fprintf(o.Out, `Restored %s into %s.
 
   cluster   %s
   server    %s (%s)

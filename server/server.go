@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"os"
 	"path/filepath"
 	"slices"
 	"time"
@@ -43,6 +42,7 @@ type Options struct {
 	Files   *logfile.Files // the log files that OpenLogs opened; nil for none
 
 	JoinToken string            // a secret; needed at the first start of a server with Config.Join
+	Keys      Keys              // where else than in the data directory the key ring may be
 	Network   peer.Network      // how servers reach each other; nil means TCP
 	OnStall   func(call string) // what happens when the disk hangs; by default the process ends
 	Tuning    Tuning            // zero is what servers live with
@@ -99,7 +99,7 @@ func (s *Server) open(ctx context.Context) error {
 	if err := s.join(ctx); err != nil {
 		return err
 	}
-	if s.ring, err = openRing(dir); err != nil {
+	if s.ring, err = openRing(s.options.places()); err != nil {
 		return err
 	}
 	s.clock = clock.New(s.options.Tuning.Now, lastWritten(filepath.Join(dir, "raft", "log")))
@@ -308,18 +308,4 @@ func ignoreClosed(err error) error {
 		return nil
 	}
 	return err
-}
-
-// openRing opens the key ring. On a first start it makes one; where there is data already, a ring that is missing was
-// lost, and a new one would only hide that.
-func openRing(dir string) (*secret.Ring, error) {
-	path := filepath.Join(dir, "keyring")
-	ring, err := secret.Open(path)
-	if !errors.Is(err, os.ErrNotExist) {
-		return ring, err
-	}
-	if _, err := os.Stat(filepath.Join(dir, "raft")); err == nil {
-		return nil, fmt.Errorf("the key ring %s is missing, but %s holds data sealed with it; restore it from a backup", path, dir)
-	}
-	return secret.Create(path)
 }

@@ -12,6 +12,8 @@ type Tuning struct {
 	Nodes    nodes.Times    // heartbeats, and when a silent node is suspect and lost
 	Dispatch dispatch.Times // leases
 
+	Keys time.Duration // between looks at the key ring
+
 	SnapshotAfter uint64 // entries of the log between snapshots
 
 	Now func() time.Time // what the clock of the server's machine says; time.Now if nil

@@ -20,6 +20,7 @@ import (
 	"github.com/saas-gestor/gestor/server/internal/diskspace"
 	"github.com/saas-gestor/gestor/server/internal/dispatch"
 	"github.com/saas-gestor/gestor/server/internal/history"
+	"github.com/saas-gestor/gestor/server/internal/keyring"
 	"github.com/saas-gestor/gestor/server/internal/members"
 	"github.com/saas-gestor/gestor/server/internal/mirror"
 	"github.com/saas-gestor/gestor/server/internal/nodes"
@@ -41,6 +42,7 @@ type parts struct {
 	members  *members.Service
 	disk     *diskspace.Guard
 	backups  *backup.Schedule // nil without scheduled backups
+	keys     *keyring.Service
 	attempts *audit.Attempts
 }
 
@@ -83,7 +85,7 @@ func wire(s *Server) (_ *parts, err error) {
 		Peers: s.port, History: p.history, Blobs: p.blobs, Catalogue: mirror.StateCatalogue{Engine: s.engine, Needed: deploy.NeededArtifacts}, Log: s.log,
 	})
 	p.dispatch = dispatch.New(dispatch.Options{Engine: s.engine, Times: s.options.Tuning.Dispatch, Now: s.clock.Now, Log: s.log})
-	p.deploy = deploy.New(deploy.Options{Engine: s.engine, Log: s.log})
+	p.deploy = deploy.New(deploy.Options{Engine: s.engine, Now: s.clock.Now, Log: s.log})
 	p.nodes = nodes.New(nodes.Options{
 		Engine: s.engine, History: p.mirror, Blobs: p.mirror, Secrets: nodes.NewVault(s.engine, s.ring), Leases: p.dispatch,
 		Peers: nodes.OverPort(s.port), Servers: s.agentAddresses,
@@ -99,6 +101,7 @@ func wire(s *Server) (_ *parts, err error) {
 	if err := s.wireGuards(p); err != nil {
 		return nil, err
 	}
+	s.wireKeys(p)
 	s.wirePeers(p)
 	s.wireAudit(p)
 
@@ -135,10 +138,12 @@ func (s *Server) mounts(p *parts) []api.Mount {
 	})
 	apps := api.NewAppService(api.AppDeps{Engine: s.engine, Sealer: s.ring, Detector: p.dispatch, Remover: p.deploy})
 	builds := api.NewBuildService(api.BuildDeps{Engine: s.engine, Builder: p.deploy})
-	deployments := api.NewDeploymentService(api.DeploymentDeps{Engine: s.engine, Deployer: p.deploy})
+	deployments := api.NewDeploymentService(api.DeploymentDeps{Engine: s.engine, Deployer: p.deploy, Now: s.clock.Now})
 	releases := api.NewReleaseService(api.ReleaseDeps{Engine: s.engine})
 	tasks := api.NewTaskService(api.TaskDeps{Engine: s.engine})
 	logs := api.NewLogService(api.LogDeps{Engine: s.engine, Tasks: p.mirror, Apps: p.nodes})
+	tokens := api.NewTokenService(api.TokenDeps{Engine: s.engine, Now: s.clock.Now})
+	logins := api.NewLoginService(api.LoginDeps{Engine: s.engine, Vault: s.ring, PublicURL: s.publicURLs()[0], Now: s.clock.Now})
 	hosts := api.NewNodeService(api.NodeDeps{Engine: s.engine, Loads: p.nodes, Pin: s.id.serverRoot.Pin(), PublicURL: s.publicURLs()[0], Now: s.clock.Now})
 	return []api.Mount{
 		serve(gestorv1connect.NewSetupServiceHandler)(setup),
@@ -152,7 +157,11 @@ func (s *Server) mounts(p *parts) []api.Mount {
 		serve(gestorv1connect.NewTaskServiceHandler)(tasks),
 		serve(gestorv1connect.NewLogServiceHandler)(logs),
 		serve(gestorv1connect.NewNodeServiceHandler)(hosts),
+		serve(gestorv1connect.NewTokenServiceHandler)(tokens),
+		serve(gestorv1connect.NewLoginServiceHandler)(logins),
 		serve(gestorv1connect.NewServerServiceHandler)(s.serverService(p)),
+		serve(gestorv1connect.NewProtectionServiceHandler)(api.NewProtectionService(api.ProtectionDeps{Engine: s.engine})),
+		serve(gestorv1connect.NewPermissionServiceHandler)(api.NewPermissionService()),
 		serve(gestorv1connect.NewTenantServiceHandler)(api.NewTenantService(api.TenantDeps{Engine: s.engine})),
 	}
 }

@@ -60,7 +60,7 @@ func (s *Server) roomOfVoters(ctx context.Context, p *parts) map[string]uint64 {
 
 // notice is what a person should know of this server, in a sentence or two.
 func (p *parts) notice(clock *clock.Clock) string {
-	notices := []string{p.disk.Notice(), clock.Notice()}
+	notices := []string{p.disk.Notice(), p.keys.Notice(), clock.Notice()}
 	if p.backups != nil {
 		notices = append(notices, p.backups.Notice())
 	}

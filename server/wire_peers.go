@@ -99,6 +99,7 @@ func (s *Server) peerMounts(p *parts) []peer.Mount {
 		servePeers(peerv1connect.NewReplicationServiceHandler)(p.members),
 		servePeers(peerv1connect.NewPresenceServiceHandler)(p.nodes.Presence()),
 		servePeers(peerv1connect.NewStorageServiceHandler)(p.mirror.Service()),
+		servePeers(peerv1connect.NewKeyServiceHandler)(p.keys),
 	}
 }
 

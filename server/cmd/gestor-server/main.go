@@ -39,11 +39,12 @@ func command() *cobra.Command {
 	}}
 	server.Flags(root.Flags())
 	server.Flags(serve.Flags())
-	root.AddCommand(serve, show, restoreCommand(), recoverCommand(), checkCommand())
+	root.AddCommand(serve, show, restoreCommand(), recoverCommand(), checkCommand(), newKeyCommand())
 	return root
 }
 
 func run(cmd *cobra.Command, _ []string) error {
+	keys := server.KeysOfProcess() // first of all, so that what is started later does not see it
 	config, err := server.LoadConfig(cmd.Flags(), os.LookupEnv)
 	if err != nil {
 		return err
@@ -54,7 +55,7 @@ func run(cmd *cobra.Command, _ []string) error {
 	}
 	defer func() { _ = files.Close() }() // what it could not write was counted
 	slog.SetDefault(log)
-	s, err := server.New(cmd.Context(), server.Options{Config: config, Version: version, Out: cmd.OutOrStdout(), Log: log, Files: files, JoinToken: os.Getenv("GESTOR_JOIN_TOKEN")})
+	s, err := server.New(cmd.Context(), server.Options{Config: config, Version: version, Out: cmd.OutOrStdout(), Log: log, Files: files, JoinToken: os.Getenv("GESTOR_JOIN_TOKEN"), Keys: keys})
 	if err != nil {
 		return err
 	}

@@ -36,6 +36,6 @@ func offline(cmd *cobra.Command) (server.OfflineOptions, error) {
 		return server.OfflineOptions{}, err
 	}
 	return server.OfflineOptions{
-		DataDir: config.DataDir, Version: version, Out: cmd.OutOrStdout(), Log: server.NewLogger(config, os.Stderr),
+		DataDir: config.DataDir, Keys: server.KeysOfProcess(), Version: version, Out: cmd.OutOrStdout(), Log: server.NewLogger(config, os.Stderr),
 	}, nil
 }

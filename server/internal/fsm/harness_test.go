@@ -265,3 +265,8 @@ func (w *world) deploy(name string, to ...gestor.DeploymentState) gestor.Deploym
 var live = []gestor.DeploymentState{
 	gestor.DeploymentPreparing, gestor.DeploymentSwitching, gestor.DeploymentWatching, gestor.DeploymentSucceeded,
 }
+
+// sealedWith looks like what a key ring seals with the key 000000<id>.
+func sealedWith(id byte, text string) []byte {
+	return append([]byte{1, 0, 0, 0, id}, text...)
+}

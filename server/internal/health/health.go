@@ -13,8 +13,9 @@ import (
 
 // Check is one thing that must be well. Run returns nil, or an error whose text everybody may read.
 type Check struct {
-	Name string
-	Run  func(ctx context.Context) error
+	Name    string
+	Run     func(ctx context.Context) error
+	Warning bool // what is not well is told, and the server is fit for work all the same
 }
 
 // checkLimit bounds all checks together.
@@ -44,7 +45,7 @@ func Ready(version string, checks ...Check) http.HandlerFunc {
 		for _, c := range checks {
 			status.Checks[c.Name] = "ok"
 			if err := c.Run(ctx); err != nil {
-				status.Ready, status.Checks[c.Name] = false, err.Error()
+				status.Ready, status.Checks[c.Name] = status.Ready && c.Warning, err.Error()
 			}
 		}
 		w.Header().Set("Content-Type", "application/json")
