@@ -9,11 +9,15 @@ import (
 
 	"github.com/saas-gestor/gestor/proto/fault"
 	gestorv1 "github.com/saas-gestor/gestor/proto/gen/gestor/v1"
+	"github.com/saas-gestor/gestor/proto/gen/gestor/v1/gestorv1connect"
 )
 
 type (
 	setup       struct{ *Server }
-	sessions    struct{ *Server }
+	sessions    struct {
+		gestorv1connect.UnimplementedSessionServiceHandler
+		*Server
+	}
 	nodes       struct{ *Server }
 	apps        struct{ *Server }
 	builds      struct{ *Server }

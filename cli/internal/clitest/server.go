@@ -120,7 +120,7 @@ func (s *Server) routes() http.Handler {
 	mux.HandleFunc("GET /ca.pem", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(s.CA)) })
 	for _, mount := range []func() (string, http.Handler){
 		func() (string, http.Handler) { return gestorv1connect.NewSetupServiceHandler(setup{s}, opts) },
-		func() (string, http.Handler) { return gestorv1connect.NewSessionServiceHandler(sessions{s}, opts) },
+		func() (string, http.Handler) { return gestorv1connect.NewSessionServiceHandler(sessions{Server: s}, opts) },
 		func() (string, http.Handler) { return gestorv1connect.NewNodeServiceHandler(nodes{s}, opts) },
 		func() (string, http.Handler) { return gestorv1connect.NewAppServiceHandler(apps{s}, opts) },
 		func() (string, http.Handler) { return gestorv1connect.NewBuildServiceHandler(builds{s}, opts) },

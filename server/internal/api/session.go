@@ -30,7 +30,11 @@ type SessionDeps struct {
 }
 
 // SessionService signs people in and out.
-type SessionService struct{ deps SessionDeps }
+type SessionService struct {
+	gestorv1connect.UnimplementedSessionServiceHandler
+
+	deps SessionDeps
+}
 
 var _ gestorv1connect.SessionServiceHandler = (*SessionService)(nil)
 

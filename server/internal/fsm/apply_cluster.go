@@ -58,6 +58,8 @@ func (c *change) claim(op command.Claim) error {
 			Status:       gestor.StatusActive,
 			CreatedAt:    c.at,
 			Operator:     true,
+
+			PasswordSetAt: c.at,
 		}),
 	)
 }
@@ -77,5 +79,7 @@ func (c *change) prune(op command.Prune) error {
 		c.PruneSessions(c.ctx, op.Before),
 		c.PruneJoinTokens(c.ctx, op.Before),
 		c.PruneServerTokens(c.ctx, op.Before),
+		c.pruneIdle(),
+		c.prunePeople(op),
 	)
 }

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"google.golang.org/protobuf/encoding/protodelim"
 
@@ -199,6 +200,37 @@ func story(t testing.TB) []command.Command {
 		command.CreateServerToken{Token: newServerToken("tok_1")},
 		command.EnrollServer{TokenID: "tok_1", SecretHash: secret, Server: newServer("srv_2", "ctl1")},
 		command.DeleteServer{ID: "srv_1"},
+		command.CreateInvitation{Invitation: newInvitation("inv_1", "bia@example.com", gestor.RoleDevOps)},
+		command.RenewInvitation{ID: "inv_1", SecretHash: hashOf("second"), ExpiresAt: start.Add(time.Hour), Mailed: true},
+		command.AcceptInvitation{SecretHash: hashOf("second"), UserID: "usr_b", Name: "Bia", PasswordHash: "$argon2id$1"},
+		command.CreateInvitation{Invitation: newInvitation("inv_2", "caio@example.com", gestor.RoleViewer)},
+		command.RevokeInvitation{ID: "inv_2"},
+		command.UpdateUser{ID: "usr_b", Role: new(gestor.RoleDeveloper), Narrow: &gestor.Narrowing{Apps: []gestor.AppID{"app_1"}}},
+		command.ResetUserPassword{ID: "usr_b"},
+		command.SetPassword{UserID: "usr_a", PasswordHash: "$argon2id$2", Stamp: gestor.User{ID: "usr_a", Email: "a@example.com"}.Stamp()},
+		command.ConfirmEmail{UserID: "usr_a", Email: "a@example.com", Stamp: gestor.User{ID: "usr_a", Email: "a@example.com", PasswordHash: "$argon2id$2"}.Stamp()},
+		command.DeleteUser{ID: "usr_b"},
+		command.RegisterKey{KeyID: "0000000a"},
+		command.UpdateEnv{AppID: "app_1", Set: map[string][]byte{"B": sealedWith(0x0a, "old")}},
+		command.RotateKey{KeyID: "0000000b"},
+		command.ConfirmKey{KeyID: "0000000b", Server: "srv_2"},
+		command.ActivateKey{KeyID: "0000000b"},
+		command.Reseal{Values: []gestor.Resealed{{
+			Column: "application_env.sealed", Key: []string{"app_1", "B"}, Before: hashOf(string(sealedWith(0x0a, "old"))), Sealed: sealedWith(0x0b, "new"),
+		}}},
+		command.FinishRotation{KeyID: "0000000b"},
+		command.DropKeys{},
+		command.RollbackEnv{AppID: "app_1", Version: 1},
+		command.AddFactor{Factor: gestor.Factor{ID: "fac_1", UserID: "usr_a", Kind: gestor.FactorTOTP, Secret: []byte("sealed"), Step: 7}, Recovery: [][]byte{hashOf("r1")}},
+		command.SetRecoveryCodes{UserID: "usr_a", Hashes: [][]byte{hashOf("r1"), hashOf("r2")}},
+		command.RenameFactor{ID: "fac_1", Name: "Phone"},
+		command.SignIn{Session: newSession("ses_2"), Network: "192.0.2.0/24", Use: gestor.FactorUse{Factor: "fac_1", Step: 8}},
+		command.Reauthenticate{ID: "ses_2", Use: gestor.FactorUse{Recovery: hashOf("r1")}},
+		command.TouchSessions{Touches: []gestor.Touch{{Session: "ses_2", At: start.Add(time.Hour), From: "192.0.2.1"}}},
+		command.AddFactor{Factor: gestor.Factor{ID: "fac_2", UserID: "usr_a", Kind: gestor.FactorPasskey, CredentialID: []byte("key"), Credential: []byte("{}")}},
+		command.RemoveFactor{ID: "fac_1"},
+		command.EndSessions{UserID: "usr_a", Except: "ses_2"},
+		command.ResetFactors{UserID: "usr_a"},
 		command.RaiseLevel{Level: 1},
 		command.Mark{ID: "mark_1"},
 		command.Prune{Before: start},

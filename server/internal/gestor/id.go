@@ -23,6 +23,8 @@ type (
 	DeploymentID string
 	// TaskID names a task.
 	TaskID string
+	// FactorID names a second factor.
+	FactorID string
 	// TokenID names a token of a machine.
 	TokenID string
 )

@@ -1,6 +1,12 @@
 package gestor
 
-import "time"
+import (
+	"crypto/sha256"
+	"fmt"
+	"slices"
+	"strconv"
+	"time"
+)
 
 // Role is what a user is in a tenant.
 type Role string
@@ -12,6 +18,17 @@ const (
 	RoleDeveloper Role = "developer"
 	RoleViewer    Role = "viewer"
 )
+
+// roleOrder are the roles, each with all that those behind it have.
+var roleOrder = []Role{RoleAdmin, RoleDevOps, RoleDeveloper, RoleViewer}
+
+// IsKnown reports whether r is a role.
+func (r Role) IsKnown() bool { return slices.Contains(roleOrder, r) }
+
+// Includes reports whether r has all that other has.
+func (r Role) Includes(other Role) bool {
+	return r.IsKnown() && other.IsKnown() && slices.Index(roleOrder, r) <= slices.Index(roleOrder, other)
+}
 
 // User is a person in a tenant.
 type User struct {
@@ -25,7 +42,30 @@ type User struct {
 	Operator     bool      // manages the installation, besides the role in the tenant
 	Narrow       Narrowing // the apps the role is for
 	HasFactor    bool      // whether a second factor is set up
+	Networks     []string  // they have signed in from, the latest last; at most MostNetworks
+
+	Name            string    // how lists show the person, in the form of CheckTitle; may be empty
+	EmailVerifiedAt time.Time // when they proved that the address is theirs; zero if they have not
+	PasswordSetAt   time.Time // when they chose the password
+	ResetAt         time.Time // when an administrator last made a link for a new one
 }
+
+// Stamp stands for a person's credentials as they are: links that were made for others are worth nothing.
+func (u User) Stamp() []byte {
+	h := sha256.New()
+	for _, part := range []string{string(u.ID), u.Email, u.PasswordHash, strconv.FormatInt(u.ResetAt.UnixNano(), 10)} {
+		_, _ = fmt.Fprintf(h, "%d:%s", len(part), part) // never fails: see hash.Hash
+	}
+	return h.Sum(nil)
+}
+
+// IsFullAdmin reports whether u can give everything in the tenant back: an administrator who may sign in and sees it all.
+func (u User) IsFullAdmin() bool {
+	return u.Role == RoleAdmin && u.Status == StatusActive && u.Narrow.IsZero()
+}
+
+// IsActiveOperator reports whether u manages the installation and may sign in.
+func (u User) IsActiveOperator() bool { return u.Operator && u.Status == StatusActive }
 
 // What users and tenants are.
 const (
@@ -50,6 +90,7 @@ type Session struct {
 	SecondFactor bool      // whether a second factor was part of the sign-in
 	Address      string    // network address of the sign-in
 	UserAgent    string    // program of the sign-in
+	SeenFrom     string    // network address of the last use
 }
 
 // TokenKind says whose a token is.

@@ -29,6 +29,7 @@ var sessions = newTable(Sessions, "sessions", []string{"id"}, func(s *sessionRow
 		{"second_factor", &s.SecondFactor},
 		{"address", &s.Address},
 		{"user_agent", &s.UserAgent},
+		{"seen_from", &s.SeenFrom},
 	}
 })
 
@@ -42,6 +43,16 @@ func (v *View) Session(ctx context.Context, id gestor.SessionID) (gestor.Session
 func (v *View) SessionByTokenHash(ctx context.Context, hash []byte) (gestor.Session, error) {
 	s, err := one(ctx, v, sessions, "session", " AND token_hash = ?", hash)
 	return s.Session, err
+}
+
+// SessionsByUser are the sessions of a user, expired or not, the newest first.
+func (v *View) SessionsByUser(ctx context.Context, id gestor.UserID) ([]gestor.Session, error) {
+	rows, err := many(ctx, v, sessions, " AND user_id = ? ORDER BY created_at DESC, id", string(id))
+	out := make([]gestor.Session, len(rows))
+	for i, r := range rows {
+		out[i] = r.Session
+	}
+	return out, err
 }
 
 // PutSession writes a session.
@@ -59,4 +70,31 @@ func (x *Txn) DeleteSession(ctx context.Context, id gestor.SessionID) error {
 func (x *Txn) PruneSessions(ctx context.Context, before time.Time) error {
 	x.touch(Sessions)
 	return x.exec(ctx, "DELETE FROM sessions WHERE expires_at < ?", nanos(before))
+}
+
+// PruneIdleSessions removes sessions that were last used before a time.
+func (x *Txn) PruneIdleSessions(ctx context.Context, before time.Time) error {
+	x.touch(Sessions)
+	return x.exec(ctx, "DELETE FROM sessions WHERE seen_at <> 0 AND seen_at < ?", nanos(before))
+}
+
+const (
+	touchSession = `
+UPDATE sessions
+SET seen_at = ?, seen_from = ?
+WHERE id = ? AND seen_at < ?`
+	touchToken = `
+UPDATE tokens
+SET seen_at = ?, seen_from = ?
+WHERE id = ? AND seen_at < ?`
+)
+
+// Touch notes the use of a session or token, if it is there and was not used later.
+func (x *Txn) Touch(ctx context.Context, t gestor.Touch) error {
+	if t.Session != "" {
+		x.touch(Sessions)
+		return x.exec(ctx, touchSession, nanos(t.At), t.From, string(t.Session), nanos(t.At))
+	}
+	x.touch(Tokens)
+	return x.exec(ctx, touchToken, nanos(t.At), t.From, string(t.Token), nanos(t.At))
 }

@@ -55,7 +55,7 @@ func populate(t *testing.T, s *Store, name string, uid uint32) {
 		put := func(err error) { errs = append(errs, err) }
 		put(x.PutTenant(ctx, gestor.Tenant{ID: tenant}))
 		put(x.PutUser(ctx, gestor.User{ID: gestor.UserID("usr_" + name), TenantID: tenant, Email: name + "@example.com"}))
-		put(x.PutSession(ctx, gestor.Session{ID: gestor.SessionID("ses_" + name), TenantID: tenant, TokenHash: []byte(name)}))
+		put(x.PutSession(ctx, gestor.Session{ID: gestor.SessionID("ses_" + name), UserID: gestor.UserID("usr_" + name), TenantID: tenant, TokenHash: []byte(name)}))
 		put(x.PutToken(ctx, gestor.Token{ID: gestor.TokenID("tkn_" + name), TenantID: tenant, Hash: []byte(name)}))
 		put(x.PutJoinToken(ctx, gestor.JoinToken{ID: "join_" + name, TenantID: tenant}))
 		put(x.PutNode(ctx, gestor.Node{ID: gestor.NodeID("nod_" + name), TenantID: tenant, Name: "node-" + name, Labels: map[string]string{"a": "b"}}))
@@ -81,6 +81,17 @@ func populate(t *testing.T, s *Store, name string, uid uint32) {
 		put(x.PutTask(ctx, gestor.Task{
 			ID: gestor.TaskID("held_" + name), TenantID: tenant, AppID: app.ID, State: gestor.TaskLeased,
 			NodeID: gestor.NodeID("nod_" + name),
+		}))
+		put(x.PutInvitation(ctx, gestor.Invitation{
+			ID: gestor.InvitationID("inv_" + name), TenantID: tenant, Email: name + "@example.com", SecretHash: []byte(name),
+		}))
+		put(x.PutFactor(ctx, gestor.Factor{
+			ID: gestor.FactorID("fac_" + name), TenantID: tenant, UserID: gestor.UserID("usr_" + name), Kind: gestor.FactorPasskey, CredentialID: []byte(name),
+		}))
+		put(x.SetRecoveryCodes(ctx, gestor.User{ID: gestor.UserID("usr_" + name), TenantID: tenant}, [][]byte{[]byte(name)}))
+		put(x.PutProtection(ctx, gestor.Protection{TenantID: tenant, Environment: "production"}))
+		put(x.PutApproval(ctx, gestor.Approval{
+			DeploymentID: gestor.DeploymentID("dep_" + name), UserID: gestor.UserID("usr_" + name), TenantID: tenant, AppID: app.ID,
 		}))
 		put(x.PutAudit(ctx, gestor.AuditEntry{TenantID: tenant, Action: "test." + name}))
 		put(x.PutServer(ctx, gestor.Server{ID: gestor.ServerID("srv_" + name), Name: "server-" + name}))
@@ -119,12 +130,12 @@ func argument(t *testing.T, method string, typ reflect.Type, name string) reflec
 	t.Helper()
 	prefix := map[string]string{
 		"TenantID": "ten_", "UserID": "usr_", "SessionID": "ses_", "NodeID": "nod_", "AppID": "app_", "BuildID": "bld_",
-		"ReleaseID": "rel_", "DeploymentID": "dep_", "TaskID": "tsk_", "ServerID": "srv_", "TokenID": "tkn_",
+		"ReleaseID": "rel_", "DeploymentID": "dep_", "TaskID": "tsk_", "ServerID": "srv_", "TokenID": "tkn_", "InvitationID": "inv_", "FactorID": "fac_",
 	}[typ.Name()]
 	named := map[string]string{
-		"UserByEmail": name + "@example.com", "JoinToken": "join_" + name, "NodeByName": "node-" + name,
+		"UserByEmail": name + "@example.com", "InvitationByEmail": name + "@example.com", "JoinToken": "join_" + name, "NodeByName": "node-" + name, "OwnNodeByName": "node-" + name,
 		"AppBySlug": "app-" + name, "ReleaseByName": "r1", "ServerByName": "server-" + name,
-		"ServerToken": "token-" + name,
+		"ServerToken": "token-" + name, "Protection": "production",
 	}
 	switch {
 	case prefix != "":
@@ -155,8 +166,8 @@ func TestView_NeverReturnsAnotherTenantsRows(t *testing.T) {
 	own := callAll(t, s.View(gestor.TenantScope("ten_mine")), "mine")
 	foreign := callAll(t, s.View(gestor.TenantScope("ten_mine")), "theirs")
 	nobody := callAll(t, s.View(gestor.Scope{}), "mine")
-	installation := map[string]bool{"Cluster": true, "Servers": true, "Server": true, "ServerByName": true, "ServerToken": true, "AuditYears": true}
-	counts := map[string]string{"CountNodes": "1 <nil>", "LastTaskRevision": "1 <nil>", "TaskCounts": "map[leased:1 queued:1] <nil>"}
+	installation := map[string]bool{"Tenants": true, "TenantsByName": true, "TenantsInTrash": true, "Operators": true, "Cluster": true, "Servers": true, "Server": true, "ServerByName": true, "ServerToken": true, "AuditYears": true}
+	counts := map[string]string{"Use": "map[] <nil>", "UseOf": "{Apps:0 Databases:0 StorageBytes:0} <nil>", "CountNodes": "1 <nil>", "LastTaskRevision": "1 <nil>", "TaskCounts": "map[leased:1 queued:1] <nil>"}
 	for method, got := range own {
 		if want, ok := counts[method]; ok {
 			if got != want {

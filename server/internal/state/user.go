@@ -2,6 +2,7 @@ package state
 
 import (
 	"context"
+	"errors"
 
 	"github.com/saas-gestor/gestor/server/internal/gestor"
 )
@@ -68,8 +69,65 @@ var users = newTable(Users, "users", []string{"id"}, func(u *userRow) []column {
 	return []column{
 		{"operator", &u.Operator},
 		{"narrow_json", &u.Narrow},
+		{"has_factor", &u.HasFactor},
+		{"networks_json", &u.Networks},
+		{"name", &u.Name},
+		{"email_verified_at", &u.EmailVerifiedAt},
+		{"password_set_at", &u.PasswordSetAt},
+		{"reset_at", &u.ResetAt},
 	}
 })
+
+var usersByEmail = order[userRow]{by: "email", key: func(u userRow) cursor { return cursor{Text: u.Email, ID: string(u.ID)} }}
+
+// Users are the people of the scope, by address.
+func (v *View) Users(ctx context.Context, page gestor.Page) ([]gestor.User, string, error) {
+	rows, next, err := list(ctx, v, users, usersByEmail, page, "")
+	out := make([]gestor.User, len(rows))
+	for i, r := range rows {
+		out[i] = r.User
+	}
+	return out, next, err
+}
+
+const fullAdmins = `
+SELECT count(*)
+FROM users
+WHERE tenant_id = ? AND role = 'admin' AND status = 'active' AND narrow_json = '{}' AND id <> ?`
+
+// CountFullAdmins is how many may give everything in a tenant back, but for one; see gestor.User.IsFullAdmin.
+func (x *Txn) CountFullAdmins(ctx context.Context, tenant gestor.TenantID, but gestor.UserID) (int64, error) {
+	return x.number(ctx, fullAdmins, string(tenant), string(but))
+}
+
+// CountOperators is how many manage the installation and may sign in, but for one.
+func (x *Txn) CountOperators(ctx context.Context, but gestor.UserID) (int64, error) {
+	return x.number(ctx, "SELECT count(*) FROM users WHERE operator = 1 AND status = 'active' AND id <> ?", string(but))
+}
+
+// DeleteUser removes a user with all that opens the door to them, if they are there.
+func (x *Txn) DeleteUser(ctx context.Context, id gestor.UserID) error {
+	if err := errors.Join(x.EndAccess(ctx, id), x.DeleteFactors(ctx, id)); err != nil {
+		return err
+	}
+	x.touch(Users)
+	return x.exec(ctx, "DELETE FROM users WHERE id = ?", string(id))
+}
+
+// EndAccess signs a user out everywhere and ends their personal tokens.
+func (x *Txn) EndAccess(ctx context.Context, id gestor.UserID) error {
+	if err := x.EndSessions(ctx, id, ""); err != nil {
+		return err
+	}
+	x.touch(Tokens)
+	return x.exec(ctx, "DELETE FROM tokens WHERE user_id = ? AND kind = 'personal'", string(id))
+}
+
+// EndSessions signs a user out everywhere but in one session.
+func (x *Txn) EndSessions(ctx context.Context, id gestor.UserID, but gestor.SessionID) error {
+	x.touch(Sessions)
+	return x.exec(ctx, "DELETE FROM sessions WHERE user_id = ? AND id <> ?", string(id), string(but))
+}
 
 // User is a user.
 func (v *View) User(ctx context.Context, id gestor.UserID) (gestor.User, error) {

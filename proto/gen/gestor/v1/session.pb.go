@@ -84,6 +84,63 @@ func (Role) EnumDescriptor() ([]byte, []int) {
 	return file_gestor_v1_session_proto_rawDescGZIP(), []int{0}
 }
 
+// FactorKind is a sort of second factor.
+type FactorKind int32
+
+const (
+	// Not set.
+	FactorKind_FACTOR_KIND_UNSPECIFIED FactorKind = 0
+	// An app that shows six digits.
+	FactorKind_FACTOR_KIND_TOTP FactorKind = 1
+	// A passkey.
+	FactorKind_FACTOR_KIND_PASSKEY FactorKind = 2
+	// A code that was written down.
+	FactorKind_FACTOR_KIND_RECOVERY_CODE FactorKind = 3
+)
+
+// Enum value maps for FactorKind.
+var (
+	FactorKind_name = map[int32]string{
+		0: "FACTOR_KIND_UNSPECIFIED",
+		1: "FACTOR_KIND_TOTP",
+		2: "FACTOR_KIND_PASSKEY",
+		3: "FACTOR_KIND_RECOVERY_CODE",
+	}
+	FactorKind_value = map[string]int32{
+		"FACTOR_KIND_UNSPECIFIED":   0,
+		"FACTOR_KIND_TOTP":          1,
+		"FACTOR_KIND_PASSKEY":       2,
+		"FACTOR_KIND_RECOVERY_CODE": 3,
+	}
+)
+
+func (x FactorKind) Enum() *FactorKind {
+	p := new(FactorKind)
+	*p = x
+	return p
+}
+
+func (x FactorKind) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (FactorKind) Descriptor() protoreflect.EnumDescriptor {
+	return file_gestor_v1_session_proto_enumTypes[1].Descriptor()
+}
+
+func (FactorKind) Type() protoreflect.EnumType {
+	return &file_gestor_v1_session_proto_enumTypes[1]
+}
+
+func (x FactorKind) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use FactorKind.Descriptor instead.
+func (FactorKind) EnumDescriptor() ([]byte, []int) {
+	return file_gestor_v1_session_proto_rawDescGZIP(), []int{1}
+}
+
 // Session is a signed-in person.
 type Session struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -100,7 +157,23 @@ type Session struct {
 	// The tenant's name.
 	TenantName string `protobuf:"bytes,6,opt,name=tenant_name,json=tenantName,proto3" json:"tenant_name,omitempty"`
 	// When it ends by itself.
-	ExpiresAt     *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=expires_at,json=expiresAt,proto3" json:"expires_at,omitempty"`
+	ExpiresAt *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=expires_at,json=expiresAt,proto3" json:"expires_at,omitempty"`
+	// When it began.
+	CreatedAt *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=created_at,json=createdAt,proto3" json:"created_at,omitempty"`
+	// When it was last used, to ten minutes; twelve hours without use end it.
+	SeenAt *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=seen_at,json=seenAt,proto3" json:"seen_at,omitempty"`
+	// When the person last proved who they are.
+	FreshAt *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=fresh_at,json=freshAt,proto3" json:"fresh_at,omitempty"`
+	// Whether a second factor was part of the sign-in.
+	SecondFactor bool `protobuf:"varint,11,opt,name=second_factor,json=secondFactor,proto3" json:"second_factor,omitempty"`
+	// The network address it was signed in from.
+	Address string `protobuf:"bytes,12,opt,name=address,proto3" json:"address,omitempty"`
+	// The network address it was last used from.
+	SeenFrom string `protobuf:"bytes,13,opt,name=seen_from,json=seenFrom,proto3" json:"seen_from,omitempty"`
+	// The program it was signed in with, as that said; hostile text.
+	UserAgent string `protobuf:"bytes,14,opt,name=user_agent,json=userAgent,proto3" json:"user_agent,omitempty"`
+	// Whether it is the one that asks.
+	Current       bool `protobuf:"varint,15,opt,name=current,proto3" json:"current,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -184,6 +257,62 @@ func (x *Session) GetExpiresAt() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *Session) GetCreatedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.CreatedAt
+	}
+	return nil
+}
+
+func (x *Session) GetSeenAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.SeenAt
+	}
+	return nil
+}
+
+func (x *Session) GetFreshAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.FreshAt
+	}
+	return nil
+}
+
+func (x *Session) GetSecondFactor() bool {
+	if x != nil {
+		return x.SecondFactor
+	}
+	return false
+}
+
+func (x *Session) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
+func (x *Session) GetSeenFrom() string {
+	if x != nil {
+		return x.SeenFrom
+	}
+	return ""
+}
+
+func (x *Session) GetUserAgent() string {
+	if x != nil {
+		return x.UserAgent
+	}
+	return ""
+}
+
+func (x *Session) GetCurrent() bool {
+	if x != nil {
+		return x.Current
+	}
+	return false
+}
+
 // CreateSessionRequest carries the credentials.
 type CreateSessionRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -239,13 +368,15 @@ func (x *CreateSessionRequest) GetPassword() string {
 	return ""
 }
 
-// CreateSessionResponse is the new session.
+// CreateSessionResponse is the new session, or what is asked for besides.
 type CreateSessionResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The session.
+	// The session; absent if a second factor is asked for.
 	Session *Session `protobuf:"bytes,1,opt,name=session,proto3" json:"session,omitempty"`
 	// The bearer token, "gss_…"; shown this once, stored hashed.
-	Token         string `protobuf:"bytes,2,opt,name=token,proto3" json:"token,omitempty"`
+	Token string `protobuf:"bytes,2,opt,name=token,proto3" json:"token,omitempty"`
+	// What is asked for besides; absent if the person is signed in. It only shows after a right password.
+	SecondFactor  *SecondFactor `protobuf:"bytes,3,opt,name=second_factor,json=secondFactor,proto3" json:"second_factor,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -294,6 +425,634 @@ func (x *CreateSessionResponse) GetToken() string {
 	return ""
 }
 
+func (x *CreateSessionResponse) GetSecondFactor() *SecondFactor {
+	if x != nil {
+		return x.SecondFactor
+	}
+	return nil
+}
+
+// SecondFactor asks for one.
+type SecondFactor struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What is under way, sealed; good for five minutes, from the same network.
+	Pending string `protobuf:"bytes,1,opt,name=pending,proto3" json:"pending,omitempty"`
+	// What the person has.
+	Methods []FactorKind `protobuf:"varint,2,rep,packed,name=methods,proto3,enum=gestor.v1.FactorKind" json:"methods,omitempty"`
+	// PublicKeyCredentialRequestOptions as JSON, if a passkey is among them and the address in use allows passkeys.
+	PasskeyOptions string `protobuf:"bytes,3,opt,name=passkey_options,json=passkeyOptions,proto3" json:"passkey_options,omitempty"`
+	// Until when pending works.
+	ExpiresAt     *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=expires_at,json=expiresAt,proto3" json:"expires_at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SecondFactor) Reset() {
+	*x = SecondFactor{}
+	mi := &file_gestor_v1_session_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SecondFactor) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SecondFactor) ProtoMessage() {}
+
+func (x *SecondFactor) ProtoReflect() protoreflect.Message {
+	mi := &file_gestor_v1_session_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SecondFactor.ProtoReflect.Descriptor instead.
+func (*SecondFactor) Descriptor() ([]byte, []int) {
+	return file_gestor_v1_session_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *SecondFactor) GetPending() string {
+	if x != nil {
+		return x.Pending
+	}
+	return ""
+}
+
+func (x *SecondFactor) GetMethods() []FactorKind {
+	if x != nil {
+		return x.Methods
+	}
+	return nil
+}
+
+func (x *SecondFactor) GetPasskeyOptions() string {
+	if x != nil {
+		return x.PasskeyOptions
+	}
+	return ""
+}
+
+func (x *SecondFactor) GetExpiresAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ExpiresAt
+	}
+	return nil
+}
+
+// BeginPasskeySessionRequest asks for a challenge. Nobody is named: the passkey says whose it is.
+type BeginPasskeySessionRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BeginPasskeySessionRequest) Reset() {
+	*x = BeginPasskeySessionRequest{}
+	mi := &file_gestor_v1_session_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BeginPasskeySessionRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BeginPasskeySessionRequest) ProtoMessage() {}
+
+func (x *BeginPasskeySessionRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_gestor_v1_session_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BeginPasskeySessionRequest.ProtoReflect.Descriptor instead.
+func (*BeginPasskeySessionRequest) Descriptor() ([]byte, []int) {
+	return file_gestor_v1_session_proto_rawDescGZIP(), []int{4}
+}
+
+// BeginPasskeySessionResponse is the challenge.
+type BeginPasskeySessionResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What is under way, sealed; good for five minutes, from the same network.
+	Pending string `protobuf:"bytes,1,opt,name=pending,proto3" json:"pending,omitempty"`
+	// PublicKeyCredentialRequestOptions as JSON.
+	PasskeyOptions string `protobuf:"bytes,2,opt,name=passkey_options,json=passkeyOptions,proto3" json:"passkey_options,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *BeginPasskeySessionResponse) Reset() {
+	*x = BeginPasskeySessionResponse{}
+	mi := &file_gestor_v1_session_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BeginPasskeySessionResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BeginPasskeySessionResponse) ProtoMessage() {}
+
+func (x *BeginPasskeySessionResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_gestor_v1_session_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BeginPasskeySessionResponse.ProtoReflect.Descriptor instead.
+func (*BeginPasskeySessionResponse) Descriptor() ([]byte, []int) {
+	return file_gestor_v1_session_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *BeginPasskeySessionResponse) GetPending() string {
+	if x != nil {
+		return x.Pending
+	}
+	return ""
+}
+
+func (x *BeginPasskeySessionResponse) GetPasskeyOptions() string {
+	if x != nil {
+		return x.PasskeyOptions
+	}
+	return ""
+}
+
+// CompleteSessionRequest carries the second step.
+type CompleteSessionRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// From the first step.
+	Pending string `protobuf:"bytes,1,opt,name=pending,proto3" json:"pending,omitempty"`
+	// The proof.
+	//
+	// Types that are valid to be assigned to Proof:
+	//
+	//	*CompleteSessionRequest_TotpCode
+	//	*CompleteSessionRequest_RecoveryCode
+	//	*CompleteSessionRequest_PasskeyAssertion
+	Proof         isCompleteSessionRequest_Proof `protobuf_oneof:"proof"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CompleteSessionRequest) Reset() {
+	*x = CompleteSessionRequest{}
+	mi := &file_gestor_v1_session_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CompleteSessionRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CompleteSessionRequest) ProtoMessage() {}
+
+func (x *CompleteSessionRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_gestor_v1_session_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CompleteSessionRequest.ProtoReflect.Descriptor instead.
+func (*CompleteSessionRequest) Descriptor() ([]byte, []int) {
+	return file_gestor_v1_session_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *CompleteSessionRequest) GetPending() string {
+	if x != nil {
+		return x.Pending
+	}
+	return ""
+}
+
+func (x *CompleteSessionRequest) GetProof() isCompleteSessionRequest_Proof {
+	if x != nil {
+		return x.Proof
+	}
+	return nil
+}
+
+func (x *CompleteSessionRequest) GetTotpCode() string {
+	if x != nil {
+		if x, ok := x.Proof.(*CompleteSessionRequest_TotpCode); ok {
+			return x.TotpCode
+		}
+	}
+	return ""
+}
+
+func (x *CompleteSessionRequest) GetRecoveryCode() string {
+	if x != nil {
+		if x, ok := x.Proof.(*CompleteSessionRequest_RecoveryCode); ok {
+			return x.RecoveryCode
+		}
+	}
+	return ""
+}
+
+func (x *CompleteSessionRequest) GetPasskeyAssertion() string {
+	if x != nil {
+		if x, ok := x.Proof.(*CompleteSessionRequest_PasskeyAssertion); ok {
+			return x.PasskeyAssertion
+		}
+	}
+	return ""
+}
+
+type isCompleteSessionRequest_Proof interface {
+	isCompleteSessionRequest_Proof()
+}
+
+type CompleteSessionRequest_TotpCode struct {
+	// The six digits that the app shows.
+	TotpCode string `protobuf:"bytes,2,opt,name=totp_code,json=totpCode,proto3,oneof"`
+}
+
+type CompleteSessionRequest_RecoveryCode struct {
+	// A recovery code; it works once.
+	RecoveryCode string `protobuf:"bytes,3,opt,name=recovery_code,json=recoveryCode,proto3,oneof"`
+}
+
+type CompleteSessionRequest_PasskeyAssertion struct {
+	// The browser's AuthenticationResponseJSON.
+	PasskeyAssertion string `protobuf:"bytes,4,opt,name=passkey_assertion,json=passkeyAssertion,proto3,oneof"`
+}
+
+func (*CompleteSessionRequest_TotpCode) isCompleteSessionRequest_Proof() {}
+
+func (*CompleteSessionRequest_RecoveryCode) isCompleteSessionRequest_Proof() {}
+
+func (*CompleteSessionRequest_PasskeyAssertion) isCompleteSessionRequest_Proof() {}
+
+// CompleteSessionResponse is the new session.
+type CompleteSessionResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The session.
+	Session *Session `protobuf:"bytes,1,opt,name=session,proto3" json:"session,omitempty"`
+	// The bearer token, "gss_…"; shown this once, stored hashed.
+	Token string `protobuf:"bytes,2,opt,name=token,proto3" json:"token,omitempty"`
+	// How many recovery codes are left, if one was used.
+	RecoveryCodesLeft *int32 `protobuf:"varint,3,opt,name=recovery_codes_left,json=recoveryCodesLeft,proto3,oneof" json:"recovery_codes_left,omitempty"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
+}
+
+func (x *CompleteSessionResponse) Reset() {
+	*x = CompleteSessionResponse{}
+	mi := &file_gestor_v1_session_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CompleteSessionResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CompleteSessionResponse) ProtoMessage() {}
+
+func (x *CompleteSessionResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_gestor_v1_session_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CompleteSessionResponse.ProtoReflect.Descriptor instead.
+func (*CompleteSessionResponse) Descriptor() ([]byte, []int) {
+	return file_gestor_v1_session_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *CompleteSessionResponse) GetSession() *Session {
+	if x != nil {
+		return x.Session
+	}
+	return nil
+}
+
+func (x *CompleteSessionResponse) GetToken() string {
+	if x != nil {
+		return x.Token
+	}
+	return ""
+}
+
+func (x *CompleteSessionResponse) GetRecoveryCodesLeft() int32 {
+	if x != nil && x.RecoveryCodesLeft != nil {
+		return *x.RecoveryCodesLeft
+	}
+	return 0
+}
+
+// BeginReauthenticationRequest asks for a challenge.
+type BeginReauthenticationRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BeginReauthenticationRequest) Reset() {
+	*x = BeginReauthenticationRequest{}
+	mi := &file_gestor_v1_session_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BeginReauthenticationRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BeginReauthenticationRequest) ProtoMessage() {}
+
+func (x *BeginReauthenticationRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_gestor_v1_session_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BeginReauthenticationRequest.ProtoReflect.Descriptor instead.
+func (*BeginReauthenticationRequest) Descriptor() ([]byte, []int) {
+	return file_gestor_v1_session_proto_rawDescGZIP(), []int{8}
+}
+
+// BeginReauthenticationResponse says what proves who the caller is.
+type BeginReauthenticationResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The caller's second factors; empty for none.
+	Methods []FactorKind `protobuf:"varint,1,rep,packed,name=methods,proto3,enum=gestor.v1.FactorKind" json:"methods,omitempty"`
+	// Whether the caller has a password.
+	Password bool `protobuf:"varint,2,opt,name=password,proto3" json:"password,omitempty"`
+	// What is under way, sealed; empty without a passkey.
+	Pending string `protobuf:"bytes,3,opt,name=pending,proto3" json:"pending,omitempty"`
+	// PublicKeyCredentialRequestOptions as JSON; empty without a passkey.
+	PasskeyOptions string `protobuf:"bytes,4,opt,name=passkey_options,json=passkeyOptions,proto3" json:"passkey_options,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *BeginReauthenticationResponse) Reset() {
+	*x = BeginReauthenticationResponse{}
+	mi := &file_gestor_v1_session_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BeginReauthenticationResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BeginReauthenticationResponse) ProtoMessage() {}
+
+func (x *BeginReauthenticationResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_gestor_v1_session_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BeginReauthenticationResponse.ProtoReflect.Descriptor instead.
+func (*BeginReauthenticationResponse) Descriptor() ([]byte, []int) {
+	return file_gestor_v1_session_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *BeginReauthenticationResponse) GetMethods() []FactorKind {
+	if x != nil {
+		return x.Methods
+	}
+	return nil
+}
+
+func (x *BeginReauthenticationResponse) GetPassword() bool {
+	if x != nil {
+		return x.Password
+	}
+	return false
+}
+
+func (x *BeginReauthenticationResponse) GetPending() string {
+	if x != nil {
+		return x.Pending
+	}
+	return ""
+}
+
+func (x *BeginReauthenticationResponse) GetPasskeyOptions() string {
+	if x != nil {
+		return x.PasskeyOptions
+	}
+	return ""
+}
+
+// ReauthenticateSessionRequest carries the proof: a password and, where the caller has one, a second factor; or a passkey
+// that verifies its user.
+type ReauthenticateSessionRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The password; may be empty with a passkey.
+	Password string `protobuf:"bytes,1,opt,name=password,proto3" json:"password,omitempty"`
+	// From BeginReauthentication, with a passkey.
+	Pending string `protobuf:"bytes,2,opt,name=pending,proto3" json:"pending,omitempty"`
+	// The second factor.
+	//
+	// Types that are valid to be assigned to Proof:
+	//
+	//	*ReauthenticateSessionRequest_TotpCode
+	//	*ReauthenticateSessionRequest_RecoveryCode
+	//	*ReauthenticateSessionRequest_PasskeyAssertion
+	Proof         isReauthenticateSessionRequest_Proof `protobuf_oneof:"proof"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReauthenticateSessionRequest) Reset() {
+	*x = ReauthenticateSessionRequest{}
+	mi := &file_gestor_v1_session_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReauthenticateSessionRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReauthenticateSessionRequest) ProtoMessage() {}
+
+func (x *ReauthenticateSessionRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_gestor_v1_session_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReauthenticateSessionRequest.ProtoReflect.Descriptor instead.
+func (*ReauthenticateSessionRequest) Descriptor() ([]byte, []int) {
+	return file_gestor_v1_session_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *ReauthenticateSessionRequest) GetPassword() string {
+	if x != nil {
+		return x.Password
+	}
+	return ""
+}
+
+func (x *ReauthenticateSessionRequest) GetPending() string {
+	if x != nil {
+		return x.Pending
+	}
+	return ""
+}
+
+func (x *ReauthenticateSessionRequest) GetProof() isReauthenticateSessionRequest_Proof {
+	if x != nil {
+		return x.Proof
+	}
+	return nil
+}
+
+func (x *ReauthenticateSessionRequest) GetTotpCode() string {
+	if x != nil {
+		if x, ok := x.Proof.(*ReauthenticateSessionRequest_TotpCode); ok {
+			return x.TotpCode
+		}
+	}
+	return ""
+}
+
+func (x *ReauthenticateSessionRequest) GetRecoveryCode() string {
+	if x != nil {
+		if x, ok := x.Proof.(*ReauthenticateSessionRequest_RecoveryCode); ok {
+			return x.RecoveryCode
+		}
+	}
+	return ""
+}
+
+func (x *ReauthenticateSessionRequest) GetPasskeyAssertion() string {
+	if x != nil {
+		if x, ok := x.Proof.(*ReauthenticateSessionRequest_PasskeyAssertion); ok {
+			return x.PasskeyAssertion
+		}
+	}
+	return ""
+}
+
+type isReauthenticateSessionRequest_Proof interface {
+	isReauthenticateSessionRequest_Proof()
+}
+
+type ReauthenticateSessionRequest_TotpCode struct {
+	// The six digits that the app shows.
+	TotpCode string `protobuf:"bytes,3,opt,name=totp_code,json=totpCode,proto3,oneof"`
+}
+
+type ReauthenticateSessionRequest_RecoveryCode struct {
+	// A recovery code; it works once.
+	RecoveryCode string `protobuf:"bytes,4,opt,name=recovery_code,json=recoveryCode,proto3,oneof"`
+}
+
+type ReauthenticateSessionRequest_PasskeyAssertion struct {
+	// The browser's AuthenticationResponseJSON.
+	PasskeyAssertion string `protobuf:"bytes,5,opt,name=passkey_assertion,json=passkeyAssertion,proto3,oneof"`
+}
+
+func (*ReauthenticateSessionRequest_TotpCode) isReauthenticateSessionRequest_Proof() {}
+
+func (*ReauthenticateSessionRequest_RecoveryCode) isReauthenticateSessionRequest_Proof() {}
+
+func (*ReauthenticateSessionRequest_PasskeyAssertion) isReauthenticateSessionRequest_Proof() {}
+
+// ReauthenticateSessionResponse is the session as it is now.
+type ReauthenticateSessionResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The session.
+	Session       *Session `protobuf:"bytes,1,opt,name=session,proto3" json:"session,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReauthenticateSessionResponse) Reset() {
+	*x = ReauthenticateSessionResponse{}
+	mi := &file_gestor_v1_session_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReauthenticateSessionResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReauthenticateSessionResponse) ProtoMessage() {}
+
+func (x *ReauthenticateSessionResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_gestor_v1_session_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReauthenticateSessionResponse.ProtoReflect.Descriptor instead.
+func (*ReauthenticateSessionResponse) Descriptor() ([]byte, []int) {
+	return file_gestor_v1_session_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *ReauthenticateSessionResponse) GetSession() *Session {
+	if x != nil {
+		return x.Session
+	}
+	return nil
+}
+
 // GetSessionRequest asks who the caller is.
 type GetSessionRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -303,7 +1062,7 @@ type GetSessionRequest struct {
 
 func (x *GetSessionRequest) Reset() {
 	*x = GetSessionRequest{}
-	mi := &file_gestor_v1_session_proto_msgTypes[3]
+	mi := &file_gestor_v1_session_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -315,7 +1074,7 @@ func (x *GetSessionRequest) String() string {
 func (*GetSessionRequest) ProtoMessage() {}
 
 func (x *GetSessionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_gestor_v1_session_proto_msgTypes[3]
+	mi := &file_gestor_v1_session_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -328,7 +1087,7 @@ func (x *GetSessionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetSessionRequest.ProtoReflect.Descriptor instead.
 func (*GetSessionRequest) Descriptor() ([]byte, []int) {
-	return file_gestor_v1_session_proto_rawDescGZIP(), []int{3}
+	return file_gestor_v1_session_proto_rawDescGZIP(), []int{12}
 }
 
 // GetSessionResponse tells who the caller is.
@@ -337,14 +1096,16 @@ type GetSessionResponse struct {
 	// The caller's session.
 	Session *Session `protobuf:"bytes,1,opt,name=session,proto3" json:"session,omitempty"`
 	// What the caller's role allows.
-	Permissions   []Permission `protobuf:"varint,2,rep,packed,name=permissions,proto3,enum=gestor.v1.Permission" json:"permissions,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Permissions []Permission `protobuf:"varint,2,rep,packed,name=permissions,proto3,enum=gestor.v1.Permission" json:"permissions,omitempty"`
+	// Whether the tenant wants a second factor that the caller has not set up: nothing else works before.
+	SecondFactorMissing bool `protobuf:"varint,3,opt,name=second_factor_missing,json=secondFactorMissing,proto3" json:"second_factor_missing,omitempty"`
+	unknownFields       protoimpl.UnknownFields
+	sizeCache           protoimpl.SizeCache
 }
 
 func (x *GetSessionResponse) Reset() {
 	*x = GetSessionResponse{}
-	mi := &file_gestor_v1_session_proto_msgTypes[4]
+	mi := &file_gestor_v1_session_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -356,7 +1117,7 @@ func (x *GetSessionResponse) String() string {
 func (*GetSessionResponse) ProtoMessage() {}
 
 func (x *GetSessionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_gestor_v1_session_proto_msgTypes[4]
+	mi := &file_gestor_v1_session_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -369,7 +1130,7 @@ func (x *GetSessionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetSessionResponse.ProtoReflect.Descriptor instead.
 func (*GetSessionResponse) Descriptor() ([]byte, []int) {
-	return file_gestor_v1_session_proto_rawDescGZIP(), []int{4}
+	return file_gestor_v1_session_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *GetSessionResponse) GetSession() *Session {
@@ -386,6 +1147,13 @@ func (x *GetSessionResponse) GetPermissions() []Permission {
 	return nil
 }
 
+func (x *GetSessionResponse) GetSecondFactorMissing() bool {
+	if x != nil {
+		return x.SecondFactorMissing
+	}
+	return false
+}
+
 // DeleteSessionRequest signs the calling session out.
 type DeleteSessionRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -395,7 +1163,7 @@ type DeleteSessionRequest struct {
 
 func (x *DeleteSessionRequest) Reset() {
 	*x = DeleteSessionRequest{}
-	mi := &file_gestor_v1_session_proto_msgTypes[5]
+	mi := &file_gestor_v1_session_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -407,7 +1175,7 @@ func (x *DeleteSessionRequest) String() string {
 func (*DeleteSessionRequest) ProtoMessage() {}
 
 func (x *DeleteSessionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_gestor_v1_session_proto_msgTypes[5]
+	mi := &file_gestor_v1_session_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -420,7 +1188,7 @@ func (x *DeleteSessionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteSessionRequest.ProtoReflect.Descriptor instead.
 func (*DeleteSessionRequest) Descriptor() ([]byte, []int) {
-	return file_gestor_v1_session_proto_rawDescGZIP(), []int{5}
+	return file_gestor_v1_session_proto_rawDescGZIP(), []int{14}
 }
 
 // DeleteSessionResponse is empty.
@@ -432,7 +1200,7 @@ type DeleteSessionResponse struct {
 
 func (x *DeleteSessionResponse) Reset() {
 	*x = DeleteSessionResponse{}
-	mi := &file_gestor_v1_session_proto_msgTypes[6]
+	mi := &file_gestor_v1_session_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -444,7 +1212,7 @@ func (x *DeleteSessionResponse) String() string {
 func (*DeleteSessionResponse) ProtoMessage() {}
 
 func (x *DeleteSessionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_gestor_v1_session_proto_msgTypes[6]
+	mi := &file_gestor_v1_session_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -457,14 +1225,465 @@ func (x *DeleteSessionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteSessionResponse.ProtoReflect.Descriptor instead.
 func (*DeleteSessionResponse) Descriptor() ([]byte, []int) {
-	return file_gestor_v1_session_proto_rawDescGZIP(), []int{6}
+	return file_gestor_v1_session_proto_rawDescGZIP(), []int{15}
+}
+
+// ListSessionsRequest asks for the caller's sessions.
+type ListSessionsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListSessionsRequest) Reset() {
+	*x = ListSessionsRequest{}
+	mi := &file_gestor_v1_session_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListSessionsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListSessionsRequest) ProtoMessage() {}
+
+func (x *ListSessionsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_gestor_v1_session_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListSessionsRequest.ProtoReflect.Descriptor instead.
+func (*ListSessionsRequest) Descriptor() ([]byte, []int) {
+	return file_gestor_v1_session_proto_rawDescGZIP(), []int{16}
+}
+
+// ListSessionsResponse is the list.
+type ListSessionsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// All of them that have not ended; the newest first.
+	Sessions      []*Session `protobuf:"bytes,1,rep,name=sessions,proto3" json:"sessions,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListSessionsResponse) Reset() {
+	*x = ListSessionsResponse{}
+	mi := &file_gestor_v1_session_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListSessionsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListSessionsResponse) ProtoMessage() {}
+
+func (x *ListSessionsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_gestor_v1_session_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListSessionsResponse.ProtoReflect.Descriptor instead.
+func (*ListSessionsResponse) Descriptor() ([]byte, []int) {
+	return file_gestor_v1_session_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *ListSessionsResponse) GetSessions() []*Session {
+	if x != nil {
+		return x.Sessions
+	}
+	return nil
+}
+
+// RevokeSessionRequest names a session.
+type RevokeSessionRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Removes duplicates of a repeated call; chosen by the client.
+	RequestId string `protobuf:"bytes,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// "ses_…".
+	SessionId     string `protobuf:"bytes,2,opt,name=session_id,json=sessionId,proto3" json:"session_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RevokeSessionRequest) Reset() {
+	*x = RevokeSessionRequest{}
+	mi := &file_gestor_v1_session_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RevokeSessionRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RevokeSessionRequest) ProtoMessage() {}
+
+func (x *RevokeSessionRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_gestor_v1_session_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RevokeSessionRequest.ProtoReflect.Descriptor instead.
+func (*RevokeSessionRequest) Descriptor() ([]byte, []int) {
+	return file_gestor_v1_session_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *RevokeSessionRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *RevokeSessionRequest) GetSessionId() string {
+	if x != nil {
+		return x.SessionId
+	}
+	return ""
+}
+
+// RevokeSessionResponse is empty.
+type RevokeSessionResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RevokeSessionResponse) Reset() {
+	*x = RevokeSessionResponse{}
+	mi := &file_gestor_v1_session_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RevokeSessionResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RevokeSessionResponse) ProtoMessage() {}
+
+func (x *RevokeSessionResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_gestor_v1_session_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RevokeSessionResponse.ProtoReflect.Descriptor instead.
+func (*RevokeSessionResponse) Descriptor() ([]byte, []int) {
+	return file_gestor_v1_session_proto_rawDescGZIP(), []int{19}
+}
+
+// RevokeOtherSessionsRequest keeps only the calling session.
+type RevokeOtherSessionsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Removes duplicates of a repeated call; chosen by the client.
+	RequestId     string `protobuf:"bytes,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RevokeOtherSessionsRequest) Reset() {
+	*x = RevokeOtherSessionsRequest{}
+	mi := &file_gestor_v1_session_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RevokeOtherSessionsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RevokeOtherSessionsRequest) ProtoMessage() {}
+
+func (x *RevokeOtherSessionsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_gestor_v1_session_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RevokeOtherSessionsRequest.ProtoReflect.Descriptor instead.
+func (*RevokeOtherSessionsRequest) Descriptor() ([]byte, []int) {
+	return file_gestor_v1_session_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *RevokeOtherSessionsRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+// RevokeOtherSessionsResponse is empty.
+type RevokeOtherSessionsResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RevokeOtherSessionsResponse) Reset() {
+	*x = RevokeOtherSessionsResponse{}
+	mi := &file_gestor_v1_session_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RevokeOtherSessionsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RevokeOtherSessionsResponse) ProtoMessage() {}
+
+func (x *RevokeOtherSessionsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_gestor_v1_session_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RevokeOtherSessionsResponse.ProtoReflect.Descriptor instead.
+func (*RevokeOtherSessionsResponse) Descriptor() ([]byte, []int) {
+	return file_gestor_v1_session_proto_rawDescGZIP(), []int{21}
+}
+
+// ListUserSessionsRequest names a person.
+type ListUserSessionsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Id or address.
+	User          string `protobuf:"bytes,1,opt,name=user,proto3" json:"user,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListUserSessionsRequest) Reset() {
+	*x = ListUserSessionsRequest{}
+	mi := &file_gestor_v1_session_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListUserSessionsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListUserSessionsRequest) ProtoMessage() {}
+
+func (x *ListUserSessionsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_gestor_v1_session_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListUserSessionsRequest.ProtoReflect.Descriptor instead.
+func (*ListUserSessionsRequest) Descriptor() ([]byte, []int) {
+	return file_gestor_v1_session_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *ListUserSessionsRequest) GetUser() string {
+	if x != nil {
+		return x.User
+	}
+	return ""
+}
+
+// ListUserSessionsResponse is the list.
+type ListUserSessionsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// All of them that have not ended; the newest first.
+	Sessions      []*Session `protobuf:"bytes,1,rep,name=sessions,proto3" json:"sessions,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListUserSessionsResponse) Reset() {
+	*x = ListUserSessionsResponse{}
+	mi := &file_gestor_v1_session_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListUserSessionsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListUserSessionsResponse) ProtoMessage() {}
+
+func (x *ListUserSessionsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_gestor_v1_session_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListUserSessionsResponse.ProtoReflect.Descriptor instead.
+func (*ListUserSessionsResponse) Descriptor() ([]byte, []int) {
+	return file_gestor_v1_session_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *ListUserSessionsResponse) GetSessions() []*Session {
+	if x != nil {
+		return x.Sessions
+	}
+	return nil
+}
+
+// RevokeUserSessionsRequest names a person and perhaps a session.
+type RevokeUserSessionsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Removes duplicates of a repeated call; chosen by the client.
+	RequestId string `protobuf:"bytes,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// Id or address.
+	User string `protobuf:"bytes,2,opt,name=user,proto3" json:"user,omitempty"`
+	// "ses_…"; empty for all of the person's.
+	SessionId     string `protobuf:"bytes,3,opt,name=session_id,json=sessionId,proto3" json:"session_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RevokeUserSessionsRequest) Reset() {
+	*x = RevokeUserSessionsRequest{}
+	mi := &file_gestor_v1_session_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RevokeUserSessionsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RevokeUserSessionsRequest) ProtoMessage() {}
+
+func (x *RevokeUserSessionsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_gestor_v1_session_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RevokeUserSessionsRequest.ProtoReflect.Descriptor instead.
+func (*RevokeUserSessionsRequest) Descriptor() ([]byte, []int) {
+	return file_gestor_v1_session_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *RevokeUserSessionsRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *RevokeUserSessionsRequest) GetUser() string {
+	if x != nil {
+		return x.User
+	}
+	return ""
+}
+
+func (x *RevokeUserSessionsRequest) GetSessionId() string {
+	if x != nil {
+		return x.SessionId
+	}
+	return ""
+}
+
+// RevokeUserSessionsResponse is empty.
+type RevokeUserSessionsResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RevokeUserSessionsResponse) Reset() {
+	*x = RevokeUserSessionsResponse{}
+	mi := &file_gestor_v1_session_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RevokeUserSessionsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RevokeUserSessionsResponse) ProtoMessage() {}
+
+func (x *RevokeUserSessionsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_gestor_v1_session_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RevokeUserSessionsResponse.ProtoReflect.Descriptor instead.
+func (*RevokeUserSessionsResponse) Descriptor() ([]byte, []int) {
+	return file_gestor_v1_session_proto_rawDescGZIP(), []int{25}
 }
 
 var File_gestor_v1_session_proto protoreflect.FileDescriptor
 
 const file_gestor_v1_session_proto_rawDesc = "" +
 	"\n" +
-	"\x17gestor/v1/session.proto\x12\tgestor.v1\x1a\x1bbuf/validate/validate.proto\x1a\x16gestor/v1/access.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe6\x01\n" +
+	"\x17gestor/v1/session.proto\x12\tgestor.v1\x1a\x1bbuf/validate/validate.proto\x1a\x16gestor/v1/access.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa2\x04\n" +
 	"\aSession\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x17\n" +
 	"\auser_id\x18\x02 \x01(\tR\x06userId\x12\x14\n" +
@@ -474,33 +1693,129 @@ const file_gestor_v1_session_proto_rawDesc = "" +
 	"\vtenant_name\x18\x06 \x01(\tR\n" +
 	"tenantName\x129\n" +
 	"\n" +
-	"expires_at\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\texpiresAt\"`\n" +
+	"expires_at\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\texpiresAt\x129\n" +
+	"\n" +
+	"created_at\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\tcreatedAt\x123\n" +
+	"\aseen_at\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\x06seenAt\x125\n" +
+	"\bfresh_at\x18\n" +
+	" \x01(\v2\x1a.google.protobuf.TimestampR\afreshAt\x12#\n" +
+	"\rsecond_factor\x18\v \x01(\bR\fsecondFactor\x12\x18\n" +
+	"\aaddress\x18\f \x01(\tR\aaddress\x12\x1b\n" +
+	"\tseen_from\x18\r \x01(\tR\bseenFrom\x12\x1d\n" +
+	"\n" +
+	"user_agent\x18\x0e \x01(\tR\tuserAgent\x12\x18\n" +
+	"\acurrent\x18\x0f \x01(\bR\acurrent\"`\n" +
 	"\x14CreateSessionRequest\x12 \n" +
 	"\x05email\x18\x01 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01\x18\xfe\x01R\x05email\x12&\n" +
 	"\bpassword\x18\x02 \x01(\tB\n" +
-	"\xbaH\ar\x05\x10\x01\x18\x80\x04R\bpassword\"[\n" +
+	"\xbaH\ar\x05\x10\x01\x18\x80\x04R\bpassword\"\x99\x01\n" +
 	"\x15CreateSessionResponse\x12,\n" +
 	"\asession\x18\x01 \x01(\v2\x12.gestor.v1.SessionR\asession\x12\x14\n" +
-	"\x05token\x18\x02 \x01(\tR\x05token\"\x13\n" +
-	"\x11GetSessionRequest\"{\n" +
+	"\x05token\x18\x02 \x01(\tR\x05token\x12<\n" +
+	"\rsecond_factor\x18\x03 \x01(\v2\x17.gestor.v1.SecondFactorR\fsecondFactor\"\xbd\x01\n" +
+	"\fSecondFactor\x12\x18\n" +
+	"\apending\x18\x01 \x01(\tR\apending\x12/\n" +
+	"\amethods\x18\x02 \x03(\x0e2\x15.gestor.v1.FactorKindR\amethods\x12'\n" +
+	"\x0fpasskey_options\x18\x03 \x01(\tR\x0epasskeyOptions\x129\n" +
+	"\n" +
+	"expires_at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\texpiresAt\"\x1c\n" +
+	"\x1aBeginPasskeySessionRequest\"`\n" +
+	"\x1bBeginPasskeySessionResponse\x12\x18\n" +
+	"\apending\x18\x01 \x01(\tR\apending\x12'\n" +
+	"\x0fpasskey_options\x18\x02 \x01(\tR\x0epasskeyOptions\"\xe6\x01\n" +
+	"\x16CompleteSessionRequest\x12$\n" +
+	"\apending\x18\x01 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01\x18\x80 R\apending\x12(\n" +
+	"\ttotp_code\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x06\x18\n" +
+	"H\x00R\btotpCode\x120\n" +
+	"\rrecovery_code\x18\x03 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@H\x00R\frecoveryCode\x12:\n" +
+	"\x11passkey_assertion\x18\x04 \x01(\tB\v\xbaH\br\x06\x10\x01\x18\x80\x80\x01H\x00R\x10passkeyAssertionB\x0e\n" +
+	"\x05proof\x12\x05\xbaH\x02\b\x01\"\xaa\x01\n" +
+	"\x17CompleteSessionResponse\x12,\n" +
+	"\asession\x18\x01 \x01(\v2\x12.gestor.v1.SessionR\asession\x12\x14\n" +
+	"\x05token\x18\x02 \x01(\tR\x05token\x123\n" +
+	"\x13recovery_codes_left\x18\x03 \x01(\x05H\x00R\x11recoveryCodesLeft\x88\x01\x01B\x16\n" +
+	"\x14_recovery_codes_left\"\x1e\n" +
+	"\x1cBeginReauthenticationRequest\"\xaf\x01\n" +
+	"\x1dBeginReauthenticationResponse\x12/\n" +
+	"\amethods\x18\x01 \x03(\x0e2\x15.gestor.v1.FactorKindR\amethods\x12\x1a\n" +
+	"\bpassword\x18\x02 \x01(\bR\bpassword\x12\x18\n" +
+	"\apending\x18\x03 \x01(\tR\apending\x12'\n" +
+	"\x0fpasskey_options\x18\x04 \x01(\tR\x0epasskeyOptions\"\x89\x02\n" +
+	"\x1cReauthenticateSessionRequest\x12$\n" +
+	"\bpassword\x18\x01 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x04R\bpassword\x12\"\n" +
+	"\apending\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80 R\apending\x12(\n" +
+	"\ttotp_code\x18\x03 \x01(\tB\t\xbaH\x06r\x04\x10\x06\x18\n" +
+	"H\x00R\btotpCode\x120\n" +
+	"\rrecovery_code\x18\x04 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@H\x00R\frecoveryCode\x12:\n" +
+	"\x11passkey_assertion\x18\x05 \x01(\tB\v\xbaH\br\x06\x10\x01\x18\x80\x80\x01H\x00R\x10passkeyAssertionB\a\n" +
+	"\x05proof\"M\n" +
+	"\x1dReauthenticateSessionResponse\x12,\n" +
+	"\asession\x18\x01 \x01(\v2\x12.gestor.v1.SessionR\asession\"\x13\n" +
+	"\x11GetSessionRequest\"\xaf\x01\n" +
 	"\x12GetSessionResponse\x12,\n" +
 	"\asession\x18\x01 \x01(\v2\x12.gestor.v1.SessionR\asession\x127\n" +
-	"\vpermissions\x18\x02 \x03(\x0e2\x15.gestor.v1.PermissionR\vpermissions\"\x16\n" +
+	"\vpermissions\x18\x02 \x03(\x0e2\x15.gestor.v1.PermissionR\vpermissions\x122\n" +
+	"\x15second_factor_missing\x18\x03 \x01(\bR\x13secondFactorMissing\"\x16\n" +
 	"\x14DeleteSessionRequest\"\x17\n" +
-	"\x15DeleteSessionResponse*b\n" +
+	"\x15DeleteSessionResponse\"\x15\n" +
+	"\x13ListSessionsRequest\"F\n" +
+	"\x14ListSessionsResponse\x12.\n" +
+	"\bsessions\x18\x01 \x03(\v2\x12.gestor.v1.SessionR\bsessions\"h\n" +
+	"\x14RevokeSessionRequest\x12&\n" +
+	"\n" +
+	"request_id\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18dR\trequestId\x12(\n" +
+	"\n" +
+	"session_id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\tsessionId\"\x17\n" +
+	"\x15RevokeSessionResponse\"D\n" +
+	"\x1aRevokeOtherSessionsRequest\x12&\n" +
+	"\n" +
+	"request_id\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18dR\trequestId\"\x1d\n" +
+	"\x1bRevokeOtherSessionsResponse\"9\n" +
+	"\x17ListUserSessionsRequest\x12\x1e\n" +
+	"\x04user\x18\x01 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01\x18\xfe\x01R\x04user\"J\n" +
+	"\x18ListUserSessionsResponse\x12.\n" +
+	"\bsessions\x18\x01 \x03(\v2\x12.gestor.v1.SessionR\bsessions\"\x8b\x01\n" +
+	"\x19RevokeUserSessionsRequest\x12&\n" +
+	"\n" +
+	"request_id\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18dR\trequestId\x12\x1e\n" +
+	"\x04user\x18\x02 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01\x18\xfe\x01R\x04user\x12&\n" +
+	"\n" +
+	"session_id\x18\x03 \x01(\tB\a\xbaH\x04r\x02\x18@R\tsessionId\"\x1c\n" +
+	"\x1aRevokeUserSessionsResponse*b\n" +
 	"\x04Role\x12\x14\n" +
 	"\x10ROLE_UNSPECIFIED\x10\x00\x12\x0e\n" +
 	"\n" +
 	"ROLE_ADMIN\x10\x01\x12\x0f\n" +
 	"\vROLE_DEVOPS\x10\x02\x12\x12\n" +
 	"\x0eROLE_DEVELOPER\x10\x03\x12\x0f\n" +
-	"\vROLE_VIEWER\x10\x042\xc0\x02\n" +
-	"\x0eSessionService\x12j\n" +
-	"\rCreateSession\x12\x1f.gestor.v1.CreateSessionRequest\x1a .gestor.v1.CreateSessionResponse\"\x16\xa2\xbb\x18\x12\b\x01\x12\x0esession.create\x12T\n" +
+	"\vROLE_VIEWER\x10\x04*w\n" +
 	"\n" +
-	"GetSession\x12\x1c.gestor.v1.GetSessionRequest\x1a\x1d.gestor.v1.GetSessionResponse\"\t\xa2\xbb\x18\x02\b\x02\x90\x02\x01\x12l\n" +
-	"\rDeleteSession\x12\x1f.gestor.v1.DeleteSessionRequest\x1a .gestor.v1.DeleteSessionResponse\"\x18\xa2\xbb\x18\x14\b\x02\x12\x0esession.delete \x01B\x9e\x01\n" +
+	"FactorKind\x12\x1b\n" +
+	"\x17FACTOR_KIND_UNSPECIFIED\x10\x00\x12\x14\n" +
+	"\x10FACTOR_KIND_TOTP\x10\x01\x12\x17\n" +
+	"\x13FACTOR_KIND_PASSKEY\x10\x02\x12\x1d\n" +
+	"\x19FACTOR_KIND_RECOVERY_CODE\x10\x032\xeb\n" +
+	"\n" +
+	"\x0eSessionService\x12l\n" +
+	"\rCreateSession\x12\x1f.gestor.v1.CreateSessionRequest\x1a .gestor.v1.CreateSessionResponse\"\x18\xa2\xbb\x18\x14\b\x01\x12\x0esession.create \x01\x12n\n" +
+	"\x13BeginPasskeySession\x12%.gestor.v1.BeginPasskeySessionRequest\x1a&.gestor.v1.BeginPasskeySessionResponse\"\b\xa2\xbb\x18\x04\b\x01 \x01\x12r\n" +
+	"\x0fCompleteSession\x12!.gestor.v1.CompleteSessionRequest\x1a\".gestor.v1.CompleteSessionResponse\"\x18\xa2\xbb\x18\x14\b\x01\x12\x0esession.create \x01\x12T\n" +
+	"\n" +
+	"GetSession\x12\x1c.gestor.v1.GetSessionRequest\x1a\x1d.gestor.v1.GetSessionResponse\"\t\xa2\xbb\x18\x02\b\x02\x90\x02\x01\x12u\n" +
+	"\x15BeginReauthentication\x12'.gestor.v1.BeginReauthenticationRequest\x1a(.gestor.v1.BeginReauthenticationResponse\"\t\xa2\xbb\x18\x02\b\x02\x90\x02\x01\x12\x8c\x01\n" +
+	"\x15ReauthenticateSession\x12'.gestor.v1.ReauthenticateSessionRequest\x1a(.gestor.v1.ReauthenticateSessionResponse\" \xa2\xbb\x18\x1c\b\x02\x12\x16session.reauthenticate \x01\x12l\n" +
+	"\rDeleteSession\x12\x1f.gestor.v1.DeleteSessionRequest\x1a .gestor.v1.DeleteSessionResponse\"\x18\xa2\xbb\x18\x14\b\x02\x12\x0esession.delete \x01\x12Z\n" +
+	"\fListSessions\x12\x1e.gestor.v1.ListSessionsRequest\x1a\x1f.gestor.v1.ListSessionsResponse\"\t\xa2\xbb\x18\x02\b\x02\x90\x02\x01\x12l\n" +
+	"\rRevokeSession\x12\x1f.gestor.v1.RevokeSessionRequest\x1a .gestor.v1.RevokeSessionResponse\"\x18\xa2\xbb\x18\x14\b\x02\x12\x0esession.revoke \x01\x12\x85\x01\n" +
+	"\x13RevokeOtherSessions\x12%.gestor.v1.RevokeOtherSessionsRequest\x1a&.gestor.v1.RevokeOtherSessionsResponse\"\x1f\xa2\xbb\x18\x1b\b\x02\x12\x15session.revoke_others \x01\x12f\n" +
+	"\x10ListUserSessions\x12\".gestor.v1.ListUserSessionsRequest\x1a#.gestor.v1.ListUserSessionsResponse\"\t\xa2\xbb\x18\x02\b\n" +
+	"\x90\x02\x01\x12\x82\x01\n" +
+	"\x12RevokeUserSessions\x12$.gestor.v1.RevokeUserSessionsRequest\x1a%.gestor.v1.RevokeUserSessionsResponse\"\x1f\xa2\xbb\x18\x1b\b\n" +
+	"\x12\x13session.revoke_user\x18\x01 \x01B\x9e\x01\n" +
 	"\rcom.gestor.v1B\fSessionProtoP\x01Z:github.com/saas-gestor/gestor/proto/gen/gestor/v1;gestorv1\xa2\x02\x03GXX\xaa\x02\tGestor.V1\xca\x02\tGestor\\V1\xe2\x02\x15Gestor\\V1\\GPBMetadata\xea\x02\n" +
 	"Gestor::V1b\x06proto3"
 
@@ -516,37 +1831,86 @@ func file_gestor_v1_session_proto_rawDescGZIP() []byte {
 	return file_gestor_v1_session_proto_rawDescData
 }
 
-var file_gestor_v1_session_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_gestor_v1_session_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
+var file_gestor_v1_session_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
+var file_gestor_v1_session_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
 var file_gestor_v1_session_proto_goTypes = []any{
-	(Role)(0),                     // 0: gestor.v1.Role
-	(*Session)(nil),               // 1: gestor.v1.Session
-	(*CreateSessionRequest)(nil),  // 2: gestor.v1.CreateSessionRequest
-	(*CreateSessionResponse)(nil), // 3: gestor.v1.CreateSessionResponse
-	(*GetSessionRequest)(nil),     // 4: gestor.v1.GetSessionRequest
-	(*GetSessionResponse)(nil),    // 5: gestor.v1.GetSessionResponse
-	(*DeleteSessionRequest)(nil),  // 6: gestor.v1.DeleteSessionRequest
-	(*DeleteSessionResponse)(nil), // 7: gestor.v1.DeleteSessionResponse
-	(*timestamppb.Timestamp)(nil), // 8: google.protobuf.Timestamp
-	(Permission)(0),               // 9: gestor.v1.Permission
+	(Role)(0),                             // 0: gestor.v1.Role
+	(FactorKind)(0),                       // 1: gestor.v1.FactorKind
+	(*Session)(nil),                       // 2: gestor.v1.Session
+	(*CreateSessionRequest)(nil),          // 3: gestor.v1.CreateSessionRequest
+	(*CreateSessionResponse)(nil),         // 4: gestor.v1.CreateSessionResponse
+	(*SecondFactor)(nil),                  // 5: gestor.v1.SecondFactor
+	(*BeginPasskeySessionRequest)(nil),    // 6: gestor.v1.BeginPasskeySessionRequest
+	(*BeginPasskeySessionResponse)(nil),   // 7: gestor.v1.BeginPasskeySessionResponse
+	(*CompleteSessionRequest)(nil),        // 8: gestor.v1.CompleteSessionRequest
+	(*CompleteSessionResponse)(nil),       // 9: gestor.v1.CompleteSessionResponse
+	(*BeginReauthenticationRequest)(nil),  // 10: gestor.v1.BeginReauthenticationRequest
+	(*BeginReauthenticationResponse)(nil), // 11: gestor.v1.BeginReauthenticationResponse
+	(*ReauthenticateSessionRequest)(nil),  // 12: gestor.v1.ReauthenticateSessionRequest
+	(*ReauthenticateSessionResponse)(nil), // 13: gestor.v1.ReauthenticateSessionResponse
+	(*GetSessionRequest)(nil),             // 14: gestor.v1.GetSessionRequest
+	(*GetSessionResponse)(nil),            // 15: gestor.v1.GetSessionResponse
+	(*DeleteSessionRequest)(nil),          // 16: gestor.v1.DeleteSessionRequest
+	(*DeleteSessionResponse)(nil),         // 17: gestor.v1.DeleteSessionResponse
+	(*ListSessionsRequest)(nil),           // 18: gestor.v1.ListSessionsRequest
+	(*ListSessionsResponse)(nil),          // 19: gestor.v1.ListSessionsResponse
+	(*RevokeSessionRequest)(nil),          // 20: gestor.v1.RevokeSessionRequest
+	(*RevokeSessionResponse)(nil),         // 21: gestor.v1.RevokeSessionResponse
+	(*RevokeOtherSessionsRequest)(nil),    // 22: gestor.v1.RevokeOtherSessionsRequest
+	(*RevokeOtherSessionsResponse)(nil),   // 23: gestor.v1.RevokeOtherSessionsResponse
+	(*ListUserSessionsRequest)(nil),       // 24: gestor.v1.ListUserSessionsRequest
+	(*ListUserSessionsResponse)(nil),      // 25: gestor.v1.ListUserSessionsResponse
+	(*RevokeUserSessionsRequest)(nil),     // 26: gestor.v1.RevokeUserSessionsRequest
+	(*RevokeUserSessionsResponse)(nil),    // 27: gestor.v1.RevokeUserSessionsResponse
+	(*timestamppb.Timestamp)(nil),         // 28: google.protobuf.Timestamp
+	(Permission)(0),                       // 29: gestor.v1.Permission
 }
 var file_gestor_v1_session_proto_depIdxs = []int32{
-	0, // 0: gestor.v1.Session.role:type_name -> gestor.v1.Role
-	8, // 1: gestor.v1.Session.expires_at:type_name -> google.protobuf.Timestamp
-	1, // 2: gestor.v1.CreateSessionResponse.session:type_name -> gestor.v1.Session
-	1, // 3: gestor.v1.GetSessionResponse.session:type_name -> gestor.v1.Session
-	9, // 4: gestor.v1.GetSessionResponse.permissions:type_name -> gestor.v1.Permission
-	2, // 5: gestor.v1.SessionService.CreateSession:input_type -> gestor.v1.CreateSessionRequest
-	4, // 6: gestor.v1.SessionService.GetSession:input_type -> gestor.v1.GetSessionRequest
-	6, // 7: gestor.v1.SessionService.DeleteSession:input_type -> gestor.v1.DeleteSessionRequest
-	3, // 8: gestor.v1.SessionService.CreateSession:output_type -> gestor.v1.CreateSessionResponse
-	5, // 9: gestor.v1.SessionService.GetSession:output_type -> gestor.v1.GetSessionResponse
-	7, // 10: gestor.v1.SessionService.DeleteSession:output_type -> gestor.v1.DeleteSessionResponse
-	8, // [8:11] is the sub-list for method output_type
-	5, // [5:8] is the sub-list for method input_type
-	5, // [5:5] is the sub-list for extension type_name
-	5, // [5:5] is the sub-list for extension extendee
-	0, // [0:5] is the sub-list for field type_name
+	0,  // 0: gestor.v1.Session.role:type_name -> gestor.v1.Role
+	28, // 1: gestor.v1.Session.expires_at:type_name -> google.protobuf.Timestamp
+	28, // 2: gestor.v1.Session.created_at:type_name -> google.protobuf.Timestamp
+	28, // 3: gestor.v1.Session.seen_at:type_name -> google.protobuf.Timestamp
+	28, // 4: gestor.v1.Session.fresh_at:type_name -> google.protobuf.Timestamp
+	2,  // 5: gestor.v1.CreateSessionResponse.session:type_name -> gestor.v1.Session
+	5,  // 6: gestor.v1.CreateSessionResponse.second_factor:type_name -> gestor.v1.SecondFactor
+	1,  // 7: gestor.v1.SecondFactor.methods:type_name -> gestor.v1.FactorKind
+	28, // 8: gestor.v1.SecondFactor.expires_at:type_name -> google.protobuf.Timestamp
+	2,  // 9: gestor.v1.CompleteSessionResponse.session:type_name -> gestor.v1.Session
+	1,  // 10: gestor.v1.BeginReauthenticationResponse.methods:type_name -> gestor.v1.FactorKind
+	2,  // 11: gestor.v1.ReauthenticateSessionResponse.session:type_name -> gestor.v1.Session
+	2,  // 12: gestor.v1.GetSessionResponse.session:type_name -> gestor.v1.Session
+	29, // 13: gestor.v1.GetSessionResponse.permissions:type_name -> gestor.v1.Permission
+	2,  // 14: gestor.v1.ListSessionsResponse.sessions:type_name -> gestor.v1.Session
+	2,  // 15: gestor.v1.ListUserSessionsResponse.sessions:type_name -> gestor.v1.Session
+	3,  // 16: gestor.v1.SessionService.CreateSession:input_type -> gestor.v1.CreateSessionRequest
+	6,  // 17: gestor.v1.SessionService.BeginPasskeySession:input_type -> gestor.v1.BeginPasskeySessionRequest
+	8,  // 18: gestor.v1.SessionService.CompleteSession:input_type -> gestor.v1.CompleteSessionRequest
+	14, // 19: gestor.v1.SessionService.GetSession:input_type -> gestor.v1.GetSessionRequest
+	10, // 20: gestor.v1.SessionService.BeginReauthentication:input_type -> gestor.v1.BeginReauthenticationRequest
+	12, // 21: gestor.v1.SessionService.ReauthenticateSession:input_type -> gestor.v1.ReauthenticateSessionRequest
+	16, // 22: gestor.v1.SessionService.DeleteSession:input_type -> gestor.v1.DeleteSessionRequest
+	18, // 23: gestor.v1.SessionService.ListSessions:input_type -> gestor.v1.ListSessionsRequest
+	20, // 24: gestor.v1.SessionService.RevokeSession:input_type -> gestor.v1.RevokeSessionRequest
+	22, // 25: gestor.v1.SessionService.RevokeOtherSessions:input_type -> gestor.v1.RevokeOtherSessionsRequest
+	24, // 26: gestor.v1.SessionService.ListUserSessions:input_type -> gestor.v1.ListUserSessionsRequest
+	26, // 27: gestor.v1.SessionService.RevokeUserSessions:input_type -> gestor.v1.RevokeUserSessionsRequest
+	4,  // 28: gestor.v1.SessionService.CreateSession:output_type -> gestor.v1.CreateSessionResponse
+	7,  // 29: gestor.v1.SessionService.BeginPasskeySession:output_type -> gestor.v1.BeginPasskeySessionResponse
+	9,  // 30: gestor.v1.SessionService.CompleteSession:output_type -> gestor.v1.CompleteSessionResponse
+	15, // 31: gestor.v1.SessionService.GetSession:output_type -> gestor.v1.GetSessionResponse
+	11, // 32: gestor.v1.SessionService.BeginReauthentication:output_type -> gestor.v1.BeginReauthenticationResponse
+	13, // 33: gestor.v1.SessionService.ReauthenticateSession:output_type -> gestor.v1.ReauthenticateSessionResponse
+	17, // 34: gestor.v1.SessionService.DeleteSession:output_type -> gestor.v1.DeleteSessionResponse
+	19, // 35: gestor.v1.SessionService.ListSessions:output_type -> gestor.v1.ListSessionsResponse
+	21, // 36: gestor.v1.SessionService.RevokeSession:output_type -> gestor.v1.RevokeSessionResponse
+	23, // 37: gestor.v1.SessionService.RevokeOtherSessions:output_type -> gestor.v1.RevokeOtherSessionsResponse
+	25, // 38: gestor.v1.SessionService.ListUserSessions:output_type -> gestor.v1.ListUserSessionsResponse
+	27, // 39: gestor.v1.SessionService.RevokeUserSessions:output_type -> gestor.v1.RevokeUserSessionsResponse
+	28, // [28:40] is the sub-list for method output_type
+	16, // [16:28] is the sub-list for method input_type
+	16, // [16:16] is the sub-list for extension type_name
+	16, // [16:16] is the sub-list for extension extendee
+	0,  // [0:16] is the sub-list for field type_name
 }
 
 func init() { file_gestor_v1_session_proto_init() }
@@ -555,13 +1919,24 @@ func file_gestor_v1_session_proto_init() {
 		return
 	}
 	file_gestor_v1_access_proto_init()
+	file_gestor_v1_session_proto_msgTypes[6].OneofWrappers = []any{
+		(*CompleteSessionRequest_TotpCode)(nil),
+		(*CompleteSessionRequest_RecoveryCode)(nil),
+		(*CompleteSessionRequest_PasskeyAssertion)(nil),
+	}
+	file_gestor_v1_session_proto_msgTypes[7].OneofWrappers = []any{}
+	file_gestor_v1_session_proto_msgTypes[10].OneofWrappers = []any{
+		(*ReauthenticateSessionRequest_TotpCode)(nil),
+		(*ReauthenticateSessionRequest_RecoveryCode)(nil),
+		(*ReauthenticateSessionRequest_PasskeyAssertion)(nil),
+	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_gestor_v1_session_proto_rawDesc), len(file_gestor_v1_session_proto_rawDesc)),
-			NumEnums:      1,
-			NumMessages:   7,
+			NumEnums:      2,
+			NumMessages:   26,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

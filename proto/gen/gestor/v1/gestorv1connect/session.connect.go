@@ -36,22 +36,68 @@ const (
 	// SessionServiceCreateSessionProcedure is the fully-qualified name of the SessionService's
 	// CreateSession RPC.
 	SessionServiceCreateSessionProcedure = "/gestor.v1.SessionService/CreateSession"
+	// SessionServiceBeginPasskeySessionProcedure is the fully-qualified name of the SessionService's
+	// BeginPasskeySession RPC.
+	SessionServiceBeginPasskeySessionProcedure = "/gestor.v1.SessionService/BeginPasskeySession"
+	// SessionServiceCompleteSessionProcedure is the fully-qualified name of the SessionService's
+	// CompleteSession RPC.
+	SessionServiceCompleteSessionProcedure = "/gestor.v1.SessionService/CompleteSession"
 	// SessionServiceGetSessionProcedure is the fully-qualified name of the SessionService's GetSession
 	// RPC.
 	SessionServiceGetSessionProcedure = "/gestor.v1.SessionService/GetSession"
+	// SessionServiceBeginReauthenticationProcedure is the fully-qualified name of the SessionService's
+	// BeginReauthentication RPC.
+	SessionServiceBeginReauthenticationProcedure = "/gestor.v1.SessionService/BeginReauthentication"
+	// SessionServiceReauthenticateSessionProcedure is the fully-qualified name of the SessionService's
+	// ReauthenticateSession RPC.
+	SessionServiceReauthenticateSessionProcedure = "/gestor.v1.SessionService/ReauthenticateSession"
 	// SessionServiceDeleteSessionProcedure is the fully-qualified name of the SessionService's
 	// DeleteSession RPC.
 	SessionServiceDeleteSessionProcedure = "/gestor.v1.SessionService/DeleteSession"
+	// SessionServiceListSessionsProcedure is the fully-qualified name of the SessionService's
+	// ListSessions RPC.
+	SessionServiceListSessionsProcedure = "/gestor.v1.SessionService/ListSessions"
+	// SessionServiceRevokeSessionProcedure is the fully-qualified name of the SessionService's
+	// RevokeSession RPC.
+	SessionServiceRevokeSessionProcedure = "/gestor.v1.SessionService/RevokeSession"
+	// SessionServiceRevokeOtherSessionsProcedure is the fully-qualified name of the SessionService's
+	// RevokeOtherSessions RPC.
+	SessionServiceRevokeOtherSessionsProcedure = "/gestor.v1.SessionService/RevokeOtherSessions"
+	// SessionServiceListUserSessionsProcedure is the fully-qualified name of the SessionService's
+	// ListUserSessions RPC.
+	SessionServiceListUserSessionsProcedure = "/gestor.v1.SessionService/ListUserSessions"
+	// SessionServiceRevokeUserSessionsProcedure is the fully-qualified name of the SessionService's
+	// RevokeUserSessions RPC.
+	SessionServiceRevokeUserSessionsProcedure = "/gestor.v1.SessionService/RevokeUserSessions"
 )
 
 // SessionServiceClient is a client for the gestor.v1.SessionService service.
 type SessionServiceClient interface {
-	// CreateSession signs in with e-mail and password.
+	// CreateSession signs in with e-mail and password. It answers with the session, or with what is asked for besides.
 	CreateSession(context.Context, *v1.CreateSessionRequest) (*v1.CreateSessionResponse, error)
+	// BeginPasskeySession begins to sign in with a passkey alone.
+	BeginPasskeySession(context.Context, *v1.BeginPasskeySessionRequest) (*v1.BeginPasskeySessionResponse, error)
+	// CompleteSession is the second step: of a password with the second factor, or of a passkey alone.
+	CompleteSession(context.Context, *v1.CompleteSessionRequest) (*v1.CompleteSessionResponse, error)
 	// GetSession tells who the caller is.
 	GetSession(context.Context, *v1.GetSessionRequest) (*v1.GetSessionResponse, error)
+	// BeginReauthentication begins to prove again with a passkey who the caller is.
+	BeginReauthentication(context.Context, *v1.BeginReauthenticationRequest) (*v1.BeginReauthenticationResponse, error)
+	// ReauthenticateSession proves again who the caller is: by password, with the second factor where there is one, or by a
+	// passkey alone. Methods with step_up work for five minutes from then on.
+	ReauthenticateSession(context.Context, *v1.ReauthenticateSessionRequest) (*v1.ReauthenticateSessionResponse, error)
 	// DeleteSession signs the caller's session out.
 	DeleteSession(context.Context, *v1.DeleteSessionRequest) (*v1.DeleteSessionResponse, error)
+	// ListSessions lists the caller's sessions, the newest first.
+	ListSessions(context.Context, *v1.ListSessionsRequest) (*v1.ListSessionsResponse, error)
+	// RevokeSession ends one of the caller's sessions.
+	RevokeSession(context.Context, *v1.RevokeSessionRequest) (*v1.RevokeSessionResponse, error)
+	// RevokeOtherSessions ends all of the caller's sessions but the one that asks.
+	RevokeOtherSessions(context.Context, *v1.RevokeOtherSessionsRequest) (*v1.RevokeOtherSessionsResponse, error)
+	// ListUserSessions lists a person's sessions, the newest first.
+	ListUserSessions(context.Context, *v1.ListUserSessionsRequest) (*v1.ListUserSessionsResponse, error)
+	// RevokeUserSessions ends one of a person's sessions, or all.
+	RevokeUserSessions(context.Context, *v1.RevokeUserSessionsRequest) (*v1.RevokeUserSessionsResponse, error)
 }
 
 // NewSessionServiceClient constructs a client for the gestor.v1.SessionService service. By default,
@@ -71,11 +117,36 @@ func NewSessionServiceClient(httpClient connect.HTTPClient, baseURL string, opts
 			connect.WithSchema(sessionServiceMethods.ByName("CreateSession")),
 			connect.WithClientOptions(opts...),
 		),
+		beginPasskeySession: connect.NewClient[v1.BeginPasskeySessionRequest, v1.BeginPasskeySessionResponse](
+			httpClient,
+			baseURL+SessionServiceBeginPasskeySessionProcedure,
+			connect.WithSchema(sessionServiceMethods.ByName("BeginPasskeySession")),
+			connect.WithClientOptions(opts...),
+		),
+		completeSession: connect.NewClient[v1.CompleteSessionRequest, v1.CompleteSessionResponse](
+			httpClient,
+			baseURL+SessionServiceCompleteSessionProcedure,
+			connect.WithSchema(sessionServiceMethods.ByName("CompleteSession")),
+			connect.WithClientOptions(opts...),
+		),
 		getSession: connect.NewClient[v1.GetSessionRequest, v1.GetSessionResponse](
 			httpClient,
 			baseURL+SessionServiceGetSessionProcedure,
 			connect.WithSchema(sessionServiceMethods.ByName("GetSession")),
 			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+			connect.WithClientOptions(opts...),
+		),
+		beginReauthentication: connect.NewClient[v1.BeginReauthenticationRequest, v1.BeginReauthenticationResponse](
+			httpClient,
+			baseURL+SessionServiceBeginReauthenticationProcedure,
+			connect.WithSchema(sessionServiceMethods.ByName("BeginReauthentication")),
+			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+			connect.WithClientOptions(opts...),
+		),
+		reauthenticateSession: connect.NewClient[v1.ReauthenticateSessionRequest, v1.ReauthenticateSessionResponse](
+			httpClient,
+			baseURL+SessionServiceReauthenticateSessionProcedure,
+			connect.WithSchema(sessionServiceMethods.ByName("ReauthenticateSession")),
 			connect.WithClientOptions(opts...),
 		),
 		deleteSession: connect.NewClient[v1.DeleteSessionRequest, v1.DeleteSessionResponse](
@@ -84,19 +155,78 @@ func NewSessionServiceClient(httpClient connect.HTTPClient, baseURL string, opts
 			connect.WithSchema(sessionServiceMethods.ByName("DeleteSession")),
 			connect.WithClientOptions(opts...),
 		),
+		listSessions: connect.NewClient[v1.ListSessionsRequest, v1.ListSessionsResponse](
+			httpClient,
+			baseURL+SessionServiceListSessionsProcedure,
+			connect.WithSchema(sessionServiceMethods.ByName("ListSessions")),
+			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+			connect.WithClientOptions(opts...),
+		),
+		revokeSession: connect.NewClient[v1.RevokeSessionRequest, v1.RevokeSessionResponse](
+			httpClient,
+			baseURL+SessionServiceRevokeSessionProcedure,
+			connect.WithSchema(sessionServiceMethods.ByName("RevokeSession")),
+			connect.WithClientOptions(opts...),
+		),
+		revokeOtherSessions: connect.NewClient[v1.RevokeOtherSessionsRequest, v1.RevokeOtherSessionsResponse](
+			httpClient,
+			baseURL+SessionServiceRevokeOtherSessionsProcedure,
+			connect.WithSchema(sessionServiceMethods.ByName("RevokeOtherSessions")),
+			connect.WithClientOptions(opts...),
+		),
+		listUserSessions: connect.NewClient[v1.ListUserSessionsRequest, v1.ListUserSessionsResponse](
+			httpClient,
+			baseURL+SessionServiceListUserSessionsProcedure,
+			connect.WithSchema(sessionServiceMethods.ByName("ListUserSessions")),
+			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+			connect.WithClientOptions(opts...),
+		),
+		revokeUserSessions: connect.NewClient[v1.RevokeUserSessionsRequest, v1.RevokeUserSessionsResponse](
+			httpClient,
+			baseURL+SessionServiceRevokeUserSessionsProcedure,
+			connect.WithSchema(sessionServiceMethods.ByName("RevokeUserSessions")),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
 // sessionServiceClient implements SessionServiceClient.
 type sessionServiceClient struct {
-	createSession *connect.Client[v1.CreateSessionRequest, v1.CreateSessionResponse]
-	getSession    *connect.Client[v1.GetSessionRequest, v1.GetSessionResponse]
-	deleteSession *connect.Client[v1.DeleteSessionRequest, v1.DeleteSessionResponse]
+	createSession         *connect.Client[v1.CreateSessionRequest, v1.CreateSessionResponse]
+	beginPasskeySession   *connect.Client[v1.BeginPasskeySessionRequest, v1.BeginPasskeySessionResponse]
+	completeSession       *connect.Client[v1.CompleteSessionRequest, v1.CompleteSessionResponse]
+	getSession            *connect.Client[v1.GetSessionRequest, v1.GetSessionResponse]
+	beginReauthentication *connect.Client[v1.BeginReauthenticationRequest, v1.BeginReauthenticationResponse]
+	reauthenticateSession *connect.Client[v1.ReauthenticateSessionRequest, v1.ReauthenticateSessionResponse]
+	deleteSession         *connect.Client[v1.DeleteSessionRequest, v1.DeleteSessionResponse]
+	listSessions          *connect.Client[v1.ListSessionsRequest, v1.ListSessionsResponse]
+	revokeSession         *connect.Client[v1.RevokeSessionRequest, v1.RevokeSessionResponse]
+	revokeOtherSessions   *connect.Client[v1.RevokeOtherSessionsRequest, v1.RevokeOtherSessionsResponse]
+	listUserSessions      *connect.Client[v1.ListUserSessionsRequest, v1.ListUserSessionsResponse]
+	revokeUserSessions    *connect.Client[v1.RevokeUserSessionsRequest, v1.RevokeUserSessionsResponse]
 }
 
 // CreateSession calls gestor.v1.SessionService.CreateSession.
 func (c *sessionServiceClient) CreateSession(ctx context.Context, req *v1.CreateSessionRequest) (*v1.CreateSessionResponse, error) {
 	response, err := c.createSession.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// BeginPasskeySession calls gestor.v1.SessionService.BeginPasskeySession.
+func (c *sessionServiceClient) BeginPasskeySession(ctx context.Context, req *v1.BeginPasskeySessionRequest) (*v1.BeginPasskeySessionResponse, error) {
+	response, err := c.beginPasskeySession.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// CompleteSession calls gestor.v1.SessionService.CompleteSession.
+func (c *sessionServiceClient) CompleteSession(ctx context.Context, req *v1.CompleteSessionRequest) (*v1.CompleteSessionResponse, error) {
+	response, err := c.completeSession.CallUnary(ctx, connect.NewRequest(req))
 	if response != nil {
 		return response.Msg, err
 	}
@@ -112,6 +242,24 @@ func (c *sessionServiceClient) GetSession(ctx context.Context, req *v1.GetSessio
 	return nil, err
 }
 
+// BeginReauthentication calls gestor.v1.SessionService.BeginReauthentication.
+func (c *sessionServiceClient) BeginReauthentication(ctx context.Context, req *v1.BeginReauthenticationRequest) (*v1.BeginReauthenticationResponse, error) {
+	response, err := c.beginReauthentication.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// ReauthenticateSession calls gestor.v1.SessionService.ReauthenticateSession.
+func (c *sessionServiceClient) ReauthenticateSession(ctx context.Context, req *v1.ReauthenticateSessionRequest) (*v1.ReauthenticateSessionResponse, error) {
+	response, err := c.reauthenticateSession.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
 // DeleteSession calls gestor.v1.SessionService.DeleteSession.
 func (c *sessionServiceClient) DeleteSession(ctx context.Context, req *v1.DeleteSessionRequest) (*v1.DeleteSessionResponse, error) {
 	response, err := c.deleteSession.CallUnary(ctx, connect.NewRequest(req))
@@ -121,14 +269,78 @@ func (c *sessionServiceClient) DeleteSession(ctx context.Context, req *v1.Delete
 	return nil, err
 }
 
+// ListSessions calls gestor.v1.SessionService.ListSessions.
+func (c *sessionServiceClient) ListSessions(ctx context.Context, req *v1.ListSessionsRequest) (*v1.ListSessionsResponse, error) {
+	response, err := c.listSessions.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// RevokeSession calls gestor.v1.SessionService.RevokeSession.
+func (c *sessionServiceClient) RevokeSession(ctx context.Context, req *v1.RevokeSessionRequest) (*v1.RevokeSessionResponse, error) {
+	response, err := c.revokeSession.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// RevokeOtherSessions calls gestor.v1.SessionService.RevokeOtherSessions.
+func (c *sessionServiceClient) RevokeOtherSessions(ctx context.Context, req *v1.RevokeOtherSessionsRequest) (*v1.RevokeOtherSessionsResponse, error) {
+	response, err := c.revokeOtherSessions.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// ListUserSessions calls gestor.v1.SessionService.ListUserSessions.
+func (c *sessionServiceClient) ListUserSessions(ctx context.Context, req *v1.ListUserSessionsRequest) (*v1.ListUserSessionsResponse, error) {
+	response, err := c.listUserSessions.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// RevokeUserSessions calls gestor.v1.SessionService.RevokeUserSessions.
+func (c *sessionServiceClient) RevokeUserSessions(ctx context.Context, req *v1.RevokeUserSessionsRequest) (*v1.RevokeUserSessionsResponse, error) {
+	response, err := c.revokeUserSessions.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
 // SessionServiceHandler is an implementation of the gestor.v1.SessionService service.
 type SessionServiceHandler interface {
-	// CreateSession signs in with e-mail and password.
+	// CreateSession signs in with e-mail and password. It answers with the session, or with what is asked for besides.
 	CreateSession(context.Context, *v1.CreateSessionRequest) (*v1.CreateSessionResponse, error)
+	// BeginPasskeySession begins to sign in with a passkey alone.
+	BeginPasskeySession(context.Context, *v1.BeginPasskeySessionRequest) (*v1.BeginPasskeySessionResponse, error)
+	// CompleteSession is the second step: of a password with the second factor, or of a passkey alone.
+	CompleteSession(context.Context, *v1.CompleteSessionRequest) (*v1.CompleteSessionResponse, error)
 	// GetSession tells who the caller is.
 	GetSession(context.Context, *v1.GetSessionRequest) (*v1.GetSessionResponse, error)
+	// BeginReauthentication begins to prove again with a passkey who the caller is.
+	BeginReauthentication(context.Context, *v1.BeginReauthenticationRequest) (*v1.BeginReauthenticationResponse, error)
+	// ReauthenticateSession proves again who the caller is: by password, with the second factor where there is one, or by a
+	// passkey alone. Methods with step_up work for five minutes from then on.
+	ReauthenticateSession(context.Context, *v1.ReauthenticateSessionRequest) (*v1.ReauthenticateSessionResponse, error)
 	// DeleteSession signs the caller's session out.
 	DeleteSession(context.Context, *v1.DeleteSessionRequest) (*v1.DeleteSessionResponse, error)
+	// ListSessions lists the caller's sessions, the newest first.
+	ListSessions(context.Context, *v1.ListSessionsRequest) (*v1.ListSessionsResponse, error)
+	// RevokeSession ends one of the caller's sessions.
+	RevokeSession(context.Context, *v1.RevokeSessionRequest) (*v1.RevokeSessionResponse, error)
+	// RevokeOtherSessions ends all of the caller's sessions but the one that asks.
+	RevokeOtherSessions(context.Context, *v1.RevokeOtherSessionsRequest) (*v1.RevokeOtherSessionsResponse, error)
+	// ListUserSessions lists a person's sessions, the newest first.
+	ListUserSessions(context.Context, *v1.ListUserSessionsRequest) (*v1.ListUserSessionsResponse, error)
+	// RevokeUserSessions ends one of a person's sessions, or all.
+	RevokeUserSessions(context.Context, *v1.RevokeUserSessionsRequest) (*v1.RevokeUserSessionsResponse, error)
 }
 
 // NewSessionServiceHandler builds an HTTP handler from the service implementation. It returns the
@@ -144,11 +356,36 @@ func NewSessionServiceHandler(svc SessionServiceHandler, opts ...connect.Handler
 		connect.WithSchema(sessionServiceMethods.ByName("CreateSession")),
 		connect.WithHandlerOptions(opts...),
 	)
+	sessionServiceBeginPasskeySessionHandler := connect.NewUnaryHandlerSimple(
+		SessionServiceBeginPasskeySessionProcedure,
+		svc.BeginPasskeySession,
+		connect.WithSchema(sessionServiceMethods.ByName("BeginPasskeySession")),
+		connect.WithHandlerOptions(opts...),
+	)
+	sessionServiceCompleteSessionHandler := connect.NewUnaryHandlerSimple(
+		SessionServiceCompleteSessionProcedure,
+		svc.CompleteSession,
+		connect.WithSchema(sessionServiceMethods.ByName("CompleteSession")),
+		connect.WithHandlerOptions(opts...),
+	)
 	sessionServiceGetSessionHandler := connect.NewUnaryHandlerSimple(
 		SessionServiceGetSessionProcedure,
 		svc.GetSession,
 		connect.WithSchema(sessionServiceMethods.ByName("GetSession")),
 		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+		connect.WithHandlerOptions(opts...),
+	)
+	sessionServiceBeginReauthenticationHandler := connect.NewUnaryHandlerSimple(
+		SessionServiceBeginReauthenticationProcedure,
+		svc.BeginReauthentication,
+		connect.WithSchema(sessionServiceMethods.ByName("BeginReauthentication")),
+		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+		connect.WithHandlerOptions(opts...),
+	)
+	sessionServiceReauthenticateSessionHandler := connect.NewUnaryHandlerSimple(
+		SessionServiceReauthenticateSessionProcedure,
+		svc.ReauthenticateSession,
+		connect.WithSchema(sessionServiceMethods.ByName("ReauthenticateSession")),
 		connect.WithHandlerOptions(opts...),
 	)
 	sessionServiceDeleteSessionHandler := connect.NewUnaryHandlerSimple(
@@ -157,14 +394,64 @@ func NewSessionServiceHandler(svc SessionServiceHandler, opts ...connect.Handler
 		connect.WithSchema(sessionServiceMethods.ByName("DeleteSession")),
 		connect.WithHandlerOptions(opts...),
 	)
+	sessionServiceListSessionsHandler := connect.NewUnaryHandlerSimple(
+		SessionServiceListSessionsProcedure,
+		svc.ListSessions,
+		connect.WithSchema(sessionServiceMethods.ByName("ListSessions")),
+		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+		connect.WithHandlerOptions(opts...),
+	)
+	sessionServiceRevokeSessionHandler := connect.NewUnaryHandlerSimple(
+		SessionServiceRevokeSessionProcedure,
+		svc.RevokeSession,
+		connect.WithSchema(sessionServiceMethods.ByName("RevokeSession")),
+		connect.WithHandlerOptions(opts...),
+	)
+	sessionServiceRevokeOtherSessionsHandler := connect.NewUnaryHandlerSimple(
+		SessionServiceRevokeOtherSessionsProcedure,
+		svc.RevokeOtherSessions,
+		connect.WithSchema(sessionServiceMethods.ByName("RevokeOtherSessions")),
+		connect.WithHandlerOptions(opts...),
+	)
+	sessionServiceListUserSessionsHandler := connect.NewUnaryHandlerSimple(
+		SessionServiceListUserSessionsProcedure,
+		svc.ListUserSessions,
+		connect.WithSchema(sessionServiceMethods.ByName("ListUserSessions")),
+		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+		connect.WithHandlerOptions(opts...),
+	)
+	sessionServiceRevokeUserSessionsHandler := connect.NewUnaryHandlerSimple(
+		SessionServiceRevokeUserSessionsProcedure,
+		svc.RevokeUserSessions,
+		connect.WithSchema(sessionServiceMethods.ByName("RevokeUserSessions")),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/gestor.v1.SessionService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case SessionServiceCreateSessionProcedure:
 			sessionServiceCreateSessionHandler.ServeHTTP(w, r)
+		case SessionServiceBeginPasskeySessionProcedure:
+			sessionServiceBeginPasskeySessionHandler.ServeHTTP(w, r)
+		case SessionServiceCompleteSessionProcedure:
+			sessionServiceCompleteSessionHandler.ServeHTTP(w, r)
 		case SessionServiceGetSessionProcedure:
 			sessionServiceGetSessionHandler.ServeHTTP(w, r)
+		case SessionServiceBeginReauthenticationProcedure:
+			sessionServiceBeginReauthenticationHandler.ServeHTTP(w, r)
+		case SessionServiceReauthenticateSessionProcedure:
+			sessionServiceReauthenticateSessionHandler.ServeHTTP(w, r)
 		case SessionServiceDeleteSessionProcedure:
 			sessionServiceDeleteSessionHandler.ServeHTTP(w, r)
+		case SessionServiceListSessionsProcedure:
+			sessionServiceListSessionsHandler.ServeHTTP(w, r)
+		case SessionServiceRevokeSessionProcedure:
+			sessionServiceRevokeSessionHandler.ServeHTTP(w, r)
+		case SessionServiceRevokeOtherSessionsProcedure:
+			sessionServiceRevokeOtherSessionsHandler.ServeHTTP(w, r)
+		case SessionServiceListUserSessionsProcedure:
+			sessionServiceListUserSessionsHandler.ServeHTTP(w, r)
+		case SessionServiceRevokeUserSessionsProcedure:
+			sessionServiceRevokeUserSessionsHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -178,10 +465,46 @@ func (UnimplementedSessionServiceHandler) CreateSession(context.Context, *v1.Cre
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("gestor.v1.SessionService.CreateSession is not implemented"))
 }
 
+func (UnimplementedSessionServiceHandler) BeginPasskeySession(context.Context, *v1.BeginPasskeySessionRequest) (*v1.BeginPasskeySessionResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("gestor.v1.SessionService.BeginPasskeySession is not implemented"))
+}
+
+func (UnimplementedSessionServiceHandler) CompleteSession(context.Context, *v1.CompleteSessionRequest) (*v1.CompleteSessionResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("gestor.v1.SessionService.CompleteSession is not implemented"))
+}
+
 func (UnimplementedSessionServiceHandler) GetSession(context.Context, *v1.GetSessionRequest) (*v1.GetSessionResponse, error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("gestor.v1.SessionService.GetSession is not implemented"))
 }
 
+func (UnimplementedSessionServiceHandler) BeginReauthentication(context.Context, *v1.BeginReauthenticationRequest) (*v1.BeginReauthenticationResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("gestor.v1.SessionService.BeginReauthentication is not implemented"))
+}
+
+func (UnimplementedSessionServiceHandler) ReauthenticateSession(context.Context, *v1.ReauthenticateSessionRequest) (*v1.ReauthenticateSessionResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("gestor.v1.SessionService.ReauthenticateSession is not implemented"))
+}
+
 func (UnimplementedSessionServiceHandler) DeleteSession(context.Context, *v1.DeleteSessionRequest) (*v1.DeleteSessionResponse, error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("gestor.v1.SessionService.DeleteSession is not implemented"))
+}
+
+func (UnimplementedSessionServiceHandler) ListSessions(context.Context, *v1.ListSessionsRequest) (*v1.ListSessionsResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("gestor.v1.SessionService.ListSessions is not implemented"))
+}
+
+func (UnimplementedSessionServiceHandler) RevokeSession(context.Context, *v1.RevokeSessionRequest) (*v1.RevokeSessionResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("gestor.v1.SessionService.RevokeSession is not implemented"))
+}
+
+func (UnimplementedSessionServiceHandler) RevokeOtherSessions(context.Context, *v1.RevokeOtherSessionsRequest) (*v1.RevokeOtherSessionsResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("gestor.v1.SessionService.RevokeOtherSessions is not implemented"))
+}
+
+func (UnimplementedSessionServiceHandler) ListUserSessions(context.Context, *v1.ListUserSessionsRequest) (*v1.ListUserSessionsResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("gestor.v1.SessionService.ListUserSessions is not implemented"))
+}
+
+func (UnimplementedSessionServiceHandler) RevokeUserSessions(context.Context, *v1.RevokeUserSessionsRequest) (*v1.RevokeUserSessionsResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("gestor.v1.SessionService.RevokeUserSessions is not implemented"))
 }
