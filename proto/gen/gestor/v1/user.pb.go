@@ -697,10 +697,12 @@ func (*DeleteUserResponse) Descriptor() ([]byte, []int) {
 // ResetPasswordRequest names a person.
 type ResetPasswordRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Removes duplicates of a repeated call; chosen by the client.
+	// Removes duplicates of a repeated call; chosen by the client. A repeated call makes another link.
 	RequestId string `protobuf:"bytes,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	// Id or address.
-	User          string `protobuf:"bytes,2,opt,name=user,proto3" json:"user,omitempty"`
+	User string `protobuf:"bytes,2,opt,name=user,proto3" json:"user,omitempty"`
+	// Show the link even if this installation could send it by e-mail.
+	ShowLink      bool `protobuf:"varint,3,opt,name=show_link,json=showLink,proto3" json:"show_link,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -747,6 +749,13 @@ func (x *ResetPasswordRequest) GetUser() string {
 		return x.User
 	}
 	return ""
+}
+
+func (x *ResetPasswordRequest) GetShowLink() bool {
+	if x != nil {
+		return x.ShowLink
+	}
+	return false
 }
 
 // ResetPasswordResponse tells how the link reaches the person.
@@ -877,12 +886,13 @@ const file_gestor_v1_user_proto_rawDesc = "" +
 	"request_id\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18dR\trequestId\x12\x1e\n" +
 	"\x04user\x18\x02 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01\x18\xfe\x01R\x04user\"\x14\n" +
-	"\x12DeleteUserResponse\"^\n" +
+	"\x12DeleteUserResponse\"{\n" +
 	"\x14ResetPasswordRequest\x12&\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18dR\trequestId\x12\x1e\n" +
 	"\x04user\x18\x02 \x01(\tB\n" +
-	"\xbaH\ar\x05\x10\x01\x18\xfe\x01R\x04user\"\x96\x01\n" +
+	"\xbaH\ar\x05\x10\x01\x18\xfe\x01R\x04user\x12\x1b\n" +
+	"\tshow_link\x18\x03 \x01(\bR\bshowLink\"\x96\x01\n" +
 	"\x15ResetPasswordResponse\x12\x12\n" +
 	"\x04link\x18\x01 \x01(\tR\x04link\x129\n" +
 	"\n" +
