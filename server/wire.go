@@ -25,6 +25,7 @@ import (
 	"github.com/saas-gestor/gestor/server/internal/mirror"
 	"github.com/saas-gestor/gestor/server/internal/nodes"
 	"github.com/saas-gestor/gestor/server/internal/pki"
+	"github.com/saas-gestor/gestor/server/internal/tenants"
 )
 
 // parts are what runs above the engine.
@@ -97,6 +98,7 @@ func wire(s *Server) (_ *parts, err error) {
 	s.engine.OnTerm("deploy", p.deploy.RunTerm)
 	s.engine.OnTerm("nodes", p.nodes.RunTerm)
 	s.engine.OnTerm("retention", retention.RunTerm)
+	s.engine.OnTerm("tenants", tenants.New(tenants.Options{Engine: s.engine, Remover: p.deploy, Clock: s.clock, Log: s.log}).RunTerm)
 	p.run = []part{{"engine", s.engine.Run}, {"nodes", p.nodes.Run}, {"mirror", p.mirror.Run}, {"retention", retention.Run}}
 	if err := s.wireGuards(p); err != nil {
 		return nil, err

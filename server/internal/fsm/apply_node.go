@@ -142,8 +142,12 @@ func (c *change) deleteNode(op command.DeleteNode) error {
 	}
 	c.about(string(n.ID), map[string]any{"node": n.Name})
 	c.was(n)
-	if err := c.isLeft(n); err != nil {
+	if expired, err := c.expired(n.TenantID); err != nil {
 		return err
+	} else if !expired {
+		if err := c.isLeft(n); err != nil {
+			return err
+		}
 	}
 	return c.dropNode(n)
 }

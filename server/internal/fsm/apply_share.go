@@ -127,6 +127,19 @@ func plural(n int, noun string) string {
 	return fmt.Sprintf("%d %ss", n, noun)
 }
 
+// expired reports whether it is the system that acts on what belongs to a tenant whose time in the trash is over: nothing of
+// the tenant is worth keeping then.
+func (c *change) expired(id gestor.TenantID) (bool, error) {
+	if !c.atLeast(2) || c.actor.Kind != "system" {
+		return false, nil
+	}
+	t, err := c.Tenant(c.ctx, id)
+	if none, err := absent(err); none || err != nil {
+		return false, err
+	}
+	return t.Status == gestor.StatusTrash && !c.at.Before(t.TrashedAt.Add(gestor.TrashTime)), nil
+}
+
 // leaveNodes parts a tenant that goes from its nodes: those that others use too go to the first operator's tenant, the rest
 // is forgotten.
 func (c *change) leaveNodes(t gestor.Tenant) error {
