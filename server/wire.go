@@ -21,6 +21,7 @@ import (
 	"github.com/saas-gestor/gestor/server/internal/dispatch"
 	"github.com/saas-gestor/gestor/server/internal/history"
 	"github.com/saas-gestor/gestor/server/internal/keyring"
+	"github.com/saas-gestor/gestor/server/internal/mail"
 	"github.com/saas-gestor/gestor/server/internal/members"
 	"github.com/saas-gestor/gestor/server/internal/mirror"
 	"github.com/saas-gestor/gestor/server/internal/nodes"
@@ -45,6 +46,7 @@ type parts struct {
 	backups  *backup.Schedule // nil without scheduled backups
 	keys     *keyring.Service
 	attempts *audit.Attempts
+	mail     mail.Sender
 }
 
 type part struct {
@@ -75,6 +77,9 @@ func wire(s *Server) (_ *parts, err error) {
 			err = errors.Join(err, p.Close())
 		}
 	}()
+	if p.mail, err = s.sender(); err != nil {
+		return nil, err
+	}
 	dir := s.options.Config.DataDir
 	if p.history, err = history.Open(history.Options{Dir: filepath.Join(dir, "logs"), Now: s.clock.Now, Log: s.log}); err != nil {
 		return nil, err
@@ -116,7 +121,7 @@ func wire(s *Server) (_ *parts, err error) {
 		Version: s.options.Version, Mounts: s.mounts(p), Checks: s.checks(p), Log: s.log.With("component", "api"),
 		Changes: s.engine.Version, Servers: s.directory(), Barrier: s.engine.Barrier, Contact: s.engine.LastContact, Limits: limits, Served: s.served, Refused: s.metrics.Refused,
 		Attempts: p.attempts,
-		Metrics: s.metrics.Handler(), Now: s.clock.Now,
+		Metrics:  s.metrics.Handler(), Now: s.clock.Now,
 	})
 	s.wireOperations(p, limits)
 	return p, err
@@ -147,7 +152,7 @@ func (s *Server) mounts(p *parts) []api.Mount {
 	tokens := api.NewTokenService(api.TokenDeps{Engine: s.engine, Now: s.clock.Now})
 	logins := api.NewLoginService(api.LoginDeps{Engine: s.engine, Vault: s.ring, PublicURL: s.publicURLs()[0], Now: s.clock.Now})
 	hosts := api.NewNodeService(api.NodeDeps{Engine: s.engine, Loads: p.nodes, Pin: s.id.serverRoot.Pin(), PublicURL: s.publicURLs()[0], Now: s.clock.Now})
-	return []api.Mount{
+	return append(s.people(p, passwords),
 		serve(gestorv1connect.NewSetupServiceHandler)(setup),
 		serve(gestorv1connect.NewSessionServiceHandler)(sessions),
 		serve(agentv1connect.NewEnrollmentServiceHandler)(enrollment),
@@ -165,7 +170,7 @@ func (s *Server) mounts(p *parts) []api.Mount {
 		serve(gestorv1connect.NewProtectionServiceHandler)(api.NewProtectionService(api.ProtectionDeps{Engine: s.engine})),
 		serve(gestorv1connect.NewPermissionServiceHandler)(api.NewPermissionService()),
 		serve(gestorv1connect.NewTenantServiceHandler)(api.NewTenantService(api.TenantDeps{Engine: s.engine})),
-	}
+	)
 }
 
 // serve binds a generated constructor of handlers; what it returns takes the service.

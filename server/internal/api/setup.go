@@ -86,21 +86,11 @@ func (s *SetupService) check(ctx context.Context, hash []byte) error {
 }
 
 func (s *SetupService) claim(ctx context.Context, hash []byte, req *gestorv1.ClaimRequest) (gestor.User, error) {
-	phc, err := s.deps.Passwords.Hash(ctx, req.GetPassword())
+	op, err := s.claimIn(ctx, req)
 	if err != nil {
 		return gestor.User{}, err
 	}
-	op := command.Claim{
-		SetupHash:    hash,
-		TenantID:     gestor.NewID[gestor.TenantID]("ten"),
-		TenantName:   strings.TrimSpace(req.GetTenantName()),
-		UserID:       gestor.NewID[gestor.UserID]("usr"),
-		Email:        normalEmail(req.GetEmail()),
-		PasswordHash: phc,
-	}
-	if op.TenantName == "" {
-		return gestor.User{}, fault.Invalid("tenant_name", "it is empty")
-	}
+	op.SetupHash = hash
 	caller, _ := auth.CallerFrom(ctx)
 	receipt, err := s.deps.Engine.Propose(ctx, command.Command{At: s.deps.Now(), Actor: caller.Actor, Op: op})
 	if err != nil {
@@ -112,8 +102,25 @@ func (s *SetupService) claim(ctx context.Context, hash []byte, req *gestorv1.Cla
 	return s.deps.Engine.View(gestor.SystemScope()).User(ctx, op.UserID)
 }
 
-// normalEmail is the form in which addresses are stored and compared.
-func normalEmail(s string) string { return strings.ToLower(strings.TrimSpace(s)) }
+// claimIn checks what somebody wants to be called and sign in with.
+func (s *SetupService) claimIn(ctx context.Context, req *gestorv1.ClaimRequest) (command.Claim, error) {
+	op := command.Claim{TenantID: gestor.NewID[gestor.TenantID]("ten"), UserID: gestor.NewID[gestor.UserID]("usr")}
+	var err error
+	if op.TenantName, err = gestor.CheckTitle("tenant_name", req.GetTenantName()); err != nil {
+		return op, err
+	}
+	if op.Email, err = gestor.CheckEmail("email", req.GetEmail()); err != nil {
+		return op, err
+	}
+	if err := auth.CheckPassword("password", req.GetPassword(), op.Email); err != nil {
+		return op, err
+	}
+	op.PasswordHash, err = s.deps.Passwords.Hash(ctx, req.GetPassword())
+	return op, err
+}
+
+// normalEmail is the form in which addresses are looked up.
+func normalEmail(s string) string { return gestor.FoldEmail(s) }
 
 func tooMany(wait time.Duration) error {
 	return fault.Exhausted("too many failed attempts").
