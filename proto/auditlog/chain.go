@@ -20,6 +20,7 @@ type Chain struct {
 	Year    int   // its year
 	Checked int64 // how many entries had a hash
 	Without int64 // how many had none, being older than hashes
+	Masked  int64 // how many of those with a hash do not show what it is over
 	begun   bool
 }
 
@@ -36,6 +37,9 @@ func (c *Chain) Add(l *Line) []Problem {
 		c.Without++
 	} else {
 		c.Checked++
+		if l.Masked {
+			c.Masked++
+		}
 		c.Head = l.Hash
 	}
 	c.Seq, c.Year, c.begun = l.Seq, max(l.Year, c.Year), true
@@ -51,7 +55,7 @@ func (c *Chain) check(l *Line) []Problem {
 		say("it comes behind entry %d, which is out of order", c.Seq)
 	case c.begun && !follows && !c.Partial:
 		say("it comes behind entry %d: %d entries are missing before it", c.Seq, l.Seq-c.Seq-1)
-	case l.Year < c.Year:
+	case l.Year != 0 && l.Year < c.Year:
 		say("it is of the year %d, behind one of %d", l.Year, c.Year)
 	}
 	if l.Form == 0 {
@@ -62,6 +66,9 @@ func (c *Chain) check(l *Line) []Problem {
 	}
 	if c.begun && (follows || !c.Partial) && !same(c.Head, l.Previous) {
 		say("it does not follow what is before it: entries were removed, put in or moved here")
+	}
+	if l.Masked {
+		return found
 	}
 	want, err := l.Sum(l.Previous)
 	switch {

@@ -5,6 +5,8 @@
 // Line.fields, each as "<length in bytes>:<the bytes>,". Numbers are decimal, the time is in nanoseconds since 1970, claims are
 // "0" or "1", and JSON is taken as it stands. Before the first entry of all there are 32 zero bytes.
 //
+// An entry that is masked, because it is of somebody else, is only checked to stand in its place.
+//
 // A chain shows that nothing was changed, left out, put in or moved within it. It cannot show that entries are missing at
 // its end: for that, note the head that a check prints and give it to the next one.
 package auditlog
@@ -51,6 +53,7 @@ type Line struct {
 	Before    json.RawMessage `json:"before,omitempty"`
 	After     json.RawMessage `json:"after,omitempty"`
 	Request   string          `json:"request_id,omitempty"`
+	Masked    bool            `json:"masked,omitempty"`   // what it is about is left out, so that its hash cannot be made again
 	Form      int             `json:"form,omitempty"`     // of the hash
 	Previous  Hash            `json:"previous,omitempty"` // hash
 	Hash      Hash            `json:"hash,omitempty"`

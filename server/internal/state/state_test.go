@@ -148,9 +148,9 @@ func argument(t *testing.T, method string, typ reflect.Type, name string) reflec
 		return reflect.ValueOf([]byte(name))
 	case typ == reflect.TypeFor[gestor.App]():
 		return reflect.ValueOf(gestor.App{ID: gestor.AppID("app_" + name)})
-	case method == "AuditAfter" && typ == reflect.TypeFor[int64]():
+	case (method == "AuditAfter" || method == "FollowAudit") && typ == reflect.TypeFor[int64]():
 		return reflect.ValueOf(int64(0))
-	case method == "AuditAfter" && typ == reflect.TypeFor[int]():
+	case (method == "AuditAfter" || method == "FollowAudit") && typ == reflect.TypeFor[int]():
 		return reflect.ValueOf(10)
 	case typ == reflect.TypeFor[int64]():
 		return reflect.ValueOf(int64(1))
@@ -166,7 +166,7 @@ func TestView_NeverReturnsAnotherTenantsRows(t *testing.T) {
 	own := callAll(t, s.View(gestor.TenantScope("ten_mine")), "mine")
 	foreign := callAll(t, s.View(gestor.TenantScope("ten_mine")), "theirs")
 	nobody := callAll(t, s.View(gestor.Scope{}), "mine")
-	installation := map[string]bool{"Tenants": true, "TenantsByName": true, "TenantsInTrash": true, "Operators": true, "Cluster": true, "Servers": true, "Server": true, "ServerByName": true, "ServerToken": true, "AuditYears": true}
+	installation := map[string]bool{"Tenants": true, "TenantsByName": true, "TenantsInTrash": true, "Operators": true, "Cluster": true, "Servers": true, "Server": true, "ServerByName": true, "ServerToken": true, "AuditYears": true, "LastAuditSeq": true}
 	counts := map[string]string{"Use": "map[] <nil>", "UseOf": "{Apps:0 Databases:0 StorageBytes:0} <nil>", "CountNodes": "1 <nil>", "LastTaskRevision": "1 <nil>", "TaskCounts": "map[leased:1 queued:1] <nil>"}
 	for method, got := range own {
 		if want, ok := counts[method]; ok {
