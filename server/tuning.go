@@ -12,7 +12,10 @@ type Tuning struct {
 	Nodes    nodes.Times    // heartbeats, and when a silent node is suspect and lost
 	Dispatch dispatch.Times // leases
 
-	Keys time.Duration // between looks at the key ring
+	Keys  time.Duration // between looks at the key ring
+	Alarm time.Duration // between looks at what nobody writes down
+
+	Telegram string // where the bots of Telegram are
 
 	SnapshotAfter uint64 // entries of the log between snapshots
 

@@ -25,6 +25,7 @@ import (
 	"github.com/saas-gestor/gestor/server/internal/members"
 	"github.com/saas-gestor/gestor/server/internal/mirror"
 	"github.com/saas-gestor/gestor/server/internal/nodes"
+	"github.com/saas-gestor/gestor/server/internal/notify"
 	"github.com/saas-gestor/gestor/server/internal/pki"
 	"github.com/saas-gestor/gestor/server/internal/tenants"
 )
@@ -47,6 +48,7 @@ type parts struct {
 	keys     *keyring.Service
 	attempts *audit.Attempts
 	mail     mail.Sender
+	sender   *notify.Sender
 }
 
 type part struct {
@@ -111,6 +113,9 @@ func wire(s *Server) (_ *parts, err error) {
 	s.wireKeys(p)
 	s.wirePeers(p)
 	s.wireAudit(p)
+	if err := s.wireEvents(p); err != nil {
+		return nil, err
+	}
 
 	verifier := pki.AgentVerifier{Roots: s.id.agentRoot.Pool(), Cluster: string(s.id.cluster.ID), Now: s.clock.Now}
 	p.tls = pki.ServerConfig(s.leaf, verifier)
@@ -169,6 +174,10 @@ func (s *Server) mounts(p *parts) []api.Mount {
 		serve(gestorv1connect.NewServerServiceHandler)(s.serverService(p)),
 		serve(gestorv1connect.NewProtectionServiceHandler)(api.NewProtectionService(api.ProtectionDeps{Engine: s.engine})),
 		serve(gestorv1connect.NewPermissionServiceHandler)(api.NewPermissionService()),
+		serve(gestorv1connect.NewEventServiceHandler)(api.NewEventService(api.EventDeps{Engine: s.engine})),
+		serve(gestorv1connect.NewChannelServiceHandler)(api.NewChannelService(api.ChannelDeps{
+			Engine: s.engine, Sealer: s.ring, Tester: p.sender, Mail: p.mail.Configured,
+		})),
 		serve(gestorv1connect.NewTenantServiceHandler)(api.NewTenantService(api.TenantDeps{Engine: s.engine})),
 	)
 }

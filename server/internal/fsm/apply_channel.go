@@ -174,6 +174,11 @@ func (c *change) deleteChannel(op command.DeleteChannel) error {
 		return err
 	}
 	c.about(string(ch.ID), channelDetail(ch))
+	if ch.Installation {
+		if err := c.actorIsOperator(); err != nil {
+			return err
+		}
+	}
 	return c.DeleteChannel(c.ctx, ch.ID)
 }
 

@@ -193,3 +193,16 @@ func (x *Txn) PruneEvents(ctx context.Context, before time.Time, most int) error
 		x.exec(ctx, pruneEventReadsOfGone),
 	)
 }
+
+// LastEvent is the newest event about an object of one of two kinds; false if there is none. A state of the first level has
+// none.
+func (v *View) LastEvent(ctx context.Context, object, kind, other string) (gestor.Event, bool, error) {
+	if v.from.level() < levelPeople {
+		return gestor.Event{}, false, nil
+	}
+	found, err := many(ctx, v, events, " AND object_id = ? AND object_id <> '' AND kind IN (?, ?) ORDER BY id DESC LIMIT 1", object, kind, other)
+	if err != nil || len(found) == 0 {
+		return gestor.Event{}, false, err
+	}
+	return found[0], true, nil
+}

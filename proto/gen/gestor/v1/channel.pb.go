@@ -827,7 +827,7 @@ type UpdateChannelRequest struct {
 	Channel string `protobuf:"bytes,2,opt,name=channel,proto3" json:"channel,omitempty"`
 	// All that is chosen, also what stays.
 	Settings *ChannelSettings `protobuf:"bytes,3,opt,name=settings,proto3" json:"settings,omitempty"`
-	// A new secret; empty keeps the old one, unless the address of a webhook changes to another host: that needs one.
+	// A new secret; empty keeps the old one.
 	Secret string `protobuf:"bytes,4,opt,name=secret,proto3" json:"secret,omitempty"`
 	// Refused if the channel has another revision; 0 takes any.
 	ExpectedRevision uint64 `protobuf:"varint,5,opt,name=expected_revision,json=expectedRevision,proto3" json:"expected_revision,omitempty"`

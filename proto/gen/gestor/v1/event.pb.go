@@ -511,7 +511,7 @@ type WatchEventsResponse struct {
 	Events []*Event `protobuf:"bytes,1,rep,name=events,proto3" json:"events,omitempty"`
 	// What the caller has not read by now.
 	Unread *UnreadCounts `protobuf:"bytes,2,opt,name=unread,proto3" json:"unread,omitempty"`
-	// Where to go on: after_revision of the next call.
+	// Where to go on: after_revision of the next call. 0 in a message that more messages of the same moment follow.
 	Revision      uint64 `protobuf:"varint,3,opt,name=revision,proto3" json:"revision,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

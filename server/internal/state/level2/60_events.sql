@@ -17,6 +17,7 @@ CREATE TABLE system_events (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX system_events_tenant ON system_events (tenant_id, id);
 CREATE INDEX system_events_key ON system_events (tenant_id, key, id) WHERE key <> '';
+CREATE INDEX system_events_object ON system_events (object_id, id);
 CREATE INDEX system_events_revision ON system_events (revision);
 
 CREATE TABLE event_reads (
