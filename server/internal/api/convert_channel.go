@@ -33,8 +33,8 @@ var deliveryStates = map[gestor.DeliveryState]gestorv1.DeliveryState{
 	gestor.DeliveryDropped: gestorv1.DeliveryState_DELIVERY_STATE_DROPPED,
 }
 
-// named is the domain's name of a value of the contract; empty if there is none.
-func named[K ~string, V comparable](names map[K]V, v V) K {
+// domainName is the domain's name of a value of the contract; empty if there is none.
+func domainName[K ~string, V comparable](names map[K]V, v V) K {
 	for k, other := range names {
 		if other == v {
 			return k
@@ -43,9 +43,9 @@ func named[K ~string, V comparable](names map[K]V, v V) K {
 	return ""
 }
 
-func channelKindIn(k gestorv1.ChannelKind) gestor.ChannelKind { return named(channelKinds, k) }
+func channelKindIn(k gestorv1.ChannelKind) gestor.ChannelKind { return domainName(channelKinds, k) }
 
-func deliveryStateIn(s gestorv1.DeliveryState) gestor.DeliveryState { return named(deliveryStates, s) }
+func deliveryStateIn(s gestorv1.DeliveryState) gestor.DeliveryState { return domainName(deliveryStates, s) }
 
 // usualRepeat is for how long the same thing is not told again if nobody said otherwise.
 const usualRepeat = 15 * time.Minute
