@@ -59,7 +59,8 @@ func (c *change) shareNode(op command.ShareNode) error {
 		return err
 	}
 	c.tenant = n.TenantID
-	before := map[string]any{"shared": n.Shared, "tenant": n.TenantID}
+	c.about(string(n.ID), map[string]any{"node": n.Name})
+	c.was(n)
 	moved := op.Owner != "" && op.Owner != n.TenantID
 	if moved {
 		if err := c.moveNode(&n, op.Owner); err != nil {
@@ -67,7 +68,7 @@ func (c *change) shareNode(op command.ShareNode) error {
 		}
 	}
 	n.Shared = op.Shared
-	c.about(string(n.ID), map[string]any{"node": n.Name, "before": before, "after": map[string]any{"shared": n.Shared, "tenant": n.TenantID}})
+	c.is(n)
 	if !n.Shared {
 		if err := c.usedByOwner(n); err != nil {
 			return err

@@ -87,7 +87,7 @@ func (c *change) fits(id gestor.TenantID, r gestor.Resource, more int64) error {
 func (c *change) createTenant(op command.CreateTenant) error {
 	t := op.Tenant
 	c.tenant = t.ID
-	c.about(string(t.ID), map[string]any{"name": t.Name, "plan": t.Plan, "quotas": t.Quotas})
+	c.about(string(t.ID), nil)
 	if err := c.forInstallation(); err != nil {
 		return err
 	}
@@ -100,9 +100,9 @@ func (c *change) createTenant(op command.CreateTenant) error {
 	if err := unless(second(c.Tenant(c.ctx, t.ID)), fault.Exists("the tenant %s exists already", t.ID)); err != nil {
 		return err
 	}
-	return c.PutTenant(c.ctx, gestor.Tenant{
-		ID: t.ID, Name: t.Name, Plan: t.Plan, Quotas: t.Quotas, Status: gestor.StatusActive, CreatedAt: c.at,
-	})
+	t = gestor.Tenant{ID: t.ID, Name: t.Name, Plan: t.Plan, Quotas: t.Quotas, Status: gestor.StatusActive, CreatedAt: c.at}
+	c.is(t)
+	return c.PutTenant(c.ctx, t)
 }
 
 // itsTenant is the tenant an op is about: any for operators, and their own for its people.
@@ -119,8 +119,8 @@ func (c *change) updateTenant(op command.UpdateTenant) error {
 	if err != nil {
 		return err
 	}
-	before, after := map[string]any{}, map[string]any{}
-	c.about(string(t.ID), map[string]any{"before": before, "after": after})
+	c.about(string(t.ID), nil)
+	c.was(t)
 	if op.Plan != nil || op.Quotas != nil {
 		if err := c.forInstallation(); err != nil {
 			return err
@@ -134,20 +134,19 @@ func (c *change) updateTenant(op command.UpdateTenant) error {
 			return err
 		}
 	}
-	set(&t.Name, op.Name, "name", before, after)
-	set(&t.Plan, op.Plan, "plan", before, after)
-	set(&t.Quotas, op.Quotas, "quotas", before, after)
-	set(&t.SecondFactor, op.SecondFactor, "second_factor", before, after)
+	give(&t.Name, op.Name)
+	give(&t.Plan, op.Plan)
+	give(&t.Quotas, op.Quotas)
+	give(&t.SecondFactor, op.SecondFactor)
+	c.is(t)
 	return c.PutTenant(c.ctx, t)
 }
 
-// set writes a value that was given, and notes it if it is another.
-func set[T comparable](into, to *T, what string, before, after map[string]any) {
-	if to == nil || *into == *to {
-		return
+// give writes a value that was given.
+func give[T any](into, to *T) {
+	if to != nil {
+		*into = *to
 	}
-	before[what], after[what] = *into, *to
-	*into = *to
 }
 
 func (c *change) setTenantStatus(op command.SetTenantStatus) error {
@@ -158,7 +157,9 @@ func (c *change) setTenantStatus(op command.SetTenantStatus) error {
 	if err != nil {
 		return err
 	}
-	c.about(string(t.ID), map[string]any{"before": t.Status, "after": op.Status, "reason": op.Reason})
+	c.about(string(t.ID), map[string]any{"reason": op.Reason})
+	c.was(t)
+	c.notable()
 	if err := t.CanBecome(op.Status); err != nil {
 		return err
 	}
@@ -166,11 +167,12 @@ func (c *change) setTenantStatus(op command.SetTenantStatus) error {
 		return err
 	}
 	if op.Status == gestor.StatusTrash {
-		t.Before, t.TrashedAt = t.Status, c.at
-		t.Status = op.Status
-		return c.PutTenant(c.ctx, t) // the reason stays that of the status before, which a restore brings back
+		t.Before, t.TrashedAt = t.Status, c.at // the reason stays that of the status before, which a restore brings back
+	} else {
+		t.Reason = op.Reason
 	}
-	t.Status, t.Reason = op.Status, op.Reason
+	t.Status = op.Status
+	c.is(t)
 	return c.PutTenant(c.ctx, t)
 }
 
@@ -212,7 +214,8 @@ func (c *change) restoreTenant(op command.RestoreTenant) error {
 	if err != nil {
 		return err
 	}
-	c.about(string(t.ID), map[string]any{"before": t.Status, "after": t.Before})
+	c.about(string(t.ID), nil)
+	c.was(t)
 	if t.Status != gestor.StatusTrash {
 		return fault.Conflict("the tenant %s is not in the trash, it is %s", t.Name, t.Status)
 	}
@@ -220,6 +223,7 @@ func (c *change) restoreTenant(op command.RestoreTenant) error {
 		return fault.Conflict("the tenant %s was deleted more than seven days ago, its removal has begun", t.Name)
 	}
 	t.Status, t.Before, t.TrashedAt = t.Before, "", time.Time{}
+	c.is(t)
 	return c.PutTenant(c.ctx, t)
 }
 
@@ -232,7 +236,9 @@ func (c *change) purgeTenant(op command.PurgeTenant) error {
 	if err != nil {
 		return err
 	}
-	c.about(string(t.ID), map[string]any{"name": t.Name})
+	c.about(string(t.ID), nil)
+	c.was(t)
+	c.notable()
 	if t.Status != gestor.StatusTrash || c.at.Before(t.TrashedAt.Add(gestor.TrashTime)) {
 		return fault.Conflict("the time of the tenant %s in the trash is not over", t.Name)
 	}

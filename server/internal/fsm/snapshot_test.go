@@ -244,7 +244,8 @@ func story(t testing.TB) []command.Command {
 		actor.Action = "golden"
 		out = append(out, command.Command{RequestID: string(rune('A' + i)), At: start, Actor: actor, Op: op})
 	}
-	return append(out, auditStory(t, out)...)
+	out = append(out, auditStory(t, out)...)
+	return append(out, tenantStory()...)
 }
 
 func TestGolden_StoryHoldsEveryOpOfTheContract(t *testing.T) {

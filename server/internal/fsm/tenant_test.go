@@ -272,3 +272,24 @@ func TestQuotasAndStatus_BindNothingInAStateOfTheFirstLevel(t *testing.T) {
 	}
 	w.as(alice).must(command.CreateApp{App: newApp("app_f", "f", "nod_1")})
 }
+
+// tenantStory is the part of the golden story that tells of tenants and of what they share.
+func tenantStory() []command.Command {
+	name := "Zulu Ltd"
+	var out []command.Command
+	tell := func(at time.Time, op command.Op) {
+		actor := olga
+		actor.Action = "golden"
+		out = append(out, command.Command{At: at, Actor: actor, Op: op})
+	}
+	tell(start, command.CreateTenant{Tenant: gestor.Tenant{ID: "ten_z", Name: "Zulu", Plan: gestor.PlanBasic}})
+	tell(start, command.UpdateTenant{ID: "ten_z", Name: &name, Quotas: &gestor.Quotas{Apps: 4, StorageBytes: gestor.Unlimited}})
+	tell(start, command.ShareNode{ID: "nod_1", Shared: true})
+	tell(start, command.ShareNode{ID: "nod_1"})
+	tell(start, command.SetTenantStatus{ID: "ten_z", Status: gestor.StatusSuspended, Reason: "unpaid"})
+	tell(start, command.SetTenantStatus{ID: "ten_z", Status: gestor.StatusTrash})
+	tell(start.Add(time.Hour), command.RestoreTenant{ID: "ten_z"})
+	tell(start.Add(time.Hour), command.SetTenantStatus{ID: "ten_z", Status: gestor.StatusTrash})
+	tell(start.Add(time.Hour+gestor.TrashTime), command.PurgeTenant{ID: "ten_z"})
+	return out
+}
