@@ -10,7 +10,7 @@ import (
 
 	"github.com/saas-gestor/gestor/server/internal/alarm"
 	"github.com/saas-gestor/gestor/server/internal/gestor"
-	"github.com/saas-gestor/gestor/server/internal/notify"
+	delivery "github.com/saas-gestor/gestor/server/internal/notify"
 	"github.com/saas-gestor/gestor/server/internal/outward"
 )
 
@@ -22,11 +22,12 @@ func (s *Server) wireEvents(p *parts) error {
 	}
 	own := &ownAddresses{hosts: s.hostsOfServers}
 	web := outward.New(outward.Options{Allow: allow, Own: own.list})
-	p.sender = notify.NewSender(notify.SenderOptions{
+	sender := delivery.NewSender(delivery.SenderOptions{
 		Secrets: s.ring, Mail: p.mail, Web: web, Now: s.clock.Now, Telegram: s.options.Tuning.Telegram, Version: s.options.Version,
 	})
+	p.sender = sender
 	log := s.log.With("component", "notify")
-	s.engine.OnTerm("notify", notify.New(notify.Options{Engine: s.engine, Sender: p.sender, Log: log, Now: s.clock.Now}).RunTerm)
+	s.engine.OnTerm("notify", delivery.New(delivery.Options{Engine: s.engine, Sender: sender, Log: log, Now: s.clock.Now}).RunTerm)
 	s.engine.OnTerm("alarm", alarm.New(alarm.Options{
 		Engine: s.engine, Look: func(ctx context.Context) []alarm.Condition { return s.conditions(ctx, p) }, Log: log, Now: s.clock.Now,
 		Every: s.options.Tuning.Alarm,
@@ -58,7 +59,7 @@ func (s *Server) serverConditions(ctx context.Context, p *parts) []alarm.Conditi
 	}
 	var ids []gestor.ServerID
 	for _, server := range servers {
-		if server.ID != s.id.server {
+		if string(server.ID) != s.id.server {
 			ids = append(ids, server.ID)
 		}
 	}
@@ -70,7 +71,7 @@ func (s *Server) serverConditions(ctx context.Context, p *parts) []alarm.Conditi
 	for _, server := range servers {
 		data := map[string]string{"server": server.Name, "address": server.PeerAddress}
 		out = append(out, alarm.Condition{
-			Object: string(server.ID), Bad: answers[server.ID] == nil && server.ID != s.id.server,
+			Object: string(server.ID), Bad: answers[server.ID] == nil && string(server.ID) != s.id.server,
 			Raised: gestor.Event{
 				Severity: gestor.SeverityCritical, Kind: gestor.EventServerUnreachable, ObjectKind: "server", Data: data,
 				Title: fmt.Sprintf("the control server %s does not answer at %s", server.Name, server.PeerAddress),

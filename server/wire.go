@@ -25,7 +25,6 @@ import (
 	"github.com/saas-gestor/gestor/server/internal/members"
 	"github.com/saas-gestor/gestor/server/internal/mirror"
 	"github.com/saas-gestor/gestor/server/internal/nodes"
-	"github.com/saas-gestor/gestor/server/internal/notify"
 	"github.com/saas-gestor/gestor/server/internal/pki"
 	"github.com/saas-gestor/gestor/server/internal/tenants"
 )
@@ -48,7 +47,7 @@ type parts struct {
 	keys     *keyring.Service
 	attempts *audit.Attempts
 	mail     mail.Sender
-	sender   *notify.Sender
+	sender   api.ChannelTester
 }
 
 type part struct {
