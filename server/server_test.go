@@ -150,7 +150,7 @@ func TestNew_SaysWhatIsWrongWithTheDataDirectory(t *testing.T) {
 	if err := os.Remove(filepath.Join(dir, "keyring")); err != nil {
 		t.Fatal(err)
 	}
-	fail("restore it from a backup", server.Config{DataDir: dir, Listen: "127.0.0.1:0", LogLevel: "info", LogFormat: "text"})
+	fail("put the ring back", server.Config{DataDir: dir, Listen: "127.0.0.1:0", LogLevel: "info", LogFormat: "text"})
 	if err := os.Chmod(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}

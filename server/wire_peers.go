@@ -38,7 +38,7 @@ func (s *Server) wirePeers(p *parts) {
 // serverService is what people do with control servers.
 func (s *Server) serverService(p *parts) *api.ServerService {
 	return api.NewServerService(api.ServerDeps{
-		Engine: s.engine, Replication: s.engine, Peers: p.members, Pin: s.id.serverRoot.Pin(), PublicURL: s.publicURLs()[0],
+		Engine: s.engine, Replication: s.engine, Peers: p.members, Keys: p.keys, Pin: s.id.serverRoot.Pin(), PublicURL: s.publicURLs()[0],
 		Backup: func(ctx context.Context, w io.Writer) error { return backup.To(ctx, s.engine, w) }, Derive: s.id.serverRoot.Derive, Now: s.clock.Now,
 	})
 }

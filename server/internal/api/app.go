@@ -19,9 +19,11 @@ import (
 	"github.com/saas-gestor/gestor/server/internal/gestor"
 )
 
-// Sealer seals what must not be in the state in clear. place names where the value lives.
+// Sealer seals what must not be in the state in clear, and opens it. place names where the value lives.
 type Sealer interface {
 	Seal(plaintext []byte, place string) []byte
+	Open(sealed []byte, place string) ([]byte, error)
+	Has(key string) bool // whether values sealed with a key, by its id, can be opened
 }
 
 // Detector starts looks into repositories.

@@ -9,7 +9,7 @@ import (
 	"github.com/saas-gestor/gestor/server/internal/gestor"
 )
 
-// ListEnv lists the names of an app's variables. There is no way to read a value back.
+// ListEnv lists the names of an app's variables. Only RevealEnv and ExportEnv tell values.
 func (s *AppService) ListEnv(ctx context.Context, req *gestorv1.ListEnvRequest) (*gestorv1.ListEnvResponse, error) {
 	r, err := reachOf(ctx, s.deps.Engine)
 	if err != nil {
@@ -19,8 +19,8 @@ func (s *AppService) ListEnv(ctx context.Context, req *gestorv1.ListEnvRequest) 
 	if err != nil {
 		return nil, err
 	}
-	vars, err := r.view.Env(ctx, app.ID)
-	return &gestorv1.ListEnvResponse{Vars: envVarsOut(vars)}, err
+	vars, version, err := s.envOut(ctx, r, app.ID)
+	return &gestorv1.ListEnvResponse{Vars: vars, Version: version}, err
 }
 
 // UpdateEnv sets and removes variables.
@@ -44,8 +44,8 @@ func (s *AppService) UpdateEnv(ctx context.Context, req *gestorv1.UpdateEnvReque
 	if _, err := r.propose(ctx, req.GetRequestId(), op); err != nil {
 		return nil, err
 	}
-	vars, err := r.view.Env(ctx, app.ID)
-	return &gestorv1.UpdateEnvResponse{Vars: envVarsOut(vars)}, err
+	vars, version, err := s.envOut(ctx, r, app.ID)
+	return &gestorv1.UpdateEnvResponse{Vars: vars, Version: version}, err
 }
 
 // checkEnv checks a change by itself and together with what is there.

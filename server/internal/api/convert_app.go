@@ -90,14 +90,6 @@ func domainIn(d string) string {
 	return ascii
 }
 
-func envVarsOut(vars []gestor.EnvVar) []*gestorv1.EnvVar {
-	out := make([]*gestorv1.EnvVar, len(vars))
-	for i, v := range vars {
-		out[i] = &gestorv1.EnvVar{Name: v.Name, UpdatedAt: timeOut(v.UpdatedAt)}
-	}
-	return out
-}
-
 // addressesOf is where an app answers, as far as its settings and its nodes tell: by its names, or else on the first
 // address of each node.
 func addressesOf(s gestor.AppSettings, hosts []string) []string {

@@ -31,5 +31,6 @@ func releaseOut(r gestor.Release, current gestor.ReleaseID) *gestorv1.Release {
 		ArtifactDigest: r.Artifact.Digest,
 		ArtifactBytes:  r.Artifact.Bytes,
 		Revision:       r.Revision,
+		EnvVersion:     r.EnvVersion,
 	}
 }

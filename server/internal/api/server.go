@@ -47,6 +47,7 @@ type ServerDeps struct {
 	Engine      Engine
 	Replication Replication
 	Peers       Peers
+	Keys        Keys
 	Backup      func(ctx context.Context, w io.Writer) error // writes the whole state as of now
 	Pin         []byte                                       // SHA-256 of the public key of the servers' root, for server tokens
 	PublicURL   string                                       // where new servers reach this one: "https://ctl.example:8443"

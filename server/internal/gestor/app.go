@@ -103,5 +103,11 @@ type EnvVersion struct {
 	Revision  uint64
 }
 
+// EnvChange is what a version of an app's variables changed, by name.
+type EnvChange struct {
+	Set     []string
+	Removed []string
+}
+
 // KeptEnvVersions is how many versions of an app's variables are kept besides those that releases name.
 const KeptEnvVersions = 20

@@ -7,7 +7,6 @@ import (
 	agentv1 "github.com/saas-gestor/gestor/proto/gen/gestor/agent/v1"
 	"github.com/saas-gestor/gestor/server/internal/command"
 	"github.com/saas-gestor/gestor/server/internal/gestor"
-	"github.com/saas-gestor/gestor/server/internal/nodes"
 	"github.com/saas-gestor/gestor/server/internal/nodes/nodestest"
 )
 
@@ -38,7 +37,7 @@ func TestSession_BringsSecretsThatTheSpecDoesNotHold(t *testing.T) {
 		return nodestest.Succeed(ctx, j)
 	})
 	app := s.AddApp(t, "shop", gestor.AppSettings{}, a.Node)
-	s.Must(t, command.UpdateEnv{AppID: app, Set: map[string][]byte{"TOKEN": s.ring.Seal([]byte("hunter2"), nodes.EnvPlace(app, "TOKEN"))}})
+	s.Must(t, command.UpdateEnv{AppID: app, Set: map[string][]byte{"TOKEN": s.ring.Seal([]byte("hunter2"), gestor.EnvPlace(app, "TOKEN"))}})
 	s.lease("tsk_1", gestor.TaskPrepare, app, a.Node, &agentv1.TaskSpec{})
 	if sec := <-got; sec.GetEnv()["TOKEN"] != "hunter2" {
 		t.Fatalf("secrets = %v", sec)

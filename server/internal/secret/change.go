@@ -146,6 +146,16 @@ func (r *Ring) Retire(id string, at time.Time) error {
 	})
 }
 
+// Discard takes a key out that has sealed nothing. One that is not there is fine; the one that seals stays.
+func (r *Ring) Discard(id string) error {
+	return r.change(func(keys []key) ([]key, error) {
+		if i := r.index(id); i >= 0 && i < len(keys)-1 {
+			return slices.Delete(keys, i, i+1), nil
+		}
+		return keys, nil
+	})
+}
+
 // retire adds a key to the file of retired ones, unless it is there.
 func retire(path string, k Key, at time.Time) error {
 	old, err := read(path)

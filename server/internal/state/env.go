@@ -110,6 +110,42 @@ func (v *View) EnvVersions(ctx context.Context, app gestor.AppID) ([]gestor.EnvV
 	return many(ctx, v, envVersions, " AND app_id = ? ORDER BY version DESC", string(app))
 }
 
+// EnvChanges are what each version of an app's variables set and removed, as far as the values are kept.
+func (v *View) EnvChanges(ctx context.Context, app gestor.AppID) (map[int64]gestor.EnvChange, error) {
+	if v.from.level() < levelPeople {
+		return nil, nil
+	}
+	rows, err := many(ctx, v, env, " AND app_id = ? ORDER BY name", string(app))
+	if err != nil {
+		return nil, err
+	}
+	past, err := many(ctx, v, pastEnv, " AND app_id = ? ORDER BY name", string(app))
+	if err != nil {
+		return nil, err
+	}
+	out := map[int64]gestor.EnvChange{}
+	for _, r := range past {
+		rows = append(rows, r.envRow)
+	}
+	for _, r := range rows {
+		change := out[r.Since]
+		change.Set = append(change.Set, r.Name)
+		out[r.Since] = change
+	}
+	for _, r := range past {
+		if change := out[r.until]; !slices.Contains(change.Set, r.Name) {
+			change.Removed = append(change.Removed, r.Name)
+			out[r.until] = change
+		}
+	}
+	for version, change := range out {
+		slices.Sort(change.Set)
+		slices.Sort(change.Removed)
+		out[version] = change
+	}
+	return out, nil
+}
+
 // PutEnv writes a variable of an app.
 func (x *Txn) PutEnv(ctx context.Context, a gestor.App, e gestor.EnvVar) error {
 	return env.save(ctx, x, &envRow{e, a.ID, a.TenantID, x.Revision})

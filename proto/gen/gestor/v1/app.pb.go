@@ -1239,7 +1239,13 @@ type EnvVar struct {
 	// Its name.
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	// When it was last set.
-	UpdatedAt     *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=updated_at,json=updatedAt,proto3" json:"updated_at,omitempty"`
+	UpdatedAt *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=updated_at,json=updatedAt,proto3" json:"updated_at,omitempty"`
+	// Who set it; empty if that is not known.
+	SetBy string `protobuf:"bytes,3,opt,name=set_by,json=setBy,proto3" json:"set_by,omitempty"`
+	// The version of the app's variables that brought its value; 0 if that is not known.
+	Since int64 `protobuf:"varint,4,opt,name=since,proto3" json:"since,omitempty"`
+	// The id of the key that the server lacks to read the value; empty if it can be read.
+	UnreadableKey string `protobuf:"bytes,5,opt,name=unreadable_key,json=unreadableKey,proto3" json:"unreadable_key,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1286,6 +1292,27 @@ func (x *EnvVar) GetUpdatedAt() *timestamppb.Timestamp {
 		return x.UpdatedAt
 	}
 	return nil
+}
+
+func (x *EnvVar) GetSetBy() string {
+	if x != nil {
+		return x.SetBy
+	}
+	return ""
+}
+
+func (x *EnvVar) GetSince() int64 {
+	if x != nil {
+		return x.Since
+	}
+	return 0
+}
+
+func (x *EnvVar) GetUnreadableKey() string {
+	if x != nil {
+		return x.UnreadableKey
+	}
+	return ""
 }
 
 // ListEnvRequest names an app.
@@ -1338,7 +1365,9 @@ func (x *ListEnvRequest) GetApp() string {
 type ListEnvResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// By name.
-	Vars          []*EnvVar `protobuf:"bytes,1,rep,name=vars,proto3" json:"vars,omitempty"`
+	Vars []*EnvVar `protobuf:"bytes,1,rep,name=vars,proto3" json:"vars,omitempty"`
+	// Their version; 0 before there are any.
+	Version       int64 `protobuf:"varint,2,opt,name=version,proto3" json:"version,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1378,6 +1407,13 @@ func (x *ListEnvResponse) GetVars() []*EnvVar {
 		return x.Vars
 	}
 	return nil
+}
+
+func (x *ListEnvResponse) GetVersion() int64 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
 }
 
 // UpdateEnvRequest changes variables.
@@ -1457,7 +1493,9 @@ func (x *UpdateEnvRequest) GetRequestId() string {
 type UpdateEnvResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// By name.
-	Vars          []*EnvVar `protobuf:"bytes,1,rep,name=vars,proto3" json:"vars,omitempty"`
+	Vars []*EnvVar `protobuf:"bytes,1,rep,name=vars,proto3" json:"vars,omitempty"`
+	// Their version; 0 before there are any.
+	Version       int64 `protobuf:"varint,2,opt,name=version,proto3" json:"version,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1499,6 +1537,699 @@ func (x *UpdateEnvResponse) GetVars() []*EnvVar {
 	return nil
 }
 
+func (x *UpdateEnvResponse) GetVersion() int64 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+// ListEnvVersionsRequest names an app.
+type ListEnvVersionsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its id or its slug.
+	App           string `protobuf:"bytes,1,opt,name=app,proto3" json:"app,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListEnvVersionsRequest) Reset() {
+	*x = ListEnvVersionsRequest{}
+	mi := &file_gestor_v1_app_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListEnvVersionsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListEnvVersionsRequest) ProtoMessage() {}
+
+func (x *ListEnvVersionsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_gestor_v1_app_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListEnvVersionsRequest.ProtoReflect.Descriptor instead.
+func (*ListEnvVersionsRequest) Descriptor() ([]byte, []int) {
+	return file_gestor_v1_app_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *ListEnvVersionsRequest) GetApp() string {
+	if x != nil {
+		return x.App
+	}
+	return ""
+}
+
+// ListEnvVersionsResponse is its versions: the newest, and those that releases name.
+type ListEnvVersionsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Newest first.
+	Versions      []*EnvVersion `protobuf:"bytes,1,rep,name=versions,proto3" json:"versions,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListEnvVersionsResponse) Reset() {
+	*x = ListEnvVersionsResponse{}
+	mi := &file_gestor_v1_app_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListEnvVersionsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListEnvVersionsResponse) ProtoMessage() {}
+
+func (x *ListEnvVersionsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_gestor_v1_app_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListEnvVersionsResponse.ProtoReflect.Descriptor instead.
+func (*ListEnvVersionsResponse) Descriptor() ([]byte, []int) {
+	return file_gestor_v1_app_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *ListEnvVersionsResponse) GetVersions() []*EnvVersion {
+	if x != nil {
+		return x.Versions
+	}
+	return nil
+}
+
+// EnvVersion is the variables of an app between two changes of them.
+type EnvVersion struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// 1, 2, 3 …
+	Version int64 `protobuf:"varint,1,opt,name=version,proto3" json:"version,omitempty"`
+	// When it came.
+	CreatedAt *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=created_at,json=createdAt,proto3" json:"created_at,omitempty"`
+	// Who made it; empty if that is not known.
+	CreatedBy string `protobuf:"bytes,3,opt,name=created_by,json=createdBy,proto3" json:"created_by,omitempty"`
+	// The names that it set, as far as their values are still kept.
+	Set []string `protobuf:"bytes,4,rep,name=set,proto3" json:"set,omitempty"`
+	// The names that it removed.
+	Removed []string `protobuf:"bytes,5,rep,name=removed,proto3" json:"removed,omitempty"`
+	// The version whose values it has again; 0 for none.
+	Restores int64 `protobuf:"varint,6,opt,name=restores,proto3" json:"restores,omitempty"`
+	// The releases that run with it, by name.
+	Releases      []string `protobuf:"bytes,7,rep,name=releases,proto3" json:"releases,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EnvVersion) Reset() {
+	*x = EnvVersion{}
+	mi := &file_gestor_v1_app_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EnvVersion) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EnvVersion) ProtoMessage() {}
+
+func (x *EnvVersion) ProtoReflect() protoreflect.Message {
+	mi := &file_gestor_v1_app_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EnvVersion.ProtoReflect.Descriptor instead.
+func (*EnvVersion) Descriptor() ([]byte, []int) {
+	return file_gestor_v1_app_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *EnvVersion) GetVersion() int64 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+func (x *EnvVersion) GetCreatedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.CreatedAt
+	}
+	return nil
+}
+
+func (x *EnvVersion) GetCreatedBy() string {
+	if x != nil {
+		return x.CreatedBy
+	}
+	return ""
+}
+
+func (x *EnvVersion) GetSet() []string {
+	if x != nil {
+		return x.Set
+	}
+	return nil
+}
+
+func (x *EnvVersion) GetRemoved() []string {
+	if x != nil {
+		return x.Removed
+	}
+	return nil
+}
+
+func (x *EnvVersion) GetRestores() int64 {
+	if x != nil {
+		return x.Restores
+	}
+	return 0
+}
+
+func (x *EnvVersion) GetReleases() []string {
+	if x != nil {
+		return x.Releases
+	}
+	return nil
+}
+
+// DiffEnvRequest names two versions.
+type DiffEnvRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The app's id or its slug.
+	App string `protobuf:"bytes,1,opt,name=app,proto3" json:"app,omitempty"`
+	// The older version.
+	From int64 `protobuf:"varint,2,opt,name=from,proto3" json:"from,omitempty"`
+	// The newer one; the newest of all if 0.
+	To            int64 `protobuf:"varint,3,opt,name=to,proto3" json:"to,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DiffEnvRequest) Reset() {
+	*x = DiffEnvRequest{}
+	mi := &file_gestor_v1_app_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DiffEnvRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DiffEnvRequest) ProtoMessage() {}
+
+func (x *DiffEnvRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_gestor_v1_app_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DiffEnvRequest.ProtoReflect.Descriptor instead.
+func (*DiffEnvRequest) Descriptor() ([]byte, []int) {
+	return file_gestor_v1_app_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *DiffEnvRequest) GetApp() string {
+	if x != nil {
+		return x.App
+	}
+	return ""
+}
+
+func (x *DiffEnvRequest) GetFrom() int64 {
+	if x != nil {
+		return x.From
+	}
+	return 0
+}
+
+func (x *DiffEnvRequest) GetTo() int64 {
+	if x != nil {
+		return x.To
+	}
+	return 0
+}
+
+// DiffEnvResponse is the names that differ, each list by name.
+type DiffEnvResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Only in the newer one.
+	Added []string `protobuf:"bytes,1,rep,name=added,proto3" json:"added,omitempty"`
+	// Only in the older one.
+	Removed []string `protobuf:"bytes,2,rep,name=removed,proto3" json:"removed,omitempty"`
+	// With another value in the newer one.
+	Changed []string `protobuf:"bytes,3,rep,name=changed,proto3" json:"changed,omitempty"`
+	// The newer one.
+	To            int64 `protobuf:"varint,4,opt,name=to,proto3" json:"to,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DiffEnvResponse) Reset() {
+	*x = DiffEnvResponse{}
+	mi := &file_gestor_v1_app_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DiffEnvResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DiffEnvResponse) ProtoMessage() {}
+
+func (x *DiffEnvResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_gestor_v1_app_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DiffEnvResponse.ProtoReflect.Descriptor instead.
+func (*DiffEnvResponse) Descriptor() ([]byte, []int) {
+	return file_gestor_v1_app_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *DiffEnvResponse) GetAdded() []string {
+	if x != nil {
+		return x.Added
+	}
+	return nil
+}
+
+func (x *DiffEnvResponse) GetRemoved() []string {
+	if x != nil {
+		return x.Removed
+	}
+	return nil
+}
+
+func (x *DiffEnvResponse) GetChanged() []string {
+	if x != nil {
+		return x.Changed
+	}
+	return nil
+}
+
+func (x *DiffEnvResponse) GetTo() int64 {
+	if x != nil {
+		return x.To
+	}
+	return 0
+}
+
+// RollbackEnvRequest names a version.
+type RollbackEnvRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Makes a repeated call harmless.
+	RequestId string `protobuf:"bytes,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// The app's id or its slug.
+	App string `protobuf:"bytes,2,opt,name=app,proto3" json:"app,omitempty"`
+	// The version whose variables it gets again.
+	Version       int64 `protobuf:"varint,3,opt,name=version,proto3" json:"version,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RollbackEnvRequest) Reset() {
+	*x = RollbackEnvRequest{}
+	mi := &file_gestor_v1_app_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RollbackEnvRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RollbackEnvRequest) ProtoMessage() {}
+
+func (x *RollbackEnvRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_gestor_v1_app_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RollbackEnvRequest.ProtoReflect.Descriptor instead.
+func (*RollbackEnvRequest) Descriptor() ([]byte, []int) {
+	return file_gestor_v1_app_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *RollbackEnvRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *RollbackEnvRequest) GetApp() string {
+	if x != nil {
+		return x.App
+	}
+	return ""
+}
+
+func (x *RollbackEnvRequest) GetVersion() int64 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+// RollbackEnvResponse is the names after the change.
+type RollbackEnvResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// By name.
+	Vars []*EnvVar `protobuf:"bytes,1,rep,name=vars,proto3" json:"vars,omitempty"`
+	// Their new version.
+	Version       int64 `protobuf:"varint,2,opt,name=version,proto3" json:"version,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RollbackEnvResponse) Reset() {
+	*x = RollbackEnvResponse{}
+	mi := &file_gestor_v1_app_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RollbackEnvResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RollbackEnvResponse) ProtoMessage() {}
+
+func (x *RollbackEnvResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_gestor_v1_app_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RollbackEnvResponse.ProtoReflect.Descriptor instead.
+func (*RollbackEnvResponse) Descriptor() ([]byte, []int) {
+	return file_gestor_v1_app_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *RollbackEnvResponse) GetVars() []*EnvVar {
+	if x != nil {
+		return x.Vars
+	}
+	return nil
+}
+
+func (x *RollbackEnvResponse) GetVersion() int64 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+// RevealEnvRequest names variables.
+type RevealEnvRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The app's id or its slug.
+	App string `protobuf:"bytes,1,opt,name=app,proto3" json:"app,omitempty"`
+	// Which; all if empty.
+	Names []string `protobuf:"bytes,2,rep,name=names,proto3" json:"names,omitempty"`
+	// Of which version; the newest if 0.
+	Version       int64 `protobuf:"varint,3,opt,name=version,proto3" json:"version,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RevealEnvRequest) Reset() {
+	*x = RevealEnvRequest{}
+	mi := &file_gestor_v1_app_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RevealEnvRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RevealEnvRequest) ProtoMessage() {}
+
+func (x *RevealEnvRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_gestor_v1_app_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RevealEnvRequest.ProtoReflect.Descriptor instead.
+func (*RevealEnvRequest) Descriptor() ([]byte, []int) {
+	return file_gestor_v1_app_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *RevealEnvRequest) GetApp() string {
+	if x != nil {
+		return x.App
+	}
+	return ""
+}
+
+func (x *RevealEnvRequest) GetNames() []string {
+	if x != nil {
+		return x.Names
+	}
+	return nil
+}
+
+func (x *RevealEnvRequest) GetVersion() int64 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+// RevealEnvResponse is the values, secrets.
+type RevealEnvResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// By name.
+	Values map[string]string `protobuf:"bytes,1,rep,name=values,proto3" json:"values,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// The names whose values cannot be read, because the key that sealed them is lost; only if all were asked for.
+	Unreadable    []string `protobuf:"bytes,2,rep,name=unreadable,proto3" json:"unreadable,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RevealEnvResponse) Reset() {
+	*x = RevealEnvResponse{}
+	mi := &file_gestor_v1_app_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RevealEnvResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RevealEnvResponse) ProtoMessage() {}
+
+func (x *RevealEnvResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_gestor_v1_app_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RevealEnvResponse.ProtoReflect.Descriptor instead.
+func (*RevealEnvResponse) Descriptor() ([]byte, []int) {
+	return file_gestor_v1_app_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *RevealEnvResponse) GetValues() map[string]string {
+	if x != nil {
+		return x.Values
+	}
+	return nil
+}
+
+func (x *RevealEnvResponse) GetUnreadable() []string {
+	if x != nil {
+		return x.Unreadable
+	}
+	return nil
+}
+
+// ExportEnvRequest names recipients.
+type ExportEnvRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The app's id or its slug.
+	App string `protobuf:"bytes,1,opt,name=app,proto3" json:"app,omitempty"`
+	// Who can open the file: age recipients ("age1…") or ssh public keys ("ssh-ed25519 …", "ssh-rsa …").
+	Recipients []string `protobuf:"bytes,2,rep,name=recipients,proto3" json:"recipients,omitempty"`
+	// Of which version; the newest if 0.
+	Version       int64 `protobuf:"varint,3,opt,name=version,proto3" json:"version,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExportEnvRequest) Reset() {
+	*x = ExportEnvRequest{}
+	mi := &file_gestor_v1_app_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExportEnvRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExportEnvRequest) ProtoMessage() {}
+
+func (x *ExportEnvRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_gestor_v1_app_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExportEnvRequest.ProtoReflect.Descriptor instead.
+func (*ExportEnvRequest) Descriptor() ([]byte, []int) {
+	return file_gestor_v1_app_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *ExportEnvRequest) GetApp() string {
+	if x != nil {
+		return x.App
+	}
+	return ""
+}
+
+func (x *ExportEnvRequest) GetRecipients() []string {
+	if x != nil {
+		return x.Recipients
+	}
+	return nil
+}
+
+func (x *ExportEnvRequest) GetVersion() int64 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+// ExportEnvResponse is the file.
+type ExportEnvResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// An age file, armored: text.
+	File string `protobuf:"bytes,1,opt,name=file,proto3" json:"file,omitempty"`
+	// How many variables are in it.
+	Vars          int32 `protobuf:"varint,2,opt,name=vars,proto3" json:"vars,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExportEnvResponse) Reset() {
+	*x = ExportEnvResponse{}
+	mi := &file_gestor_v1_app_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExportEnvResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExportEnvResponse) ProtoMessage() {}
+
+func (x *ExportEnvResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_gestor_v1_app_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExportEnvResponse.ProtoReflect.Descriptor instead.
+func (*ExportEnvResponse) Descriptor() ([]byte, []int) {
+	return file_gestor_v1_app_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *ExportEnvResponse) GetFile() string {
+	if x != nil {
+		return x.File
+	}
+	return ""
+}
+
+func (x *ExportEnvResponse) GetVars() int32 {
+	if x != nil {
+		return x.Vars
+	}
+	return 0
+}
+
 // DetectAppRequest names a repository.
 type DetectAppRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1518,7 +2249,7 @@ type DetectAppRequest struct {
 
 func (x *DetectAppRequest) Reset() {
 	*x = DetectAppRequest{}
-	mi := &file_gestor_v1_app_proto_msgTypes[18]
+	mi := &file_gestor_v1_app_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1530,7 +2261,7 @@ func (x *DetectAppRequest) String() string {
 func (*DetectAppRequest) ProtoMessage() {}
 
 func (x *DetectAppRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_gestor_v1_app_proto_msgTypes[18]
+	mi := &file_gestor_v1_app_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1543,7 +2274,7 @@ func (x *DetectAppRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DetectAppRequest.ProtoReflect.Descriptor instead.
 func (*DetectAppRequest) Descriptor() ([]byte, []int) {
-	return file_gestor_v1_app_proto_rawDescGZIP(), []int{18}
+	return file_gestor_v1_app_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *DetectAppRequest) GetRepository() string {
@@ -1592,7 +2323,7 @@ type DetectAppResponse struct {
 
 func (x *DetectAppResponse) Reset() {
 	*x = DetectAppResponse{}
-	mi := &file_gestor_v1_app_proto_msgTypes[19]
+	mi := &file_gestor_v1_app_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1604,7 +2335,7 @@ func (x *DetectAppResponse) String() string {
 func (*DetectAppResponse) ProtoMessage() {}
 
 func (x *DetectAppResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_gestor_v1_app_proto_msgTypes[19]
+	mi := &file_gestor_v1_app_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1617,7 +2348,7 @@ func (x *DetectAppResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DetectAppResponse.ProtoReflect.Descriptor instead.
 func (*DetectAppResponse) Descriptor() ([]byte, []int) {
-	return file_gestor_v1_app_proto_rawDescGZIP(), []int{19}
+	return file_gestor_v1_app_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *DetectAppResponse) GetTaskId() string {
@@ -1652,7 +2383,7 @@ type Detection struct {
 
 func (x *Detection) Reset() {
 	*x = Detection{}
-	mi := &file_gestor_v1_app_proto_msgTypes[20]
+	mi := &file_gestor_v1_app_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1664,7 +2395,7 @@ func (x *Detection) String() string {
 func (*Detection) ProtoMessage() {}
 
 func (x *Detection) ProtoReflect() protoreflect.Message {
-	mi := &file_gestor_v1_app_proto_msgTypes[20]
+	mi := &file_gestor_v1_app_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1677,7 +2408,7 @@ func (x *Detection) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Detection.ProtoReflect.Descriptor instead.
 func (*Detection) Descriptor() ([]byte, []int) {
-	return file_gestor_v1_app_proto_rawDescGZIP(), []int{20}
+	return file_gestor_v1_app_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Detection) GetType() AppType {
@@ -1831,15 +2562,19 @@ const file_gestor_v1_app_proto_rawDesc = "" +
 	"\n" +
 	"request_id\x18\x03 \x01(\tB\a\xbaH\x04r\x02\x18dR\trequestId\".\n" +
 	"\x11DeleteAppResponse\x12\x19\n" +
-	"\btask_ids\x18\x01 \x03(\tR\ataskIds\"W\n" +
+	"\btask_ids\x18\x01 \x03(\tR\ataskIds\"\xab\x01\n" +
 	"\x06EnvVar\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x129\n" +
 	"\n" +
-	"updated_at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\tupdatedAt\"-\n" +
+	"updated_at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\tupdatedAt\x12\x15\n" +
+	"\x06set_by\x18\x03 \x01(\tR\x05setBy\x12\x14\n" +
+	"\x05since\x18\x04 \x01(\x03R\x05since\x12%\n" +
+	"\x0eunreadable_key\x18\x05 \x01(\tR\runreadableKey\"-\n" +
 	"\x0eListEnvRequest\x12\x1b\n" +
-	"\x03app\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18dR\x03app\"8\n" +
+	"\x03app\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18dR\x03app\"R\n" +
 	"\x0fListEnvResponse\x12%\n" +
-	"\x04vars\x18\x01 \x03(\v2\x11.gestor.v1.EnvVarR\x04vars\"\x9f\x02\n" +
+	"\x04vars\x18\x01 \x03(\v2\x11.gestor.v1.EnvVarR\x04vars\x12\x18\n" +
+	"\aversion\x18\x02 \x01(\x03R\aversion\"\x9f\x02\n" +
 	"\x10UpdateEnvRequest\x12\x1b\n" +
 	"\x03app\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18dR\x03app\x12m\n" +
 	"\x03set\x18\x02 \x03(\v2$.gestor.v1.UpdateEnvRequest.SetEntryB5\xbaH2\x9a\x01/\x10\xf4\x03\"\"r 2\x1e^[A-Za-z_][A-Za-z0-9_]{0,127}$*\x06r\x04(\x80\x80\x02R\x03set\x12\x1f\n" +
@@ -1848,9 +2583,63 @@ const file_gestor_v1_app_proto_rawDesc = "" +
 	"request_id\x18\x04 \x01(\tB\a\xbaH\x04r\x02\x18dR\trequestId\x1a6\n" +
 	"\bSetEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\":\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"T\n" +
 	"\x11UpdateEnvResponse\x12%\n" +
-	"\x04vars\x18\x01 \x03(\v2\x11.gestor.v1.EnvVarR\x04vars\"\xcc\x01\n" +
+	"\x04vars\x18\x01 \x03(\v2\x11.gestor.v1.EnvVarR\x04vars\x12\x18\n" +
+	"\aversion\x18\x02 \x01(\x03R\aversion\"5\n" +
+	"\x16ListEnvVersionsRequest\x12\x1b\n" +
+	"\x03app\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18dR\x03app\"L\n" +
+	"\x17ListEnvVersionsResponse\x121\n" +
+	"\bversions\x18\x01 \x03(\v2\x15.gestor.v1.EnvVersionR\bversions\"\xe4\x01\n" +
+	"\n" +
+	"EnvVersion\x12\x18\n" +
+	"\aversion\x18\x01 \x01(\x03R\aversion\x129\n" +
+	"\n" +
+	"created_at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\tcreatedAt\x12\x1d\n" +
+	"\n" +
+	"created_by\x18\x03 \x01(\tR\tcreatedBy\x12\x10\n" +
+	"\x03set\x18\x04 \x03(\tR\x03set\x12\x18\n" +
+	"\aremoved\x18\x05 \x03(\tR\aremoved\x12\x1a\n" +
+	"\brestores\x18\x06 \x01(\x03R\brestores\x12\x1a\n" +
+	"\breleases\x18\a \x03(\tR\breleases\"c\n" +
+	"\x0eDiffEnvRequest\x12\x1b\n" +
+	"\x03app\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18dR\x03app\x12\x1b\n" +
+	"\x04from\x18\x02 \x01(\x03B\a\xbaH\x04\"\x02 \x00R\x04from\x12\x17\n" +
+	"\x02to\x18\x03 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\x02to\"k\n" +
+	"\x0fDiffEnvResponse\x12\x14\n" +
+	"\x05added\x18\x01 \x03(\tR\x05added\x12\x18\n" +
+	"\aremoved\x18\x02 \x03(\tR\aremoved\x12\x18\n" +
+	"\achanged\x18\x03 \x03(\tR\achanged\x12\x0e\n" +
+	"\x02to\x18\x04 \x01(\x03R\x02to\"|\n" +
+	"\x12RollbackEnvRequest\x12&\n" +
+	"\n" +
+	"request_id\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18dR\trequestId\x12\x1b\n" +
+	"\x03app\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18dR\x03app\x12!\n" +
+	"\aversion\x18\x03 \x01(\x03B\a\xbaH\x04\"\x02 \x00R\aversion\"V\n" +
+	"\x13RollbackEnvResponse\x12%\n" +
+	"\x04vars\x18\x01 \x03(\v2\x11.gestor.v1.EnvVarR\x04vars\x12\x18\n" +
+	"\aversion\x18\x02 \x01(\x03R\aversion\"|\n" +
+	"\x10RevealEnvRequest\x12\x1b\n" +
+	"\x03app\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18dR\x03app\x12(\n" +
+	"\x05names\x18\x02 \x03(\tB\x12\xbaH\x0f\x92\x01\f\x10\xf4\x03\"\ar\x05\x10\x01\x18\x80\x01R\x05names\x12!\n" +
+	"\aversion\x18\x03 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\aversion\"\xb0\x01\n" +
+	"\x11RevealEnvResponse\x12@\n" +
+	"\x06values\x18\x01 \x03(\v2(.gestor.v1.RevealEnvResponse.ValuesEntryR\x06values\x12\x1e\n" +
+	"\n" +
+	"unreadable\x18\x02 \x03(\tR\n" +
+	"unreadable\x1a9\n" +
+	"\vValuesEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x87\x01\n" +
+	"\x10ExportEnvRequest\x12\x1b\n" +
+	"\x03app\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18dR\x03app\x123\n" +
+	"\n" +
+	"recipients\x18\x02 \x03(\tB\x13\xbaH\x10\x92\x01\r\b\x01\x10\x14\"\ar\x05\x10\x01\x18\x80@R\n" +
+	"recipients\x12!\n" +
+	"\aversion\x18\x03 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\aversion\";\n" +
+	"\x11ExportEnvResponse\x12\x12\n" +
+	"\x04file\x18\x01 \x01(\tR\x04file\x12\x12\n" +
+	"\x04vars\x18\x02 \x01(\x05R\x04vars\"\xcc\x01\n" +
 	"\x10DetectAppRequest\x12*\n" +
 	"\n" +
 	"repository\x18\x01 \x01(\tB\n" +
@@ -1891,7 +2680,7 @@ const file_gestor_v1_app_proto_rawDesc = "" +
 	"\x11APP_STATUS_ACTIVE\x10\x02\x12\x18\n" +
 	"\x14APP_STATUS_DEPLOYING\x10\x03\x12\x14\n" +
 	"\x10APP_STATUS_ERROR\x10\x04\x12\x17\n" +
-	"\x13APP_STATUS_DELETING\x10\x052\xbe\x05\n" +
+	"\x13APP_STATUS_DELETING\x10\x052\x9c\t\n" +
 	"\n" +
 	"AppService\x12N\n" +
 	"\bListApps\x12\x1a.gestor.v1.ListAppsRequest\x1a\x1b.gestor.v1.ListAppsResponse\"\t\xa2\xbb\x18\x02\b\x14\x90\x02\x01\x12H\n" +
@@ -1903,7 +2692,12 @@ const file_gestor_v1_app_proto_rawDesc = "" +
 	"\tDeleteApp\x12\x1b.gestor.v1.DeleteAppRequest\x1a\x1c.gestor.v1.DeleteAppResponse\"\x14\xa2\xbb\x18\x10\b\x16\x12\n" +
 	"app.delete\x18\x01\x12K\n" +
 	"\aListEnv\x12\x19.gestor.v1.ListEnvRequest\x1a\x1a.gestor.v1.ListEnvResponse\"\t\xa2\xbb\x18\x02\b\x14\x90\x02\x01\x12W\n" +
-	"\tUpdateEnv\x12\x1b.gestor.v1.UpdateEnvRequest\x1a\x1c.gestor.v1.UpdateEnvResponse\"\x0f\xa2\xbb\x18\v\b\x15\x12\aapp.env\x12Z\n" +
+	"\tUpdateEnv\x12\x1b.gestor.v1.UpdateEnvRequest\x1a\x1c.gestor.v1.UpdateEnvResponse\"\x0f\xa2\xbb\x18\v\b\x15\x12\aapp.env\x12c\n" +
+	"\x0fListEnvVersions\x12!.gestor.v1.ListEnvVersionsRequest\x1a\".gestor.v1.ListEnvVersionsResponse\"\t\xa2\xbb\x18\x02\b\x14\x90\x02\x01\x12K\n" +
+	"\aDiffEnv\x12\x19.gestor.v1.DiffEnvRequest\x1a\x1a.gestor.v1.DiffEnvResponse\"\t\xa2\xbb\x18\x02\b\x14\x90\x02\x01\x12f\n" +
+	"\vRollbackEnv\x12\x1d.gestor.v1.RollbackEnvRequest\x1a\x1e.gestor.v1.RollbackEnvResponse\"\x18\xa2\xbb\x18\x14\b\x15\x12\x10app.env_rollback\x12`\n" +
+	"\tRevealEnv\x12\x1b.gestor.v1.RevealEnvRequest\x1a\x1c.gestor.v1.RevealEnvResponse\"\x18\xa2\xbb\x18\x14\b\x19\x12\x0eapp.env_reveal\x18\x01\x12`\n" +
+	"\tExportEnv\x12\x1b.gestor.v1.ExportEnvRequest\x1a\x1c.gestor.v1.ExportEnvResponse\"\x18\xa2\xbb\x18\x14\b\x19\x12\x0eapp.env_export\x18\x01\x12Z\n" +
 	"\tDetectApp\x12\x1b.gestor.v1.DetectAppRequest\x1a\x1c.gestor.v1.DetectAppResponse\"\x12\xa2\xbb\x18\x0e\b\x15\x12\n" +
 	"app.detectB\x9a\x01\n" +
 	"\rcom.gestor.v1B\bAppProtoP\x01Z:github.com/saas-gestor/gestor/proto/gen/gestor/v1;gestorv1\xa2\x02\x03GXX\xaa\x02\tGestor.V1\xca\x02\tGestor\\V1\xe2\x02\x15Gestor\\V1\\GPBMetadata\xea\x02\n" +
@@ -1922,85 +2716,111 @@ func file_gestor_v1_app_proto_rawDescGZIP() []byte {
 }
 
 var file_gestor_v1_app_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_gestor_v1_app_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
+var file_gestor_v1_app_proto_msgTypes = make([]protoimpl.MessageInfo, 34)
 var file_gestor_v1_app_proto_goTypes = []any{
-	(AppType)(0),                  // 0: gestor.v1.AppType
-	(Environment)(0),              // 1: gestor.v1.Environment
-	(AppStatus)(0),                // 2: gestor.v1.AppStatus
-	(*App)(nil),                   // 3: gestor.v1.App
-	(*AppSettings)(nil),           // 4: gestor.v1.AppSettings
-	(*Limits)(nil),                // 5: gestor.v1.Limits
-	(*ListAppsRequest)(nil),       // 6: gestor.v1.ListAppsRequest
-	(*ListAppsResponse)(nil),      // 7: gestor.v1.ListAppsResponse
-	(*GetAppRequest)(nil),         // 8: gestor.v1.GetAppRequest
-	(*GetAppResponse)(nil),        // 9: gestor.v1.GetAppResponse
-	(*CreateAppRequest)(nil),      // 10: gestor.v1.CreateAppRequest
-	(*CreateAppResponse)(nil),     // 11: gestor.v1.CreateAppResponse
-	(*UpdateAppRequest)(nil),      // 12: gestor.v1.UpdateAppRequest
-	(*UpdateAppResponse)(nil),     // 13: gestor.v1.UpdateAppResponse
-	(*DeleteAppRequest)(nil),      // 14: gestor.v1.DeleteAppRequest
-	(*DeleteAppResponse)(nil),     // 15: gestor.v1.DeleteAppResponse
-	(*EnvVar)(nil),                // 16: gestor.v1.EnvVar
-	(*ListEnvRequest)(nil),        // 17: gestor.v1.ListEnvRequest
-	(*ListEnvResponse)(nil),       // 18: gestor.v1.ListEnvResponse
-	(*UpdateEnvRequest)(nil),      // 19: gestor.v1.UpdateEnvRequest
-	(*UpdateEnvResponse)(nil),     // 20: gestor.v1.UpdateEnvResponse
-	(*DetectAppRequest)(nil),      // 21: gestor.v1.DetectAppRequest
-	(*DetectAppResponse)(nil),     // 22: gestor.v1.DetectAppResponse
-	(*Detection)(nil),             // 23: gestor.v1.Detection
-	nil,                           // 24: gestor.v1.UpdateEnvRequest.SetEntry
-	(*timestamppb.Timestamp)(nil), // 25: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 26: google.protobuf.Duration
-	(*PageRequest)(nil),           // 27: gestor.v1.PageRequest
-	(*PageResponse)(nil),          // 28: gestor.v1.PageResponse
+	(AppType)(0),                    // 0: gestor.v1.AppType
+	(Environment)(0),                // 1: gestor.v1.Environment
+	(AppStatus)(0),                  // 2: gestor.v1.AppStatus
+	(*App)(nil),                     // 3: gestor.v1.App
+	(*AppSettings)(nil),             // 4: gestor.v1.AppSettings
+	(*Limits)(nil),                  // 5: gestor.v1.Limits
+	(*ListAppsRequest)(nil),         // 6: gestor.v1.ListAppsRequest
+	(*ListAppsResponse)(nil),        // 7: gestor.v1.ListAppsResponse
+	(*GetAppRequest)(nil),           // 8: gestor.v1.GetAppRequest
+	(*GetAppResponse)(nil),          // 9: gestor.v1.GetAppResponse
+	(*CreateAppRequest)(nil),        // 10: gestor.v1.CreateAppRequest
+	(*CreateAppResponse)(nil),       // 11: gestor.v1.CreateAppResponse
+	(*UpdateAppRequest)(nil),        // 12: gestor.v1.UpdateAppRequest
+	(*UpdateAppResponse)(nil),       // 13: gestor.v1.UpdateAppResponse
+	(*DeleteAppRequest)(nil),        // 14: gestor.v1.DeleteAppRequest
+	(*DeleteAppResponse)(nil),       // 15: gestor.v1.DeleteAppResponse
+	(*EnvVar)(nil),                  // 16: gestor.v1.EnvVar
+	(*ListEnvRequest)(nil),          // 17: gestor.v1.ListEnvRequest
+	(*ListEnvResponse)(nil),         // 18: gestor.v1.ListEnvResponse
+	(*UpdateEnvRequest)(nil),        // 19: gestor.v1.UpdateEnvRequest
+	(*UpdateEnvResponse)(nil),       // 20: gestor.v1.UpdateEnvResponse
+	(*ListEnvVersionsRequest)(nil),  // 21: gestor.v1.ListEnvVersionsRequest
+	(*ListEnvVersionsResponse)(nil), // 22: gestor.v1.ListEnvVersionsResponse
+	(*EnvVersion)(nil),              // 23: gestor.v1.EnvVersion
+	(*DiffEnvRequest)(nil),          // 24: gestor.v1.DiffEnvRequest
+	(*DiffEnvResponse)(nil),         // 25: gestor.v1.DiffEnvResponse
+	(*RollbackEnvRequest)(nil),      // 26: gestor.v1.RollbackEnvRequest
+	(*RollbackEnvResponse)(nil),     // 27: gestor.v1.RollbackEnvResponse
+	(*RevealEnvRequest)(nil),        // 28: gestor.v1.RevealEnvRequest
+	(*RevealEnvResponse)(nil),       // 29: gestor.v1.RevealEnvResponse
+	(*ExportEnvRequest)(nil),        // 30: gestor.v1.ExportEnvRequest
+	(*ExportEnvResponse)(nil),       // 31: gestor.v1.ExportEnvResponse
+	(*DetectAppRequest)(nil),        // 32: gestor.v1.DetectAppRequest
+	(*DetectAppResponse)(nil),       // 33: gestor.v1.DetectAppResponse
+	(*Detection)(nil),               // 34: gestor.v1.Detection
+	nil,                             // 35: gestor.v1.UpdateEnvRequest.SetEntry
+	nil,                             // 36: gestor.v1.RevealEnvResponse.ValuesEntry
+	(*timestamppb.Timestamp)(nil),   // 37: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),     // 38: google.protobuf.Duration
+	(*PageRequest)(nil),             // 39: gestor.v1.PageRequest
+	(*PageResponse)(nil),            // 40: gestor.v1.PageResponse
 }
 var file_gestor_v1_app_proto_depIdxs = []int32{
 	4,  // 0: gestor.v1.App.settings:type_name -> gestor.v1.AppSettings
 	2,  // 1: gestor.v1.App.status:type_name -> gestor.v1.AppStatus
-	25, // 2: gestor.v1.App.created_at:type_name -> google.protobuf.Timestamp
-	25, // 3: gestor.v1.App.updated_at:type_name -> google.protobuf.Timestamp
+	37, // 2: gestor.v1.App.created_at:type_name -> google.protobuf.Timestamp
+	37, // 3: gestor.v1.App.updated_at:type_name -> google.protobuf.Timestamp
 	0,  // 4: gestor.v1.AppSettings.type:type_name -> gestor.v1.AppType
 	1,  // 5: gestor.v1.AppSettings.environment:type_name -> gestor.v1.Environment
-	26, // 6: gestor.v1.AppSettings.health_timeout:type_name -> google.protobuf.Duration
-	26, // 7: gestor.v1.AppSettings.watch:type_name -> google.protobuf.Duration
-	26, // 8: gestor.v1.AppSettings.drain:type_name -> google.protobuf.Duration
+	38, // 6: gestor.v1.AppSettings.health_timeout:type_name -> google.protobuf.Duration
+	38, // 7: gestor.v1.AppSettings.watch:type_name -> google.protobuf.Duration
+	38, // 8: gestor.v1.AppSettings.drain:type_name -> google.protobuf.Duration
 	5,  // 9: gestor.v1.AppSettings.limits:type_name -> gestor.v1.Limits
 	5,  // 10: gestor.v1.AppSettings.build_limits:type_name -> gestor.v1.Limits
-	26, // 11: gestor.v1.Limits.time:type_name -> google.protobuf.Duration
-	27, // 12: gestor.v1.ListAppsRequest.page:type_name -> gestor.v1.PageRequest
+	38, // 11: gestor.v1.Limits.time:type_name -> google.protobuf.Duration
+	39, // 12: gestor.v1.ListAppsRequest.page:type_name -> gestor.v1.PageRequest
 	3,  // 13: gestor.v1.ListAppsResponse.apps:type_name -> gestor.v1.App
-	28, // 14: gestor.v1.ListAppsResponse.page:type_name -> gestor.v1.PageResponse
+	40, // 14: gestor.v1.ListAppsResponse.page:type_name -> gestor.v1.PageResponse
 	3,  // 15: gestor.v1.GetAppResponse.app:type_name -> gestor.v1.App
 	4,  // 16: gestor.v1.CreateAppRequest.settings:type_name -> gestor.v1.AppSettings
 	3,  // 17: gestor.v1.CreateAppResponse.app:type_name -> gestor.v1.App
 	4,  // 18: gestor.v1.UpdateAppRequest.settings:type_name -> gestor.v1.AppSettings
 	3,  // 19: gestor.v1.UpdateAppResponse.app:type_name -> gestor.v1.App
-	25, // 20: gestor.v1.EnvVar.updated_at:type_name -> google.protobuf.Timestamp
+	37, // 20: gestor.v1.EnvVar.updated_at:type_name -> google.protobuf.Timestamp
 	16, // 21: gestor.v1.ListEnvResponse.vars:type_name -> gestor.v1.EnvVar
-	24, // 22: gestor.v1.UpdateEnvRequest.set:type_name -> gestor.v1.UpdateEnvRequest.SetEntry
+	35, // 22: gestor.v1.UpdateEnvRequest.set:type_name -> gestor.v1.UpdateEnvRequest.SetEntry
 	16, // 23: gestor.v1.UpdateEnvResponse.vars:type_name -> gestor.v1.EnvVar
-	0,  // 24: gestor.v1.Detection.type:type_name -> gestor.v1.AppType
-	6,  // 25: gestor.v1.AppService.ListApps:input_type -> gestor.v1.ListAppsRequest
-	8,  // 26: gestor.v1.AppService.GetApp:input_type -> gestor.v1.GetAppRequest
-	10, // 27: gestor.v1.AppService.CreateApp:input_type -> gestor.v1.CreateAppRequest
-	12, // 28: gestor.v1.AppService.UpdateApp:input_type -> gestor.v1.UpdateAppRequest
-	14, // 29: gestor.v1.AppService.DeleteApp:input_type -> gestor.v1.DeleteAppRequest
-	17, // 30: gestor.v1.AppService.ListEnv:input_type -> gestor.v1.ListEnvRequest
-	19, // 31: gestor.v1.AppService.UpdateEnv:input_type -> gestor.v1.UpdateEnvRequest
-	21, // 32: gestor.v1.AppService.DetectApp:input_type -> gestor.v1.DetectAppRequest
-	7,  // 33: gestor.v1.AppService.ListApps:output_type -> gestor.v1.ListAppsResponse
-	9,  // 34: gestor.v1.AppService.GetApp:output_type -> gestor.v1.GetAppResponse
-	11, // 35: gestor.v1.AppService.CreateApp:output_type -> gestor.v1.CreateAppResponse
-	13, // 36: gestor.v1.AppService.UpdateApp:output_type -> gestor.v1.UpdateAppResponse
-	15, // 37: gestor.v1.AppService.DeleteApp:output_type -> gestor.v1.DeleteAppResponse
-	18, // 38: gestor.v1.AppService.ListEnv:output_type -> gestor.v1.ListEnvResponse
-	20, // 39: gestor.v1.AppService.UpdateEnv:output_type -> gestor.v1.UpdateEnvResponse
-	22, // 40: gestor.v1.AppService.DetectApp:output_type -> gestor.v1.DetectAppResponse
-	33, // [33:41] is the sub-list for method output_type
-	25, // [25:33] is the sub-list for method input_type
-	25, // [25:25] is the sub-list for extension type_name
-	25, // [25:25] is the sub-list for extension extendee
-	0,  // [0:25] is the sub-list for field type_name
+	23, // 24: gestor.v1.ListEnvVersionsResponse.versions:type_name -> gestor.v1.EnvVersion
+	37, // 25: gestor.v1.EnvVersion.created_at:type_name -> google.protobuf.Timestamp
+	16, // 26: gestor.v1.RollbackEnvResponse.vars:type_name -> gestor.v1.EnvVar
+	36, // 27: gestor.v1.RevealEnvResponse.values:type_name -> gestor.v1.RevealEnvResponse.ValuesEntry
+	0,  // 28: gestor.v1.Detection.type:type_name -> gestor.v1.AppType
+	6,  // 29: gestor.v1.AppService.ListApps:input_type -> gestor.v1.ListAppsRequest
+	8,  // 30: gestor.v1.AppService.GetApp:input_type -> gestor.v1.GetAppRequest
+	10, // 31: gestor.v1.AppService.CreateApp:input_type -> gestor.v1.CreateAppRequest
+	12, // 32: gestor.v1.AppService.UpdateApp:input_type -> gestor.v1.UpdateAppRequest
+	14, // 33: gestor.v1.AppService.DeleteApp:input_type -> gestor.v1.DeleteAppRequest
+	17, // 34: gestor.v1.AppService.ListEnv:input_type -> gestor.v1.ListEnvRequest
+	19, // 35: gestor.v1.AppService.UpdateEnv:input_type -> gestor.v1.UpdateEnvRequest
+	21, // 36: gestor.v1.AppService.ListEnvVersions:input_type -> gestor.v1.ListEnvVersionsRequest
+	24, // 37: gestor.v1.AppService.DiffEnv:input_type -> gestor.v1.DiffEnvRequest
+	26, // 38: gestor.v1.AppService.RollbackEnv:input_type -> gestor.v1.RollbackEnvRequest
+	28, // 39: gestor.v1.AppService.RevealEnv:input_type -> gestor.v1.RevealEnvRequest
+	30, // 40: gestor.v1.AppService.ExportEnv:input_type -> gestor.v1.ExportEnvRequest
+	32, // 41: gestor.v1.AppService.DetectApp:input_type -> gestor.v1.DetectAppRequest
+	7,  // 42: gestor.v1.AppService.ListApps:output_type -> gestor.v1.ListAppsResponse
+	9,  // 43: gestor.v1.AppService.GetApp:output_type -> gestor.v1.GetAppResponse
+	11, // 44: gestor.v1.AppService.CreateApp:output_type -> gestor.v1.CreateAppResponse
+	13, // 45: gestor.v1.AppService.UpdateApp:output_type -> gestor.v1.UpdateAppResponse
+	15, // 46: gestor.v1.AppService.DeleteApp:output_type -> gestor.v1.DeleteAppResponse
+	18, // 47: gestor.v1.AppService.ListEnv:output_type -> gestor.v1.ListEnvResponse
+	20, // 48: gestor.v1.AppService.UpdateEnv:output_type -> gestor.v1.UpdateEnvResponse
+	22, // 49: gestor.v1.AppService.ListEnvVersions:output_type -> gestor.v1.ListEnvVersionsResponse
+	25, // 50: gestor.v1.AppService.DiffEnv:output_type -> gestor.v1.DiffEnvResponse
+	27, // 51: gestor.v1.AppService.RollbackEnv:output_type -> gestor.v1.RollbackEnvResponse
+	29, // 52: gestor.v1.AppService.RevealEnv:output_type -> gestor.v1.RevealEnvResponse
+	31, // 53: gestor.v1.AppService.ExportEnv:output_type -> gestor.v1.ExportEnvResponse
+	33, // 54: gestor.v1.AppService.DetectApp:output_type -> gestor.v1.DetectAppResponse
+	42, // [42:55] is the sub-list for method output_type
+	29, // [29:42] is the sub-list for method input_type
+	29, // [29:29] is the sub-list for extension type_name
+	29, // [29:29] is the sub-list for extension extendee
+	0,  // [0:29] is the sub-list for field type_name
 }
 
 func init() { file_gestor_v1_app_proto_init() }
@@ -2016,7 +2836,7 @@ func file_gestor_v1_app_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_gestor_v1_app_proto_rawDesc), len(file_gestor_v1_app_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   22,
+			NumMessages:   34,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -118,7 +118,9 @@ type Release struct {
 	// The artifact's size in bytes.
 	ArtifactBytes int64 `protobuf:"varint,15,opt,name=artifact_bytes,json=artifactBytes,proto3" json:"artifact_bytes,omitempty"`
 	// The revision of this record.
-	Revision      uint64 `protobuf:"varint,16,opt,name=revision,proto3" json:"revision,omitempty"`
+	Revision uint64 `protobuf:"varint,16,opt,name=revision,proto3" json:"revision,omitempty"`
+	// The version of the app's variables that it runs with; 0 for those of the time it is deployed at.
+	EnvVersion    int64 `protobuf:"varint,17,opt,name=env_version,json=envVersion,proto3" json:"env_version,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -261,6 +263,13 @@ func (x *Release) GetArtifactBytes() int64 {
 func (x *Release) GetRevision() uint64 {
 	if x != nil {
 		return x.Revision
+	}
+	return 0
+}
+
+func (x *Release) GetEnvVersion() int64 {
+	if x != nil {
+		return x.EnvVersion
 	}
 	return 0
 }
@@ -489,7 +498,7 @@ var File_gestor_v1_release_proto protoreflect.FileDescriptor
 
 const file_gestor_v1_release_proto_rawDesc = "" +
 	"\n" +
-	"\x17gestor/v1/release.proto\x12\tgestor.v1\x1a\x1bbuf/validate/validate.proto\x1a\x16gestor/v1/access.proto\x1a\x15gestor/v1/build.proto\x1a\x14gestor/v1/page.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xfb\x03\n" +
+	"\x17gestor/v1/release.proto\x12\tgestor.v1\x1a\x1bbuf/validate/validate.proto\x1a\x16gestor/v1/access.proto\x1a\x15gestor/v1/build.proto\x1a\x14gestor/v1/page.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x9c\x04\n" +
 	"\aRelease\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x15\n" +
 	"\x06app_id\x18\x02 \x01(\tR\x05appId\x12\x12\n" +
@@ -509,7 +518,9 @@ const file_gestor_v1_release_proto_rawDesc = "" +
 	"created_by\x18\r \x01(\tR\tcreatedBy\x12'\n" +
 	"\x0fartifact_digest\x18\x0e \x01(\tR\x0eartifactDigest\x12%\n" +
 	"\x0eartifact_bytes\x18\x0f \x01(\x03R\rartifactBytes\x12\x1a\n" +
-	"\brevision\x18\x10 \x01(\x04R\brevision\"^\n" +
+	"\brevision\x18\x10 \x01(\x04R\brevision\x12\x1f\n" +
+	"\venv_version\x18\x11 \x01(\x03R\n" +
+	"envVersion\"^\n" +
 	"\x13ListReleasesRequest\x12\x1b\n" +
 	"\x03app\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18dR\x03app\x12*\n" +
 	"\x04page\x18\x02 \x01(\v2\x16.gestor.v1.PageRequestR\x04page\"s\n" +

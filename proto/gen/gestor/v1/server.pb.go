@@ -81,6 +81,63 @@ func (ServerRole) EnumDescriptor() ([]byte, []int) {
 	return file_gestor_v1_server_proto_rawDescGZIP(), []int{0}
 }
 
+// KeyStatus is what a key is for.
+type KeyStatus int32
+
+const (
+	// Not set.
+	KeyStatus_KEY_STATUS_UNSPECIFIED KeyStatus = 0
+	// On its way to all servers; it seals nothing yet.
+	KeyStatus_KEY_STATUS_SPREADING KeyStatus = 1
+	// Seals.
+	KeyStatus_KEY_STATUS_SEALING KeyStatus = 2
+	// Was replaced; opens what is still sealed with it.
+	KeyStatus_KEY_STATUS_OLD KeyStatus = 3
+)
+
+// Enum value maps for KeyStatus.
+var (
+	KeyStatus_name = map[int32]string{
+		0: "KEY_STATUS_UNSPECIFIED",
+		1: "KEY_STATUS_SPREADING",
+		2: "KEY_STATUS_SEALING",
+		3: "KEY_STATUS_OLD",
+	}
+	KeyStatus_value = map[string]int32{
+		"KEY_STATUS_UNSPECIFIED": 0,
+		"KEY_STATUS_SPREADING":   1,
+		"KEY_STATUS_SEALING":     2,
+		"KEY_STATUS_OLD":         3,
+	}
+)
+
+func (x KeyStatus) Enum() *KeyStatus {
+	p := new(KeyStatus)
+	*p = x
+	return p
+}
+
+func (x KeyStatus) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (KeyStatus) Descriptor() protoreflect.EnumDescriptor {
+	return file_gestor_v1_server_proto_enumTypes[1].Descriptor()
+}
+
+func (KeyStatus) Type() protoreflect.EnumType {
+	return &file_gestor_v1_server_proto_enumTypes[1]
+}
+
+func (x KeyStatus) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use KeyStatus.Descriptor instead.
+func (KeyStatus) EnumDescriptor() ([]byte, []int) {
+	return file_gestor_v1_server_proto_rawDescGZIP(), []int{1}
+}
+
 // Server is one control server.
 type Server struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -959,6 +1016,528 @@ func (x *BackupResponse) GetData() []byte {
 	return nil
 }
 
+// RotateKeyRequest asks for another key.
+type RotateKeyRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Makes a repeated call return the first answer.
+	RequestId string `protobuf:"bytes,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// The id of a key that is in the rings of all servers already, as where the server does not write them; made and spread
+	// if empty.
+	Key string `protobuf:"bytes,2,opt,name=key,proto3" json:"key,omitempty"`
+	// Give up a key that still waits for servers, and begin anew.
+	Again         bool `protobuf:"varint,3,opt,name=again,proto3" json:"again,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RotateKeyRequest) Reset() {
+	*x = RotateKeyRequest{}
+	mi := &file_gestor_v1_server_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RotateKeyRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RotateKeyRequest) ProtoMessage() {}
+
+func (x *RotateKeyRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_gestor_v1_server_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RotateKeyRequest.ProtoReflect.Descriptor instead.
+func (*RotateKeyRequest) Descriptor() ([]byte, []int) {
+	return file_gestor_v1_server_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *RotateKeyRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *RotateKeyRequest) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *RotateKeyRequest) GetAgain() bool {
+	if x != nil {
+		return x.Again
+	}
+	return false
+}
+
+// RotateKeyResponse tells that it has begun.
+type RotateKeyResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The id of the key that will seal.
+	Key           string `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RotateKeyResponse) Reset() {
+	*x = RotateKeyResponse{}
+	mi := &file_gestor_v1_server_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RotateKeyResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RotateKeyResponse) ProtoMessage() {}
+
+func (x *RotateKeyResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_gestor_v1_server_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RotateKeyResponse.ProtoReflect.Descriptor instead.
+func (*RotateKeyResponse) Descriptor() ([]byte, []int) {
+	return file_gestor_v1_server_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *RotateKeyResponse) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+// GetKeysRequest asks for the keys.
+type GetKeysRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetKeysRequest) Reset() {
+	*x = GetKeysRequest{}
+	mi := &file_gestor_v1_server_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetKeysRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetKeysRequest) ProtoMessage() {}
+
+func (x *GetKeysRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_gestor_v1_server_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetKeysRequest.ProtoReflect.Descriptor instead.
+func (*GetKeysRequest) Descriptor() ([]byte, []int) {
+	return file_gestor_v1_server_proto_rawDescGZIP(), []int{16}
+}
+
+// GetKeysResponse is what is known of them.
+type GetKeysResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The oldest first; not those that were dropped.
+	Keys []*Key `protobuf:"bytes,1,rep,name=keys,proto3" json:"keys,omitempty"`
+	// The last change to another key; absent if there was none.
+	Rotation *KeyRotation `protobuf:"bytes,2,opt,name=rotation,proto3" json:"rotation,omitempty"`
+	// Values that the answering server cannot read, by the id of the key that it lacks.
+	Unreadable map[string]int64 `protobuf:"bytes,3,rep,name=unreadable,proto3" json:"unreadable,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
+	// Where the answering server has its keys: "the file /opt/…/keyring".
+	Source        string `protobuf:"bytes,4,opt,name=source,proto3" json:"source,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetKeysResponse) Reset() {
+	*x = GetKeysResponse{}
+	mi := &file_gestor_v1_server_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetKeysResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetKeysResponse) ProtoMessage() {}
+
+func (x *GetKeysResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_gestor_v1_server_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetKeysResponse.ProtoReflect.Descriptor instead.
+func (*GetKeysResponse) Descriptor() ([]byte, []int) {
+	return file_gestor_v1_server_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *GetKeysResponse) GetKeys() []*Key {
+	if x != nil {
+		return x.Keys
+	}
+	return nil
+}
+
+func (x *GetKeysResponse) GetRotation() *KeyRotation {
+	if x != nil {
+		return x.Rotation
+	}
+	return nil
+}
+
+func (x *GetKeysResponse) GetUnreadable() map[string]int64 {
+	if x != nil {
+		return x.Unreadable
+	}
+	return nil
+}
+
+func (x *GetKeysResponse) GetSource() string {
+	if x != nil {
+		return x.Source
+	}
+	return ""
+}
+
+// Key is a key that seals, or will, or did.
+type Key struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its id, hex.
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// What it is for.
+	Status KeyStatus `protobuf:"varint,2,opt,name=status,proto3,enum=gestor.v1.KeyStatus" json:"status,omitempty"`
+	// When it came.
+	CreatedAt *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=created_at,json=createdAt,proto3" json:"created_at,omitempty"`
+	// Since when it sealed; absent if it never did.
+	SealingAt *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=sealing_at,json=sealingAt,proto3" json:"sealing_at,omitempty"`
+	// How many values are sealed with it.
+	Values int64 `protobuf:"varint,5,opt,name=values,proto3" json:"values,omitempty"`
+	// The names of the servers that have it.
+	Servers []string `protobuf:"bytes,6,rep,name=servers,proto3" json:"servers,omitempty"`
+	// The servers that lack it, each with the reason: "ctl3: it does not answer".
+	Lacking       []string `protobuf:"bytes,7,rep,name=lacking,proto3" json:"lacking,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Key) Reset() {
+	*x = Key{}
+	mi := &file_gestor_v1_server_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Key) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Key) ProtoMessage() {}
+
+func (x *Key) ProtoReflect() protoreflect.Message {
+	mi := &file_gestor_v1_server_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Key.ProtoReflect.Descriptor instead.
+func (*Key) Descriptor() ([]byte, []int) {
+	return file_gestor_v1_server_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *Key) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *Key) GetStatus() KeyStatus {
+	if x != nil {
+		return x.Status
+	}
+	return KeyStatus_KEY_STATUS_UNSPECIFIED
+}
+
+func (x *Key) GetCreatedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.CreatedAt
+	}
+	return nil
+}
+
+func (x *Key) GetSealingAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.SealingAt
+	}
+	return nil
+}
+
+func (x *Key) GetValues() int64 {
+	if x != nil {
+		return x.Values
+	}
+	return 0
+}
+
+func (x *Key) GetServers() []string {
+	if x != nil {
+		return x.Servers
+	}
+	return nil
+}
+
+func (x *Key) GetLacking() []string {
+	if x != nil {
+		return x.Lacking
+	}
+	return nil
+}
+
+// KeyRotation is a change to another key.
+type KeyRotation struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// "spreading", "sealing" or "done".
+	Phase string `protobuf:"bytes,1,opt,name=phase,proto3" json:"phase,omitempty"`
+	// The new key's id.
+	Key string `protobuf:"bytes,2,opt,name=key,proto3" json:"key,omitempty"`
+	// When it began.
+	StartedAt *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=started_at,json=startedAt,proto3" json:"started_at,omitempty"`
+	// Who asked for it.
+	StartedBy string `protobuf:"bytes,4,opt,name=started_by,json=startedBy,proto3" json:"started_by,omitempty"`
+	// When it was done; absent until then.
+	FinishedAt *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=finished_at,json=finishedAt,proto3" json:"finished_at,omitempty"`
+	// How many values are still sealed with other keys.
+	Remaining int64 `protobuf:"varint,6,opt,name=remaining,proto3" json:"remaining,omitempty"`
+	// How many of them could not be read when it was done.
+	Unreadable int64 `protobuf:"varint,7,opt,name=unreadable,proto3" json:"unreadable,omitempty"`
+	// What it waits for, in a sentence; empty if for nothing.
+	Waiting       string `protobuf:"bytes,8,opt,name=waiting,proto3" json:"waiting,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *KeyRotation) Reset() {
+	*x = KeyRotation{}
+	mi := &file_gestor_v1_server_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *KeyRotation) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*KeyRotation) ProtoMessage() {}
+
+func (x *KeyRotation) ProtoReflect() protoreflect.Message {
+	mi := &file_gestor_v1_server_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use KeyRotation.ProtoReflect.Descriptor instead.
+func (*KeyRotation) Descriptor() ([]byte, []int) {
+	return file_gestor_v1_server_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *KeyRotation) GetPhase() string {
+	if x != nil {
+		return x.Phase
+	}
+	return ""
+}
+
+func (x *KeyRotation) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *KeyRotation) GetStartedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.StartedAt
+	}
+	return nil
+}
+
+func (x *KeyRotation) GetStartedBy() string {
+	if x != nil {
+		return x.StartedBy
+	}
+	return ""
+}
+
+func (x *KeyRotation) GetFinishedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.FinishedAt
+	}
+	return nil
+}
+
+func (x *KeyRotation) GetRemaining() int64 {
+	if x != nil {
+		return x.Remaining
+	}
+	return 0
+}
+
+func (x *KeyRotation) GetUnreadable() int64 {
+	if x != nil {
+		return x.Unreadable
+	}
+	return 0
+}
+
+func (x *KeyRotation) GetWaiting() string {
+	if x != nil {
+		return x.Waiting
+	}
+	return ""
+}
+
+// DropKeysRequest asks for it.
+type DropKeysRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Makes a repeated call return the first answer.
+	RequestId     string `protobuf:"bytes,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DropKeysRequest) Reset() {
+	*x = DropKeysRequest{}
+	mi := &file_gestor_v1_server_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DropKeysRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DropKeysRequest) ProtoMessage() {}
+
+func (x *DropKeysRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_gestor_v1_server_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DropKeysRequest.ProtoReflect.Descriptor instead.
+func (*DropKeysRequest) Descriptor() ([]byte, []int) {
+	return file_gestor_v1_server_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *DropKeysRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+// DropKeysResponse tells that they are dropped.
+type DropKeysResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Their ids.
+	Keys          []string `protobuf:"bytes,1,rep,name=keys,proto3" json:"keys,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DropKeysResponse) Reset() {
+	*x = DropKeysResponse{}
+	mi := &file_gestor_v1_server_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DropKeysResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DropKeysResponse) ProtoMessage() {}
+
+func (x *DropKeysResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_gestor_v1_server_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DropKeysResponse.ProtoReflect.Descriptor instead.
+func (*DropKeysResponse) Descriptor() ([]byte, []int) {
+	return file_gestor_v1_server_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *DropKeysResponse) GetKeys() []string {
+	if x != nil {
+		return x.Keys
+	}
+	return nil
+}
+
 var File_gestor_v1_server_proto protoreflect.FileDescriptor
 
 const file_gestor_v1_server_proto_rawDesc = "" +
@@ -1024,20 +1603,75 @@ const file_gestor_v1_server_proto_rawDesc = "" +
 	"clockAhead\"\x0f\n" +
 	"\rBackupRequest\"$\n" +
 	"\x0eBackupResponse\x12\x12\n" +
-	"\x04data\x18\x01 \x01(\fR\x04data*r\n" +
+	"\x04data\x18\x01 \x01(\fR\x04data\"{\n" +
+	"\x10RotateKeyRequest\x12&\n" +
+	"\n" +
+	"request_id\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18dR\trequestId\x12)\n" +
+	"\x03key\x18\x02 \x01(\tB\x17\xbaH\x14r\x122\x10^([0-9a-f]{8})?$R\x03key\x12\x14\n" +
+	"\x05again\x18\x03 \x01(\bR\x05again\"%\n" +
+	"\x11RotateKeyResponse\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\"\x10\n" +
+	"\x0eGetKeysRequest\"\x8c\x02\n" +
+	"\x0fGetKeysResponse\x12\"\n" +
+	"\x04keys\x18\x01 \x03(\v2\x0e.gestor.v1.KeyR\x04keys\x122\n" +
+	"\brotation\x18\x02 \x01(\v2\x16.gestor.v1.KeyRotationR\brotation\x12J\n" +
+	"\n" +
+	"unreadable\x18\x03 \x03(\v2*.gestor.v1.GetKeysResponse.UnreadableEntryR\n" +
+	"unreadable\x12\x16\n" +
+	"\x06source\x18\x04 \x01(\tR\x06source\x1a=\n" +
+	"\x0fUnreadableEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\x03R\x05value:\x028\x01\"\x85\x02\n" +
+	"\x03Key\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12,\n" +
+	"\x06status\x18\x02 \x01(\x0e2\x14.gestor.v1.KeyStatusR\x06status\x129\n" +
+	"\n" +
+	"created_at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\tcreatedAt\x129\n" +
+	"\n" +
+	"sealing_at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\tsealingAt\x12\x16\n" +
+	"\x06values\x18\x05 \x01(\x03R\x06values\x12\x18\n" +
+	"\aservers\x18\x06 \x03(\tR\aservers\x12\x18\n" +
+	"\alacking\x18\a \x03(\tR\alacking\"\xa4\x02\n" +
+	"\vKeyRotation\x12\x14\n" +
+	"\x05phase\x18\x01 \x01(\tR\x05phase\x12\x10\n" +
+	"\x03key\x18\x02 \x01(\tR\x03key\x129\n" +
+	"\n" +
+	"started_at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\tstartedAt\x12\x1d\n" +
+	"\n" +
+	"started_by\x18\x04 \x01(\tR\tstartedBy\x12;\n" +
+	"\vfinished_at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"finishedAt\x12\x1c\n" +
+	"\tremaining\x18\x06 \x01(\x03R\tremaining\x12\x1e\n" +
+	"\n" +
+	"unreadable\x18\a \x01(\x03R\n" +
+	"unreadable\x12\x18\n" +
+	"\awaiting\x18\b \x01(\tR\awaiting\"9\n" +
+	"\x0fDropKeysRequest\x12&\n" +
+	"\n" +
+	"request_id\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18dR\trequestId\"&\n" +
+	"\x10DropKeysResponse\x12\x12\n" +
+	"\x04keys\x18\x01 \x03(\tR\x04keys*r\n" +
 	"\n" +
 	"ServerRole\x12\x1b\n" +
 	"\x17SERVER_ROLE_UNSPECIFIED\x10\x00\x12\x17\n" +
 	"\x13SERVER_ROLE_JOINING\x10\x01\x12\x17\n" +
 	"\x13SERVER_ROLE_STANDBY\x10\x02\x12\x15\n" +
-	"\x11SERVER_ROLE_VOTER\x10\x032\xf7\x04\n" +
+	"\x11SERVER_ROLE_VOTER\x10\x03*m\n" +
+	"\tKeyStatus\x12\x1a\n" +
+	"\x16KEY_STATUS_UNSPECIFIED\x10\x00\x12\x18\n" +
+	"\x14KEY_STATUS_SPREADING\x10\x01\x12\x16\n" +
+	"\x12KEY_STATUS_SEALING\x10\x02\x12\x12\n" +
+	"\x0eKEY_STATUS_OLD\x10\x032\x8a\a\n" +
 	"\rServerService\x12W\n" +
 	"\vListServers\x12\x1d.gestor.v1.ListServersRequest\x1a\x1e.gestor.v1.ListServersResponse\"\t\xa2\xbb\x18\x02\b2\x90\x02\x01\x12{\n" +
 	"\x11CreateServerToken\x12#.gestor.v1.CreateServerTokenRequest\x1a$.gestor.v1.CreateServerTokenResponse\"\x1b\xa2\xbb\x18\x17\b3\x12\x11server.join_token\x18\x01\x12h\n" +
 	"\fRemoveServer\x12\x1e.gestor.v1.RemoveServerRequest\x1a\x1f.gestor.v1.RemoveServerResponse\"\x17\xa2\xbb\x18\x13\b3\x12\rserver.remove\x18\x01\x12u\n" +
 	"\x0eTransferLeader\x12 .gestor.v1.TransferLeaderRequest\x1a!.gestor.v1.TransferLeaderResponse\"\x1e\xa2\xbb\x18\x1a\b3\x12\x16server.transfer_leader\x12W\n" +
 	"\fCheckServers\x12\x1e.gestor.v1.CheckServersRequest\x1a\x1f.gestor.v1.CheckServersResponse\"\x06\xa2\xbb\x18\x02\b2\x12V\n" +
-	"\x06Backup\x12\x18.gestor.v1.BackupRequest\x1a\x19.gestor.v1.BackupResponse\"\x15\xa2\xbb\x18\x11\b3\x12\rserver.backup0\x01B\x9d\x01\n" +
+	"\x06Backup\x12\x18.gestor.v1.BackupRequest\x1a\x19.gestor.v1.BackupResponse\"\x15\xa2\xbb\x18\x11\b3\x12\rserver.backup0\x01\x12c\n" +
+	"\tRotateKey\x12\x1b.gestor.v1.RotateKeyRequest\x1a\x1c.gestor.v1.RotateKeyResponse\"\x1b\xa2\xbb\x18\x17\b3\x12\x11server.rotate_key\x18\x01\x12K\n" +
+	"\aGetKeys\x12\x19.gestor.v1.GetKeysRequest\x1a\x1a.gestor.v1.GetKeysResponse\"\t\xa2\xbb\x18\x02\b2\x90\x02\x01\x12_\n" +
+	"\bDropKeys\x12\x1a.gestor.v1.DropKeysRequest\x1a\x1b.gestor.v1.DropKeysResponse\"\x1a\xa2\xbb\x18\x16\b3\x12\x10server.drop_keys\x18\x01B\x9d\x01\n" +
 	"\rcom.gestor.v1B\vServerProtoP\x01Z:github.com/saas-gestor/gestor/proto/gen/gestor/v1;gestorv1\xa2\x02\x03GXX\xaa\x02\tGestor.V1\xca\x02\tGestor\\V1\xe2\x02\x15Gestor\\V1\\GPBMetadata\xea\x02\n" +
 	"Gestor::V1b\x06proto3"
 
@@ -1053,53 +1687,77 @@ func file_gestor_v1_server_proto_rawDescGZIP() []byte {
 	return file_gestor_v1_server_proto_rawDescData
 }
 
-var file_gestor_v1_server_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_gestor_v1_server_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
+var file_gestor_v1_server_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
+var file_gestor_v1_server_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
 var file_gestor_v1_server_proto_goTypes = []any{
 	(ServerRole)(0),                   // 0: gestor.v1.ServerRole
-	(*Server)(nil),                    // 1: gestor.v1.Server
-	(*ListServersRequest)(nil),        // 2: gestor.v1.ListServersRequest
-	(*ListServersResponse)(nil),       // 3: gestor.v1.ListServersResponse
-	(*CreateServerTokenRequest)(nil),  // 4: gestor.v1.CreateServerTokenRequest
-	(*CreateServerTokenResponse)(nil), // 5: gestor.v1.CreateServerTokenResponse
-	(*RemoveServerRequest)(nil),       // 6: gestor.v1.RemoveServerRequest
-	(*RemoveServerResponse)(nil),      // 7: gestor.v1.RemoveServerResponse
-	(*TransferLeaderRequest)(nil),     // 8: gestor.v1.TransferLeaderRequest
-	(*TransferLeaderResponse)(nil),    // 9: gestor.v1.TransferLeaderResponse
-	(*CheckServersRequest)(nil),       // 10: gestor.v1.CheckServersRequest
-	(*CheckServersResponse)(nil),      // 11: gestor.v1.CheckServersResponse
-	(*ServerCheck)(nil),               // 12: gestor.v1.ServerCheck
-	(*BackupRequest)(nil),             // 13: gestor.v1.BackupRequest
-	(*BackupResponse)(nil),            // 14: gestor.v1.BackupResponse
-	(*timestamppb.Timestamp)(nil),     // 15: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),       // 16: google.protobuf.Duration
+	(KeyStatus)(0),                    // 1: gestor.v1.KeyStatus
+	(*Server)(nil),                    // 2: gestor.v1.Server
+	(*ListServersRequest)(nil),        // 3: gestor.v1.ListServersRequest
+	(*ListServersResponse)(nil),       // 4: gestor.v1.ListServersResponse
+	(*CreateServerTokenRequest)(nil),  // 5: gestor.v1.CreateServerTokenRequest
+	(*CreateServerTokenResponse)(nil), // 6: gestor.v1.CreateServerTokenResponse
+	(*RemoveServerRequest)(nil),       // 7: gestor.v1.RemoveServerRequest
+	(*RemoveServerResponse)(nil),      // 8: gestor.v1.RemoveServerResponse
+	(*TransferLeaderRequest)(nil),     // 9: gestor.v1.TransferLeaderRequest
+	(*TransferLeaderResponse)(nil),    // 10: gestor.v1.TransferLeaderResponse
+	(*CheckServersRequest)(nil),       // 11: gestor.v1.CheckServersRequest
+	(*CheckServersResponse)(nil),      // 12: gestor.v1.CheckServersResponse
+	(*ServerCheck)(nil),               // 13: gestor.v1.ServerCheck
+	(*BackupRequest)(nil),             // 14: gestor.v1.BackupRequest
+	(*BackupResponse)(nil),            // 15: gestor.v1.BackupResponse
+	(*RotateKeyRequest)(nil),          // 16: gestor.v1.RotateKeyRequest
+	(*RotateKeyResponse)(nil),         // 17: gestor.v1.RotateKeyResponse
+	(*GetKeysRequest)(nil),            // 18: gestor.v1.GetKeysRequest
+	(*GetKeysResponse)(nil),           // 19: gestor.v1.GetKeysResponse
+	(*Key)(nil),                       // 20: gestor.v1.Key
+	(*KeyRotation)(nil),               // 21: gestor.v1.KeyRotation
+	(*DropKeysRequest)(nil),           // 22: gestor.v1.DropKeysRequest
+	(*DropKeysResponse)(nil),          // 23: gestor.v1.DropKeysResponse
+	nil,                               // 24: gestor.v1.GetKeysResponse.UnreadableEntry
+	(*timestamppb.Timestamp)(nil),     // 25: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),       // 26: google.protobuf.Duration
 }
 var file_gestor_v1_server_proto_depIdxs = []int32{
 	0,  // 0: gestor.v1.Server.role:type_name -> gestor.v1.ServerRole
-	15, // 1: gestor.v1.Server.started_at:type_name -> google.protobuf.Timestamp
-	15, // 2: gestor.v1.Server.created_at:type_name -> google.protobuf.Timestamp
-	1,  // 3: gestor.v1.ListServersResponse.servers:type_name -> gestor.v1.Server
-	15, // 4: gestor.v1.CreateServerTokenResponse.expires_at:type_name -> google.protobuf.Timestamp
-	16, // 5: gestor.v1.TransferLeaderResponse.took:type_name -> google.protobuf.Duration
-	12, // 6: gestor.v1.CheckServersResponse.servers:type_name -> gestor.v1.ServerCheck
-	16, // 7: gestor.v1.ServerCheck.clock_ahead:type_name -> google.protobuf.Duration
-	2,  // 8: gestor.v1.ServerService.ListServers:input_type -> gestor.v1.ListServersRequest
-	4,  // 9: gestor.v1.ServerService.CreateServerToken:input_type -> gestor.v1.CreateServerTokenRequest
-	6,  // 10: gestor.v1.ServerService.RemoveServer:input_type -> gestor.v1.RemoveServerRequest
-	8,  // 11: gestor.v1.ServerService.TransferLeader:input_type -> gestor.v1.TransferLeaderRequest
-	10, // 12: gestor.v1.ServerService.CheckServers:input_type -> gestor.v1.CheckServersRequest
-	13, // 13: gestor.v1.ServerService.Backup:input_type -> gestor.v1.BackupRequest
-	3,  // 14: gestor.v1.ServerService.ListServers:output_type -> gestor.v1.ListServersResponse
-	5,  // 15: gestor.v1.ServerService.CreateServerToken:output_type -> gestor.v1.CreateServerTokenResponse
-	7,  // 16: gestor.v1.ServerService.RemoveServer:output_type -> gestor.v1.RemoveServerResponse
-	9,  // 17: gestor.v1.ServerService.TransferLeader:output_type -> gestor.v1.TransferLeaderResponse
-	11, // 18: gestor.v1.ServerService.CheckServers:output_type -> gestor.v1.CheckServersResponse
-	14, // 19: gestor.v1.ServerService.Backup:output_type -> gestor.v1.BackupResponse
-	14, // [14:20] is the sub-list for method output_type
-	8,  // [8:14] is the sub-list for method input_type
-	8,  // [8:8] is the sub-list for extension type_name
-	8,  // [8:8] is the sub-list for extension extendee
-	0,  // [0:8] is the sub-list for field type_name
+	25, // 1: gestor.v1.Server.started_at:type_name -> google.protobuf.Timestamp
+	25, // 2: gestor.v1.Server.created_at:type_name -> google.protobuf.Timestamp
+	2,  // 3: gestor.v1.ListServersResponse.servers:type_name -> gestor.v1.Server
+	25, // 4: gestor.v1.CreateServerTokenResponse.expires_at:type_name -> google.protobuf.Timestamp
+	26, // 5: gestor.v1.TransferLeaderResponse.took:type_name -> google.protobuf.Duration
+	13, // 6: gestor.v1.CheckServersResponse.servers:type_name -> gestor.v1.ServerCheck
+	26, // 7: gestor.v1.ServerCheck.clock_ahead:type_name -> google.protobuf.Duration
+	20, // 8: gestor.v1.GetKeysResponse.keys:type_name -> gestor.v1.Key
+	21, // 9: gestor.v1.GetKeysResponse.rotation:type_name -> gestor.v1.KeyRotation
+	24, // 10: gestor.v1.GetKeysResponse.unreadable:type_name -> gestor.v1.GetKeysResponse.UnreadableEntry
+	1,  // 11: gestor.v1.Key.status:type_name -> gestor.v1.KeyStatus
+	25, // 12: gestor.v1.Key.created_at:type_name -> google.protobuf.Timestamp
+	25, // 13: gestor.v1.Key.sealing_at:type_name -> google.protobuf.Timestamp
+	25, // 14: gestor.v1.KeyRotation.started_at:type_name -> google.protobuf.Timestamp
+	25, // 15: gestor.v1.KeyRotation.finished_at:type_name -> google.protobuf.Timestamp
+	3,  // 16: gestor.v1.ServerService.ListServers:input_type -> gestor.v1.ListServersRequest
+	5,  // 17: gestor.v1.ServerService.CreateServerToken:input_type -> gestor.v1.CreateServerTokenRequest
+	7,  // 18: gestor.v1.ServerService.RemoveServer:input_type -> gestor.v1.RemoveServerRequest
+	9,  // 19: gestor.v1.ServerService.TransferLeader:input_type -> gestor.v1.TransferLeaderRequest
+	11, // 20: gestor.v1.ServerService.CheckServers:input_type -> gestor.v1.CheckServersRequest
+	14, // 21: gestor.v1.ServerService.Backup:input_type -> gestor.v1.BackupRequest
+	16, // 22: gestor.v1.ServerService.RotateKey:input_type -> gestor.v1.RotateKeyRequest
+	18, // 23: gestor.v1.ServerService.GetKeys:input_type -> gestor.v1.GetKeysRequest
+	22, // 24: gestor.v1.ServerService.DropKeys:input_type -> gestor.v1.DropKeysRequest
+	4,  // 25: gestor.v1.ServerService.ListServers:output_type -> gestor.v1.ListServersResponse
+	6,  // 26: gestor.v1.ServerService.CreateServerToken:output_type -> gestor.v1.CreateServerTokenResponse
+	8,  // 27: gestor.v1.ServerService.RemoveServer:output_type -> gestor.v1.RemoveServerResponse
+	10, // 28: gestor.v1.ServerService.TransferLeader:output_type -> gestor.v1.TransferLeaderResponse
+	12, // 29: gestor.v1.ServerService.CheckServers:output_type -> gestor.v1.CheckServersResponse
+	15, // 30: gestor.v1.ServerService.Backup:output_type -> gestor.v1.BackupResponse
+	17, // 31: gestor.v1.ServerService.RotateKey:output_type -> gestor.v1.RotateKeyResponse
+	19, // 32: gestor.v1.ServerService.GetKeys:output_type -> gestor.v1.GetKeysResponse
+	23, // 33: gestor.v1.ServerService.DropKeys:output_type -> gestor.v1.DropKeysResponse
+	25, // [25:34] is the sub-list for method output_type
+	16, // [16:25] is the sub-list for method input_type
+	16, // [16:16] is the sub-list for extension type_name
+	16, // [16:16] is the sub-list for extension extendee
+	0,  // [0:16] is the sub-list for field type_name
 }
 
 func init() { file_gestor_v1_server_proto_init() }
@@ -1113,8 +1771,8 @@ func file_gestor_v1_server_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_gestor_v1_server_proto_rawDesc), len(file_gestor_v1_server_proto_rawDesc)),
-			NumEnums:      1,
-			NumMessages:   14,
+			NumEnums:      2,
+			NumMessages:   23,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -47,6 +47,17 @@ const (
 	AppServiceListEnvProcedure = "/gestor.v1.AppService/ListEnv"
 	// AppServiceUpdateEnvProcedure is the fully-qualified name of the AppService's UpdateEnv RPC.
 	AppServiceUpdateEnvProcedure = "/gestor.v1.AppService/UpdateEnv"
+	// AppServiceListEnvVersionsProcedure is the fully-qualified name of the AppService's
+	// ListEnvVersions RPC.
+	AppServiceListEnvVersionsProcedure = "/gestor.v1.AppService/ListEnvVersions"
+	// AppServiceDiffEnvProcedure is the fully-qualified name of the AppService's DiffEnv RPC.
+	AppServiceDiffEnvProcedure = "/gestor.v1.AppService/DiffEnv"
+	// AppServiceRollbackEnvProcedure is the fully-qualified name of the AppService's RollbackEnv RPC.
+	AppServiceRollbackEnvProcedure = "/gestor.v1.AppService/RollbackEnv"
+	// AppServiceRevealEnvProcedure is the fully-qualified name of the AppService's RevealEnv RPC.
+	AppServiceRevealEnvProcedure = "/gestor.v1.AppService/RevealEnv"
+	// AppServiceExportEnvProcedure is the fully-qualified name of the AppService's ExportEnv RPC.
+	AppServiceExportEnvProcedure = "/gestor.v1.AppService/ExportEnv"
 	// AppServiceDetectAppProcedure is the fully-qualified name of the AppService's DetectApp RPC.
 	AppServiceDetectAppProcedure = "/gestor.v1.AppService/DetectApp"
 )
@@ -68,6 +79,17 @@ type AppServiceClient interface {
 	ListEnv(context.Context, *v1.ListEnvRequest) (*v1.ListEnvResponse, error)
 	// UpdateEnv sets and removes variables. They take effect with the next deployment.
 	UpdateEnv(context.Context, *v1.UpdateEnvRequest) (*v1.UpdateEnvResponse, error)
+	// ListEnvVersions lists the versions of an app's variables that are kept, newest first.
+	ListEnvVersions(context.Context, *v1.ListEnvVersionsRequest) (*v1.ListEnvVersionsResponse, error)
+	// DiffEnv tells by name what differs between two versions of an app's variables.
+	DiffEnv(context.Context, *v1.DiffEnvRequest) (*v1.DiffEnvResponse, error)
+	// RollbackEnv makes the variables of an older version the newest. They take effect with the next deployment.
+	RollbackEnv(context.Context, *v1.RollbackEnvRequest) (*v1.RollbackEnvResponse, error)
+	// RevealEnv returns the values of variables. The audit log tells of it before the answer does.
+	RevealEnv(context.Context, *v1.RevealEnvRequest) (*v1.RevealEnvResponse, error)
+	// ExportEnv returns the variables as a .env file that only the named recipients can open, encrypted with age. The audit
+	// log tells of it before the answer does.
+	ExportEnv(context.Context, *v1.ExportEnvRequest) (*v1.ExportEnvResponse, error)
 	// DetectApp starts a task that looks into a repository and tells which runner fits it and why.
 	// The answer is in the task's result (Task.detection).
 	DetectApp(context.Context, *v1.DetectAppRequest) (*v1.DetectAppResponse, error)
@@ -129,6 +151,38 @@ func NewAppServiceClient(httpClient connect.HTTPClient, baseURL string, opts ...
 			connect.WithSchema(appServiceMethods.ByName("UpdateEnv")),
 			connect.WithClientOptions(opts...),
 		),
+		listEnvVersions: connect.NewClient[v1.ListEnvVersionsRequest, v1.ListEnvVersionsResponse](
+			httpClient,
+			baseURL+AppServiceListEnvVersionsProcedure,
+			connect.WithSchema(appServiceMethods.ByName("ListEnvVersions")),
+			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+			connect.WithClientOptions(opts...),
+		),
+		diffEnv: connect.NewClient[v1.DiffEnvRequest, v1.DiffEnvResponse](
+			httpClient,
+			baseURL+AppServiceDiffEnvProcedure,
+			connect.WithSchema(appServiceMethods.ByName("DiffEnv")),
+			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+			connect.WithClientOptions(opts...),
+		),
+		rollbackEnv: connect.NewClient[v1.RollbackEnvRequest, v1.RollbackEnvResponse](
+			httpClient,
+			baseURL+AppServiceRollbackEnvProcedure,
+			connect.WithSchema(appServiceMethods.ByName("RollbackEnv")),
+			connect.WithClientOptions(opts...),
+		),
+		revealEnv: connect.NewClient[v1.RevealEnvRequest, v1.RevealEnvResponse](
+			httpClient,
+			baseURL+AppServiceRevealEnvProcedure,
+			connect.WithSchema(appServiceMethods.ByName("RevealEnv")),
+			connect.WithClientOptions(opts...),
+		),
+		exportEnv: connect.NewClient[v1.ExportEnvRequest, v1.ExportEnvResponse](
+			httpClient,
+			baseURL+AppServiceExportEnvProcedure,
+			connect.WithSchema(appServiceMethods.ByName("ExportEnv")),
+			connect.WithClientOptions(opts...),
+		),
 		detectApp: connect.NewClient[v1.DetectAppRequest, v1.DetectAppResponse](
 			httpClient,
 			baseURL+AppServiceDetectAppProcedure,
@@ -140,14 +194,19 @@ func NewAppServiceClient(httpClient connect.HTTPClient, baseURL string, opts ...
 
 // appServiceClient implements AppServiceClient.
 type appServiceClient struct {
-	listApps  *connect.Client[v1.ListAppsRequest, v1.ListAppsResponse]
-	getApp    *connect.Client[v1.GetAppRequest, v1.GetAppResponse]
-	createApp *connect.Client[v1.CreateAppRequest, v1.CreateAppResponse]
-	updateApp *connect.Client[v1.UpdateAppRequest, v1.UpdateAppResponse]
-	deleteApp *connect.Client[v1.DeleteAppRequest, v1.DeleteAppResponse]
-	listEnv   *connect.Client[v1.ListEnvRequest, v1.ListEnvResponse]
-	updateEnv *connect.Client[v1.UpdateEnvRequest, v1.UpdateEnvResponse]
-	detectApp *connect.Client[v1.DetectAppRequest, v1.DetectAppResponse]
+	listApps        *connect.Client[v1.ListAppsRequest, v1.ListAppsResponse]
+	getApp          *connect.Client[v1.GetAppRequest, v1.GetAppResponse]
+	createApp       *connect.Client[v1.CreateAppRequest, v1.CreateAppResponse]
+	updateApp       *connect.Client[v1.UpdateAppRequest, v1.UpdateAppResponse]
+	deleteApp       *connect.Client[v1.DeleteAppRequest, v1.DeleteAppResponse]
+	listEnv         *connect.Client[v1.ListEnvRequest, v1.ListEnvResponse]
+	updateEnv       *connect.Client[v1.UpdateEnvRequest, v1.UpdateEnvResponse]
+	listEnvVersions *connect.Client[v1.ListEnvVersionsRequest, v1.ListEnvVersionsResponse]
+	diffEnv         *connect.Client[v1.DiffEnvRequest, v1.DiffEnvResponse]
+	rollbackEnv     *connect.Client[v1.RollbackEnvRequest, v1.RollbackEnvResponse]
+	revealEnv       *connect.Client[v1.RevealEnvRequest, v1.RevealEnvResponse]
+	exportEnv       *connect.Client[v1.ExportEnvRequest, v1.ExportEnvResponse]
+	detectApp       *connect.Client[v1.DetectAppRequest, v1.DetectAppResponse]
 }
 
 // ListApps calls gestor.v1.AppService.ListApps.
@@ -213,6 +272,51 @@ func (c *appServiceClient) UpdateEnv(ctx context.Context, req *v1.UpdateEnvReque
 	return nil, err
 }
 
+// ListEnvVersions calls gestor.v1.AppService.ListEnvVersions.
+func (c *appServiceClient) ListEnvVersions(ctx context.Context, req *v1.ListEnvVersionsRequest) (*v1.ListEnvVersionsResponse, error) {
+	response, err := c.listEnvVersions.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// DiffEnv calls gestor.v1.AppService.DiffEnv.
+func (c *appServiceClient) DiffEnv(ctx context.Context, req *v1.DiffEnvRequest) (*v1.DiffEnvResponse, error) {
+	response, err := c.diffEnv.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// RollbackEnv calls gestor.v1.AppService.RollbackEnv.
+func (c *appServiceClient) RollbackEnv(ctx context.Context, req *v1.RollbackEnvRequest) (*v1.RollbackEnvResponse, error) {
+	response, err := c.rollbackEnv.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// RevealEnv calls gestor.v1.AppService.RevealEnv.
+func (c *appServiceClient) RevealEnv(ctx context.Context, req *v1.RevealEnvRequest) (*v1.RevealEnvResponse, error) {
+	response, err := c.revealEnv.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// ExportEnv calls gestor.v1.AppService.ExportEnv.
+func (c *appServiceClient) ExportEnv(ctx context.Context, req *v1.ExportEnvRequest) (*v1.ExportEnvResponse, error) {
+	response, err := c.exportEnv.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
 // DetectApp calls gestor.v1.AppService.DetectApp.
 func (c *appServiceClient) DetectApp(ctx context.Context, req *v1.DetectAppRequest) (*v1.DetectAppResponse, error) {
 	response, err := c.detectApp.CallUnary(ctx, connect.NewRequest(req))
@@ -239,6 +343,17 @@ type AppServiceHandler interface {
 	ListEnv(context.Context, *v1.ListEnvRequest) (*v1.ListEnvResponse, error)
 	// UpdateEnv sets and removes variables. They take effect with the next deployment.
 	UpdateEnv(context.Context, *v1.UpdateEnvRequest) (*v1.UpdateEnvResponse, error)
+	// ListEnvVersions lists the versions of an app's variables that are kept, newest first.
+	ListEnvVersions(context.Context, *v1.ListEnvVersionsRequest) (*v1.ListEnvVersionsResponse, error)
+	// DiffEnv tells by name what differs between two versions of an app's variables.
+	DiffEnv(context.Context, *v1.DiffEnvRequest) (*v1.DiffEnvResponse, error)
+	// RollbackEnv makes the variables of an older version the newest. They take effect with the next deployment.
+	RollbackEnv(context.Context, *v1.RollbackEnvRequest) (*v1.RollbackEnvResponse, error)
+	// RevealEnv returns the values of variables. The audit log tells of it before the answer does.
+	RevealEnv(context.Context, *v1.RevealEnvRequest) (*v1.RevealEnvResponse, error)
+	// ExportEnv returns the variables as a .env file that only the named recipients can open, encrypted with age. The audit
+	// log tells of it before the answer does.
+	ExportEnv(context.Context, *v1.ExportEnvRequest) (*v1.ExportEnvResponse, error)
 	// DetectApp starts a task that looks into a repository and tells which runner fits it and why.
 	// The answer is in the task's result (Task.detection).
 	DetectApp(context.Context, *v1.DetectAppRequest) (*v1.DetectAppResponse, error)
@@ -296,6 +411,38 @@ func NewAppServiceHandler(svc AppServiceHandler, opts ...connect.HandlerOption) 
 		connect.WithSchema(appServiceMethods.ByName("UpdateEnv")),
 		connect.WithHandlerOptions(opts...),
 	)
+	appServiceListEnvVersionsHandler := connect.NewUnaryHandlerSimple(
+		AppServiceListEnvVersionsProcedure,
+		svc.ListEnvVersions,
+		connect.WithSchema(appServiceMethods.ByName("ListEnvVersions")),
+		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+		connect.WithHandlerOptions(opts...),
+	)
+	appServiceDiffEnvHandler := connect.NewUnaryHandlerSimple(
+		AppServiceDiffEnvProcedure,
+		svc.DiffEnv,
+		connect.WithSchema(appServiceMethods.ByName("DiffEnv")),
+		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+		connect.WithHandlerOptions(opts...),
+	)
+	appServiceRollbackEnvHandler := connect.NewUnaryHandlerSimple(
+		AppServiceRollbackEnvProcedure,
+		svc.RollbackEnv,
+		connect.WithSchema(appServiceMethods.ByName("RollbackEnv")),
+		connect.WithHandlerOptions(opts...),
+	)
+	appServiceRevealEnvHandler := connect.NewUnaryHandlerSimple(
+		AppServiceRevealEnvProcedure,
+		svc.RevealEnv,
+		connect.WithSchema(appServiceMethods.ByName("RevealEnv")),
+		connect.WithHandlerOptions(opts...),
+	)
+	appServiceExportEnvHandler := connect.NewUnaryHandlerSimple(
+		AppServiceExportEnvProcedure,
+		svc.ExportEnv,
+		connect.WithSchema(appServiceMethods.ByName("ExportEnv")),
+		connect.WithHandlerOptions(opts...),
+	)
 	appServiceDetectAppHandler := connect.NewUnaryHandlerSimple(
 		AppServiceDetectAppProcedure,
 		svc.DetectApp,
@@ -318,6 +465,16 @@ func NewAppServiceHandler(svc AppServiceHandler, opts ...connect.HandlerOption) 
 			appServiceListEnvHandler.ServeHTTP(w, r)
 		case AppServiceUpdateEnvProcedure:
 			appServiceUpdateEnvHandler.ServeHTTP(w, r)
+		case AppServiceListEnvVersionsProcedure:
+			appServiceListEnvVersionsHandler.ServeHTTP(w, r)
+		case AppServiceDiffEnvProcedure:
+			appServiceDiffEnvHandler.ServeHTTP(w, r)
+		case AppServiceRollbackEnvProcedure:
+			appServiceRollbackEnvHandler.ServeHTTP(w, r)
+		case AppServiceRevealEnvProcedure:
+			appServiceRevealEnvHandler.ServeHTTP(w, r)
+		case AppServiceExportEnvProcedure:
+			appServiceExportEnvHandler.ServeHTTP(w, r)
 		case AppServiceDetectAppProcedure:
 			appServiceDetectAppHandler.ServeHTTP(w, r)
 		default:
@@ -355,6 +512,26 @@ func (UnimplementedAppServiceHandler) ListEnv(context.Context, *v1.ListEnvReques
 
 func (UnimplementedAppServiceHandler) UpdateEnv(context.Context, *v1.UpdateEnvRequest) (*v1.UpdateEnvResponse, error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("gestor.v1.AppService.UpdateEnv is not implemented"))
+}
+
+func (UnimplementedAppServiceHandler) ListEnvVersions(context.Context, *v1.ListEnvVersionsRequest) (*v1.ListEnvVersionsResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("gestor.v1.AppService.ListEnvVersions is not implemented"))
+}
+
+func (UnimplementedAppServiceHandler) DiffEnv(context.Context, *v1.DiffEnvRequest) (*v1.DiffEnvResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("gestor.v1.AppService.DiffEnv is not implemented"))
+}
+
+func (UnimplementedAppServiceHandler) RollbackEnv(context.Context, *v1.RollbackEnvRequest) (*v1.RollbackEnvResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("gestor.v1.AppService.RollbackEnv is not implemented"))
+}
+
+func (UnimplementedAppServiceHandler) RevealEnv(context.Context, *v1.RevealEnvRequest) (*v1.RevealEnvResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("gestor.v1.AppService.RevealEnv is not implemented"))
+}
+
+func (UnimplementedAppServiceHandler) ExportEnv(context.Context, *v1.ExportEnvRequest) (*v1.ExportEnvResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("gestor.v1.AppService.ExportEnv is not implemented"))
 }
 
 func (UnimplementedAppServiceHandler) DetectApp(context.Context, *v1.DetectAppRequest) (*v1.DetectAppResponse, error) {

@@ -50,6 +50,12 @@ const (
 	ServerServiceCheckServersProcedure = "/gestor.v1.ServerService/CheckServers"
 	// ServerServiceBackupProcedure is the fully-qualified name of the ServerService's Backup RPC.
 	ServerServiceBackupProcedure = "/gestor.v1.ServerService/Backup"
+	// ServerServiceRotateKeyProcedure is the fully-qualified name of the ServerService's RotateKey RPC.
+	ServerServiceRotateKeyProcedure = "/gestor.v1.ServerService/RotateKey"
+	// ServerServiceGetKeysProcedure is the fully-qualified name of the ServerService's GetKeys RPC.
+	ServerServiceGetKeysProcedure = "/gestor.v1.ServerService/GetKeys"
+	// ServerServiceDropKeysProcedure is the fully-qualified name of the ServerService's DropKeys RPC.
+	ServerServiceDropKeysProcedure = "/gestor.v1.ServerService/DropKeys"
 )
 
 // ServerServiceClient is a client for the gestor.v1.ServerService service.
@@ -66,6 +72,13 @@ type ServerServiceClient interface {
 	CheckServers(context.Context, *v1.CheckServersRequest) (*v1.CheckServersResponse, error)
 	// Backup sends the whole state as of now, in the form that `gestor-server restore` reads. It holds no key.
 	Backup(context.Context, *v1.BackupRequest) (*connect.ServerStreamForClient[v1.BackupResponse], error)
+	// RotateKey begins the change to another key that seals secrets, and returns at once. GetKeys tells how far it is.
+	RotateKey(context.Context, *v1.RotateKeyRequest) (*v1.RotateKeyResponse, error)
+	// GetKeys tells which keys there are, which servers have them, and how far the change to another one is. It tells no key.
+	GetKeys(context.Context, *v1.GetKeysRequest) (*v1.GetKeysResponse, error)
+	// DropKeys takes keys that were replaced out of the servers' rings, into a file beside them. It refuses while anything is
+	// sealed with one of them.
+	DropKeys(context.Context, *v1.DropKeysRequest) (*v1.DropKeysResponse, error)
 }
 
 // NewServerServiceClient constructs a client for the gestor.v1.ServerService service. By default,
@@ -116,6 +129,25 @@ func NewServerServiceClient(httpClient connect.HTTPClient, baseURL string, opts 
 			connect.WithSchema(serverServiceMethods.ByName("Backup")),
 			connect.WithClientOptions(opts...),
 		),
+		rotateKey: connect.NewClient[v1.RotateKeyRequest, v1.RotateKeyResponse](
+			httpClient,
+			baseURL+ServerServiceRotateKeyProcedure,
+			connect.WithSchema(serverServiceMethods.ByName("RotateKey")),
+			connect.WithClientOptions(opts...),
+		),
+		getKeys: connect.NewClient[v1.GetKeysRequest, v1.GetKeysResponse](
+			httpClient,
+			baseURL+ServerServiceGetKeysProcedure,
+			connect.WithSchema(serverServiceMethods.ByName("GetKeys")),
+			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+			connect.WithClientOptions(opts...),
+		),
+		dropKeys: connect.NewClient[v1.DropKeysRequest, v1.DropKeysResponse](
+			httpClient,
+			baseURL+ServerServiceDropKeysProcedure,
+			connect.WithSchema(serverServiceMethods.ByName("DropKeys")),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
@@ -127,6 +159,9 @@ type serverServiceClient struct {
 	transferLeader    *connect.Client[v1.TransferLeaderRequest, v1.TransferLeaderResponse]
 	checkServers      *connect.Client[v1.CheckServersRequest, v1.CheckServersResponse]
 	backup            *connect.Client[v1.BackupRequest, v1.BackupResponse]
+	rotateKey         *connect.Client[v1.RotateKeyRequest, v1.RotateKeyResponse]
+	getKeys           *connect.Client[v1.GetKeysRequest, v1.GetKeysResponse]
+	dropKeys          *connect.Client[v1.DropKeysRequest, v1.DropKeysResponse]
 }
 
 // ListServers calls gestor.v1.ServerService.ListServers.
@@ -179,6 +214,33 @@ func (c *serverServiceClient) Backup(ctx context.Context, req *v1.BackupRequest)
 	return c.backup.CallServerStream(ctx, connect.NewRequest(req))
 }
 
+// RotateKey calls gestor.v1.ServerService.RotateKey.
+func (c *serverServiceClient) RotateKey(ctx context.Context, req *v1.RotateKeyRequest) (*v1.RotateKeyResponse, error) {
+	response, err := c.rotateKey.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// GetKeys calls gestor.v1.ServerService.GetKeys.
+func (c *serverServiceClient) GetKeys(ctx context.Context, req *v1.GetKeysRequest) (*v1.GetKeysResponse, error) {
+	response, err := c.getKeys.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// DropKeys calls gestor.v1.ServerService.DropKeys.
+func (c *serverServiceClient) DropKeys(ctx context.Context, req *v1.DropKeysRequest) (*v1.DropKeysResponse, error) {
+	response, err := c.dropKeys.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
 // ServerServiceHandler is an implementation of the gestor.v1.ServerService service.
 type ServerServiceHandler interface {
 	// ListServers lists the control servers by name, each with what it says of itself now.
@@ -193,6 +255,13 @@ type ServerServiceHandler interface {
 	CheckServers(context.Context, *v1.CheckServersRequest) (*v1.CheckServersResponse, error)
 	// Backup sends the whole state as of now, in the form that `gestor-server restore` reads. It holds no key.
 	Backup(context.Context, *v1.BackupRequest, *connect.ServerStream[v1.BackupResponse]) error
+	// RotateKey begins the change to another key that seals secrets, and returns at once. GetKeys tells how far it is.
+	RotateKey(context.Context, *v1.RotateKeyRequest) (*v1.RotateKeyResponse, error)
+	// GetKeys tells which keys there are, which servers have them, and how far the change to another one is. It tells no key.
+	GetKeys(context.Context, *v1.GetKeysRequest) (*v1.GetKeysResponse, error)
+	// DropKeys takes keys that were replaced out of the servers' rings, into a file beside them. It refuses while anything is
+	// sealed with one of them.
+	DropKeys(context.Context, *v1.DropKeysRequest) (*v1.DropKeysResponse, error)
 }
 
 // NewServerServiceHandler builds an HTTP handler from the service implementation. It returns the
@@ -239,6 +308,25 @@ func NewServerServiceHandler(svc ServerServiceHandler, opts ...connect.HandlerOp
 		connect.WithSchema(serverServiceMethods.ByName("Backup")),
 		connect.WithHandlerOptions(opts...),
 	)
+	serverServiceRotateKeyHandler := connect.NewUnaryHandlerSimple(
+		ServerServiceRotateKeyProcedure,
+		svc.RotateKey,
+		connect.WithSchema(serverServiceMethods.ByName("RotateKey")),
+		connect.WithHandlerOptions(opts...),
+	)
+	serverServiceGetKeysHandler := connect.NewUnaryHandlerSimple(
+		ServerServiceGetKeysProcedure,
+		svc.GetKeys,
+		connect.WithSchema(serverServiceMethods.ByName("GetKeys")),
+		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+		connect.WithHandlerOptions(opts...),
+	)
+	serverServiceDropKeysHandler := connect.NewUnaryHandlerSimple(
+		ServerServiceDropKeysProcedure,
+		svc.DropKeys,
+		connect.WithSchema(serverServiceMethods.ByName("DropKeys")),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/gestor.v1.ServerService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case ServerServiceListServersProcedure:
@@ -253,6 +341,12 @@ func NewServerServiceHandler(svc ServerServiceHandler, opts ...connect.HandlerOp
 			serverServiceCheckServersHandler.ServeHTTP(w, r)
 		case ServerServiceBackupProcedure:
 			serverServiceBackupHandler.ServeHTTP(w, r)
+		case ServerServiceRotateKeyProcedure:
+			serverServiceRotateKeyHandler.ServeHTTP(w, r)
+		case ServerServiceGetKeysProcedure:
+			serverServiceGetKeysHandler.ServeHTTP(w, r)
+		case ServerServiceDropKeysProcedure:
+			serverServiceDropKeysHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -284,4 +378,16 @@ func (UnimplementedServerServiceHandler) CheckServers(context.Context, *v1.Check
 
 func (UnimplementedServerServiceHandler) Backup(context.Context, *v1.BackupRequest, *connect.ServerStream[v1.BackupResponse]) error {
 	return connect.NewError(connect.CodeUnimplemented, errors.New("gestor.v1.ServerService.Backup is not implemented"))
+}
+
+func (UnimplementedServerServiceHandler) RotateKey(context.Context, *v1.RotateKeyRequest) (*v1.RotateKeyResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("gestor.v1.ServerService.RotateKey is not implemented"))
+}
+
+func (UnimplementedServerServiceHandler) GetKeys(context.Context, *v1.GetKeysRequest) (*v1.GetKeysResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("gestor.v1.ServerService.GetKeys is not implemented"))
+}
+
+func (UnimplementedServerServiceHandler) DropKeys(context.Context, *v1.DropKeysRequest) (*v1.DropKeysResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("gestor.v1.ServerService.DropKeys is not implemented"))
 }
