@@ -44,10 +44,15 @@ type parts struct {
 	members  *members.Service
 	disk     *diskspace.Guard
 	backups  *backup.Schedule // nil without scheduled backups
-	keys     *keyring.Service
-	attempts *audit.Attempts
-	mail     mail.Sender
-	sender   api.ChannelTester
+
+	passwords *auth.Passwords
+	sessions  *api.SessionService
+	factors   *api.FactorService
+	touches   *api.Touches
+	keys      *keyring.Service
+	attempts  *audit.Attempts
+	mail      mail.Sender
+	sender    api.ChannelTester
 }
 
 type part struct {
@@ -109,6 +114,9 @@ func wire(s *Server) (_ *parts, err error) {
 	if err := s.wireGuards(p); err != nil {
 		return nil, err
 	}
+	if err := s.wireSignIn(p); err != nil {
+		return nil, err
+	}
 	s.wireKeys(p)
 	s.wirePeers(p)
 	s.wireAudit(p)
@@ -123,7 +131,7 @@ func wire(s *Server) (_ *parts, err error) {
 	p.handler, err = api.New(api.Deps{
 		Engine: s.engine, Revision: s.engine.Revision, Agents: verifier, RootPEM: s.id.serverRoot.PEM(),
 		Version: s.options.Version, Mounts: s.mounts(p), Checks: s.checks(p), Log: s.log.With("component", "api"),
-		Changes: s.engine.Version, Servers: s.directory(), Barrier: s.engine.Barrier, Contact: s.engine.LastContact, Limits: limits, Served: s.served, Refused: s.metrics.Refused,
+		Changes: s.engine.Version, Servers: s.directory(), Barrier: s.engine.Barrier, Contact: s.engine.LastContact, Limits: limits, Served: s.served, Seen: p.touches.Note, Refused: s.metrics.Refused,
 		Attempts: p.attempts,
 		Metrics:  s.metrics.Handler(), Now: s.clock.Now,
 	})
@@ -133,15 +141,11 @@ func wire(s *Server) (_ *parts, err error) {
 
 // mounts are all services of the contract.
 func (s *Server) mounts(p *parts) []api.Mount {
-	passwords := auth.NewPasswords(passwordsAtOnce)
+	passwords := p.passwords
 	log := s.log.With("component", "api")
 	setup := api.NewSetupService(api.SetupDeps{
 		Engine: s.engine, Passwords: passwords, Guesses: auth.NewThrottle(auth.ThrottleOptions{}), Claimed: s.claimed,
 		Version: s.options.Version, Now: s.clock.Now, Log: log,
-	})
-	sessions := api.NewSessionService(api.SessionDeps{
-		Engine: s.engine, Passwords: passwords, Accounts: auth.NewThrottle(auth.ThrottleOptions{}),
-		Networks: auth.NewThrottle(auth.ThrottleOptions{Free: 30}), Now: s.clock.Now, Log: log,
 	})
 	enrollment := api.NewEnrollmentService(api.EnrollmentDeps{
 		Engine: s.engine, AgentRoot: s.id.agentRoot, ServerRoot: s.id.serverRoot, Cluster: s.id.cluster.ID,
@@ -156,9 +160,8 @@ func (s *Server) mounts(p *parts) []api.Mount {
 	tokens := api.NewTokenService(api.TokenDeps{Engine: s.engine, Now: s.clock.Now})
 	logins := api.NewLoginService(api.LoginDeps{Engine: s.engine, Vault: s.ring, PublicURL: s.publicURLs()[0], Now: s.clock.Now})
 	hosts := api.NewNodeService(api.NodeDeps{Engine: s.engine, Loads: p.nodes, Pin: s.id.serverRoot.Pin(), PublicURL: s.publicURLs()[0], Now: s.clock.Now})
-	return append(s.people(p, passwords),
+	return append(append(s.people(p, passwords), p.signIn()...),
 		serve(gestorv1connect.NewSetupServiceHandler)(setup),
-		serve(gestorv1connect.NewSessionServiceHandler)(sessions),
 		serve(agentv1connect.NewEnrollmentServiceHandler)(enrollment),
 		serve(agentv1connect.NewAgentServiceHandler)(p.nodes),
 		serve(gestorv1connect.NewAppServiceHandler)(apps),

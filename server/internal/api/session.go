@@ -6,8 +6,6 @@ import (
 	"log/slog"
 	"time"
 
-	"google.golang.org/protobuf/types/known/timestamppb"
-
 	"github.com/saas-gestor/gestor/proto/fault"
 	gestorv1 "github.com/saas-gestor/gestor/proto/gen/gestor/v1"
 	"github.com/saas-gestor/gestor/proto/gen/gestor/v1/gestorv1connect"
@@ -23,27 +21,27 @@ const sessionLifetime = 7 * 24 * time.Hour
 type SessionDeps struct {
 	Engine    Engine
 	Passwords *auth.Passwords
+	Passkeys  auth.Passkeys
+	Sealer    auth.Sealer
 	Accounts  *auth.Throttle // by address of e-mail
 	Networks  *auth.Throttle // by network, more patient: one network may be a whole office
+	Codes     *auth.Throttle // by user: second factors, over all sign-ins that are under way; six digits must not be guessed
 	Now       func() time.Time
 	Log       *slog.Logger
 }
 
 // SessionService signs people in and out.
-type SessionService struct {
-	gestorv1connect.UnimplementedSessionServiceHandler
-
-	deps SessionDeps
-}
+type SessionService struct{ deps SessionDeps }
 
 var _ gestorv1connect.SessionServiceHandler = (*SessionService)(nil)
 
 // NewSessionService makes the service.
 func NewSessionService(d SessionDeps) *SessionService { return &SessionService{deps: d} }
 
-// CreateSession signs in. A user that does not exist gets the same answer after the same work as a wrong password.
+// CreateSession signs in. A user that does not exist gets the same answer after the same work as a wrong password; that a
+// second factor is asked for only shows after a right one.
 func (s *SessionService) CreateSession(ctx context.Context, req *gestorv1.CreateSessionRequest) (*gestorv1.CreateSessionResponse, error) {
-	email, network := normalEmail(req.GetEmail()), auth.Network(requestOf(ctx).address)
+	email, network := normalEmail(req.GetEmail()), networkOf(ctx)
 	if wait := s.take(email, network); wait > 0 {
 		return nil, tooMany(wait)
 	}
@@ -53,12 +51,28 @@ func (s *SessionService) CreateSession(ctx context.Context, req *gestorv1.Create
 	}
 	s.deps.Accounts.Succeeded(email)
 	s.deps.Networks.Undo(network)
-	opened, err := openSession(ctx, s.deps.Engine, user, s.deps.Now())
+	return s.Admit(ctx, user, false)
+}
+
+// Admit signs in a user whose password was right, or whom another provider has vouched for: with a session, or with what is
+// asked for besides. Second says that a second factor was part of it already.
+func (s *SessionService) Admit(ctx context.Context, user gestor.User, second bool) (*gestorv1.CreateSessionResponse, error) {
+	if user.HasFactor && !second {
+		asked, err := s.ask(ctx, user)
+		return &gestorv1.CreateSessionResponse{SecondFactor: asked}, err
+	}
+	session, token := newSession(user, s.deps.Now())
+	session.SecondFactor = second
+	op := command.CreateSession{Session: session, Network: networkOf(ctx), Stamp: user.Stamp()}
+	opened, err := openSession(ctx, s.deps.Engine, user, session, op)
 	if err != nil {
 		return nil, err
 	}
-	return &gestorv1.CreateSessionResponse{Session: opened.session, Token: opened.token}, nil
+	return &gestorv1.CreateSessionResponse{Session: opened, Token: token}, nil
 }
+
+// networkOf is the network a request comes from.
+func networkOf(ctx context.Context) string { return auth.Network(requestOf(ctx).address) }
 
 // take asks both brakes. An account that is under attack must not be locked for its owner's network as well, so the
 // network is asked first and an attempt the account refuses counts for the network.
@@ -95,7 +109,8 @@ func (s *SessionService) GetSession(ctx context.Context, _ *gestorv1.GetSessionR
 	if err != nil {
 		return nil, err
 	}
-	return &gestorv1.GetSessionResponse{Session: out, Permissions: caller.Permissions()}, nil
+	out.Current = caller.Kind == auth.User
+	return &gestorv1.GetSessionResponse{Session: out, Permissions: caller.Permissions(), SecondFactorMissing: caller.SetupOnly}, nil
 }
 
 // DeleteSession signs the caller's session out.
@@ -109,53 +124,33 @@ func (s *SessionService) DeleteSession(ctx context.Context, _ *gestorv1.DeleteSe
 	return &gestorv1.DeleteSessionResponse{}, s.deps.Engine.Wait(ctx, receipt.Revision)
 }
 
-type opened struct {
-	session *gestorv1.Session
-	token   string
+// newSession is a session for a user, and its bearer token.
+func newSession(user gestor.User, now time.Time) (session gestor.Session, token string) {
+	token, hash := auth.NewBearer()
+	return gestor.Session{
+		ID: gestor.NewID[gestor.SessionID]("ses"), UserID: user.ID, TenantID: user.TenantID,
+		TokenHash: hash, CreatedAt: now, FreshAt: now, SeenAt: now, ExpiresAt: now.Add(sessionLifetime),
+	}, token
 }
 
-// openSession makes a session for a user who has proven who they are. The session is in the user's own name.
-func openSession(ctx context.Context, e Engine, user gestor.User, now time.Time) (opened, error) {
-	token, hash := auth.NewBearer()
-	session := gestor.Session{
-		ID: gestor.NewID[gestor.SessionID]("ses"), UserID: user.ID, TenantID: user.TenantID,
-		TokenHash: hash, CreatedAt: now, ExpiresAt: now.Add(sessionLifetime),
-	}
+// openSession makes a session for a user who has proven who they are, in the user's own name.
+func openSession(ctx context.Context, e Engine, user gestor.User, session gestor.Session, op command.Op) (*gestorv1.Session, error) {
 	req := requestOf(ctx)
 	by := gestor.Actor{
 		Kind: "user", ID: string(user.ID), Name: user.Email, TenantID: user.TenantID, SessionID: session.ID,
-		Address: req.address, UserAgent: req.userAgent, Action: "session.create",
+		Address: req.address, UserAgent: req.userAgent, Action: "session.create", Reference: req.reference,
 	}
-	receipt, err := e.Propose(ctx, command.Command{At: now, Actor: by, Op: command.CreateSession{Session: session}})
-	if err != nil {
-		return opened{}, err
-	}
-	if err := e.Wait(ctx, receipt.Revision); err != nil {
-		return opened{}, err
-	}
-	out, err := sessionOut(ctx, e, user, session)
-	return opened{session: out, token: token}, err
-}
-
-func sessionOut(ctx context.Context, e Engine, user gestor.User, session gestor.Session) (*gestorv1.Session, error) {
-	tenant, err := e.View(gestor.TenantScope(user.TenantID)).Tenant(ctx, user.TenantID)
+	receipt, err := e.Propose(ctx, command.Command{At: session.CreatedAt, Actor: by, Op: op})
 	if err != nil {
 		return nil, err
 	}
-	return &gestorv1.Session{
-		Id:         string(session.ID),
-		UserId:     string(user.ID),
-		Email:      user.Email,
-		Role:       roles[user.Role],
-		TenantId:   string(tenant.ID),
-		TenantName: tenant.Name,
-		ExpiresAt:  timestamppb.New(session.ExpiresAt),
-	}, nil
-}
-
-var roles = map[gestor.Role]gestorv1.Role{
-	gestor.RoleAdmin:     gestorv1.Role_ROLE_ADMIN,
-	gestor.RoleDevOps:    gestorv1.Role_ROLE_DEVOPS,
-	gestor.RoleDeveloper: gestorv1.Role_ROLE_DEVELOPER,
-	gestor.RoleViewer:    gestorv1.Role_ROLE_VIEWER,
+	if err := e.Wait(ctx, receipt.Revision); err != nil {
+		return nil, err
+	}
+	session.Address, session.SeenFrom, session.UserAgent = req.address, req.address, req.userAgent
+	out, err := sessionOut(ctx, e, user, session)
+	if out != nil {
+		out.Current = true
+	}
+	return out, err
 }

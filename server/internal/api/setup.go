@@ -63,11 +63,12 @@ func (s *SetupService) Claim(ctx context.Context, req *gestorv1.ClaimRequest) (*
 		s.deps.Claimed()
 	}
 	s.deps.Log.Info("installation claimed", "user", user.ID, "tenant", user.TenantID, "address", requestOf(ctx).address)
-	opened, err := openSession(ctx, s.deps.Engine, user, s.deps.Now())
+	session, token := newSession(user, s.deps.Now())
+	opened, err := openSession(ctx, s.deps.Engine, user, session, command.CreateSession{Session: session, Network: network})
 	if err != nil {
 		return nil, fault.Wrap(err, "the installation is yours, but signing in failed")
 	}
-	return &gestorv1.ClaimResponse{Session: opened.session, Token: opened.token}, nil
+	return &gestorv1.ClaimResponse{Session: opened, Token: token}, nil
 }
 
 func (s *SetupService) check(ctx context.Context, hash []byte) error {

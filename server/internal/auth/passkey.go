@@ -117,11 +117,11 @@ func (p Passkeys) Register(u gestor.User, factors []gestor.Factor) (options stri
 const mostCredentialID = 512
 
 // Registered checks what the browser made and fills in what a passkey's Factor keeps of it.
-func (p Passkeys) Registered(u gestor.User, factors []gestor.Factor, asked []byte, response string) (gestor.Factor, error) {
+func (p Passkeys) Registered(u gestor.User, asked []byte, response string) (gestor.Factor, error) {
 	if err := p.Possible(); err != nil {
 		return gestor.Factor{}, err
 	}
-	h, session, err := unpacked(u, factors, asked)
+	h, session, err := unpacked(u, nil, asked)
 	if err != nil {
 		return gestor.Factor{}, err
 	}
@@ -146,8 +146,8 @@ func (p Passkeys) Registered(u gestor.User, factors []gestor.Factor, asked []byt
 	}, nil
 }
 
-// Ask makes the options for a browser to use a passkey of a user. Alone demands that the device makes sure who holds it.
-func (p Passkeys) Ask(u gestor.User, factors []gestor.Factor, alone bool) (options string, asked []byte, err error) {
+// Ask makes the options for a browser to use a passkey of a user.
+func (p Passkeys) Ask(u gestor.User, factors []gestor.Factor) (options string, asked []byte, err error) {
 	if err := p.Possible(); err != nil {
 		return "", nil, err
 	}
@@ -155,18 +155,14 @@ func (p Passkeys) Ask(u gestor.User, factors []gestor.Factor, alone bool) (optio
 	if err != nil {
 		return "", nil, err
 	}
-	verification := protocol.VerificationDiscouraged
-	if alone {
-		verification = protocol.VerificationRequired
-	}
-	assertion, session, err := p.web.BeginLogin(h, webauthn.WithUserVerification(verification))
+	assertion, session, err := p.web.BeginLogin(h, webauthn.WithUserVerification(protocol.VerificationPreferred))
 	if err != nil {
 		return "", nil, fmt.Errorf("ask for a passkey: %w", err)
 	}
 	return packed(assertion.Response, session)
 }
 
-// AskAnybody makes the options for a browser to use a passkey that says whose it is.
+// AskAnybody makes the options for a browser to use a passkey that says whose it is, and makes sure who holds it.
 func (p Passkeys) AskAnybody() (options string, asked []byte, err error) {
 	if err := p.Possible(); err != nil {
 		return "", nil, err
@@ -178,41 +174,47 @@ func (p Passkeys) AskAnybody() (options string, asked []byte, err error) {
 	return packed(assertion.Response, session)
 }
 
-// Answered checks what a passkey of a user signed, and returns its use.
-func (p Passkeys) Answered(u gestor.User, factors []gestor.Factor, asked []byte, response string) (gestor.FactorUse, error) {
+// Answer is what a passkey has proved.
+type Answer struct {
+	Use      gestor.FactorUse // the caller sets until when the challenge could be answered
+	Verified bool             // the device made sure who holds it
+}
+
+// Answered checks what a passkey of a user signed.
+func (p Passkeys) Answered(u gestor.User, factors []gestor.Factor, asked []byte, response string) (Answer, error) {
 	if err := p.Possible(); err != nil {
-		return gestor.FactorUse{}, err
+		return Answer{}, err
 	}
 	h, session, err := unpacked(u, factors, asked)
 	if err != nil {
-		return gestor.FactorUse{}, err
+		return Answer{}, err
 	}
 	parsed, err := protocol.ParseCredentialRequestResponseBytes([]byte(response))
 	if err != nil {
-		return gestor.FactorUse{}, badPasskey(err)
+		return Answer{}, badPasskey(err)
 	}
 	c, err := p.web.ValidateLogin(h, session, parsed)
 	if err != nil {
-		return gestor.FactorUse{}, badPasskey(err)
+		return Answer{}, badPasskey(err)
 	}
 	return h.used(c, session)
 }
 
-// AnsweredByAnybody checks what a passkey signed, and returns whose it is and its use. Find finds a user with second factors.
+// AnsweredByAnybody checks what a passkey signed, and returns whose it is. Find finds a user with second factors.
 func (p Passkeys) AnsweredByAnybody(
 	asked []byte, response string, find func(gestor.UserID) (gestor.User, []gestor.Factor, error),
-) (gestor.User, gestor.FactorUse, error) {
+) (gestor.User, Answer, error) {
 	var nobody gestor.User
 	if err := p.Possible(); err != nil {
-		return nobody, gestor.FactorUse{}, err
+		return nobody, Answer{}, err
 	}
 	var session webauthn.SessionData
 	if err := json.Unmarshal(asked, &session); err != nil {
-		return nobody, gestor.FactorUse{}, fmt.Errorf("read what a passkey was asked: %w", err)
+		return nobody, Answer{}, fmt.Errorf("read what a passkey was asked: %w", err)
 	}
 	parsed, err := protocol.ParseCredentialRequestResponseBytes([]byte(response))
 	if err != nil {
-		return nobody, gestor.FactorUse{}, badPasskey(err)
+		return nobody, Answer{}, badPasskey(err)
 	}
 	var h holder
 	_, c, err := p.web.ValidatePasskeyLogin(func(_, id []byte) (webauthn.User, error) {
@@ -224,24 +226,25 @@ func (p Passkeys) AnsweredByAnybody(
 		return h, err
 	}, session, parsed)
 	if err != nil {
-		return nobody, gestor.FactorUse{}, badPasskey(err)
+		return nobody, Answer{}, badPasskey(err)
 	}
-	use, err := h.used(c, session)
-	return h.user, use, err
+	answer, err := h.used(c, session)
+	return h.user, answer, err
 }
 
 // used is the use of a passkey that has signed. A counter that did not go up means that somebody else has the key too.
-func (h holder) used(c *webauthn.Credential, session webauthn.SessionData) (gestor.FactorUse, error) {
+func (h holder) used(c *webauthn.Credential, session webauthn.SessionData) (Answer, error) {
 	if c.Authenticator.CloneWarning {
-		return gestor.FactorUse{}, badPasskey(nil)
+		return Answer{}, badPasskey(nil)
 	}
 	for _, f := range h.factors {
 		if string(f.CredentialID) == string(c.ID) {
 			hash := sha256.Sum256([]byte(session.Challenge))
-			return gestor.FactorUse{Factor: f.ID, SignCount: c.Authenticator.SignCount, Challenge: gestor.Challenge{Hash: hash[:]}}, nil
+			use := gestor.FactorUse{Factor: f.ID, SignCount: c.Authenticator.SignCount, Challenge: gestor.Challenge{Hash: hash[:]}}
+			return Answer{Use: use, Verified: c.Flags.UserVerified}, nil
 		}
 	}
-	return gestor.FactorUse{}, badPasskey(nil)
+	return Answer{}, badPasskey(nil)
 }
 
 // Synced reports whether a passkey is kept on several devices.

@@ -12,7 +12,7 @@ import (
 
 const (
 	recoveryBytes = 10 // 80 bits, which need no slow hash
-	recoveryGroup = 4  // characters between dashes
+	recoveryGroup = 4  // characters together, as people read them
 )
 
 var recoveryText = base32.NewEncoding("abcdefghijklmnopqrstuvwxyz234567").WithPadding(base32.NoPadding)
@@ -29,19 +29,19 @@ func NewRecoveryCodes(seed []byte) (codes []string, hashes [][]byte, err error) 
 	}
 	for ; len(raw) > 0; raw = raw[recoveryBytes:] {
 		code := recoveryText.EncodeToString(raw[:recoveryBytes])
-		codes = append(codes, grouped(code))
+		codes = append(codes, Grouped(code, "-"))
 		hashes = append(hashes, sum(code))
 	}
 	return codes, hashes, nil
 }
 
-// grouped puts a dash between groups of characters.
-func grouped(s string) string {
+// Grouped is s with a separator after every four characters.
+func Grouped(s, separator string) string {
 	var parts []string
 	for ; len(s) > recoveryGroup; s = s[recoveryGroup:] {
 		parts = append(parts, s[:recoveryGroup])
 	}
-	return strings.Join(append(parts, s), "-")
+	return strings.Join(append(parts, s), separator)
 }
 
 // HashRecoveryCode is the hash under which a recovery code is found, however it was typed. It is false for what cannot be one.

@@ -27,18 +27,19 @@ const DefaultPath = "/etc/gestor/server.toml"
 
 // Config is the server's settings.
 type Config struct {
-	DataDir     string   `toml:"data_dir"`     // everything the server keeps; absolute
-	Listen      string   `toml:"listen"`       // host:port to listen on; an empty host means all addresses
-	PublicURLs  []string `toml:"public_urls"`  // where people and agents reach it, the first for new agents
-	Name        string   `toml:"name"`         // this server's name among the control servers, a DNS label; the host's name if empty
-	PeerListen  string   `toml:"peer_listen"`  // host:port for the other control servers; empty: a free port of the loopback interface, for a server that stays alone
-	PeerAddress string   `toml:"peer_address"` // where the other control servers reach it, host:port; guessed from public_urls and peer_listen if empty
-	Heartbeat   Duration `toml:"heartbeat"`    // how long control servers do not hear of their leader before they elect another; 300ms by default, more between sites
-	Join        []string `toml:"join"`         // https://… of servers to join at the first start; not read later
-	LogLevel    string   `toml:"log_level"`    // "debug", "info", "warn", "error"
-	LogFormat   string   `toml:"log_format"`   // "text" or "json"
-	LogDir      string   `toml:"log_dir"`      // where app.log, access.log, error.log and audit/ are written; empty: to standard error only
-	FirstUID    uint32   `toml:"first_uid"`    // of the first app's system user on all nodes; 0 means 70000; decided at the first start for good
+	DataDir       string   `toml:"data_dir"`       // everything the server keeps; absolute
+	Listen        string   `toml:"listen"`         // host:port to listen on; an empty host means all addresses
+	PublicURLs    []string `toml:"public_urls"`    // where people and agents reach it, the first for new agents
+	PasskeyDomain string   `toml:"passkey_domain"` // the domain that passkeys are for, the same on all control servers; the host of the first public URL if empty; passkeys of another one work no more
+	Name          string   `toml:"name"`           // this server's name among the control servers, a DNS label; the host's name if empty
+	PeerListen    string   `toml:"peer_listen"`    // host:port for the other control servers; empty: a free port of the loopback interface, for a server that stays alone
+	PeerAddress   string   `toml:"peer_address"`   // where the other control servers reach it, host:port; guessed from public_urls and peer_listen if empty
+	Heartbeat     Duration `toml:"heartbeat"`      // how long control servers do not hear of their leader before they elect another; 300ms by default, more between sites
+	Join          []string `toml:"join"`           // https://… of servers to join at the first start; not read later
+	LogLevel      string   `toml:"log_level"`      // "debug", "info", "warn", "error"
+	LogFormat     string   `toml:"log_format"`     // "text" or "json"
+	LogDir        string   `toml:"log_dir"`        // where app.log, access.log, error.log and audit/ are written; empty: to standard error only
+	FirstUID      uint32   `toml:"first_uid"`      // of the first app's system user on all nodes; 0 means 70000; decided at the first start for good
 
 	MetricsListen string   `toml:"metrics_listen"` // host:port where metrics and health are served without TLS and without a sign-in; empty: nowhere
 	MetricsPublic bool     `toml:"metrics_public"` // that address may be one the internet reaches
@@ -81,6 +82,7 @@ func settings() []setting {
 		{"data-dir", "GESTOR_DATA_DIR", "directory for everything the server keeps", func(c *Config, v string) { c.DataDir = v }},
 		{"listen", "GESTOR_LISTEN", "address to listen on, host:port", func(c *Config, v string) { c.Listen = v }},
 		{"public-url", "GESTOR_PUBLIC_URL", "where people and agents reach the server, https://…; several with commas", func(c *Config, v string) { c.PublicURLs = list(v) }},
+		{"passkey-domain", "GESTOR_PASSKEY_DOMAIN", "domain that passkeys are for, the same on all control servers (default: the host of the first public URL)", func(c *Config, v string) { c.PasskeyDomain = v }},
 		{"name", "GESTOR_NAME", "this server's name among the control servers", func(c *Config, v string) { c.Name = v }},
 		{"peer-listen", "GESTOR_PEER_LISTEN", "address to listen on for other control servers, host:port", func(c *Config, v string) { c.PeerListen = v }},
 		{"peer-address", "GESTOR_PEER_ADDRESS", "where other control servers reach this one, host:port", func(c *Config, v string) { c.PeerAddress = v }},

@@ -187,9 +187,10 @@ func badFactor() error {
 	return fault.Unauthenticated("the code or passkey is wrong, or has been used already").WithFix("try again with a new one")
 }
 
-// use notes the use of a user's second factor, which happens once: comparing and setting is one.
-func (c *change) use(u gestor.User, use gestor.FactorUse) error {
-	if len(use.Recovery) > 0 {
+// use notes the use of a user's second factor, which happens once: comparing and setting is one. Alone, without a password,
+// only a passkey proves anything.
+func (c *change) use(u gestor.User, use gestor.FactorUse, alone bool) error {
+	if len(use.Recovery) > 0 && !alone {
 		return c.useRecoveryCode(u, use.Recovery)
 	}
 	f, err := c.In(gestor.SystemScope()).Factor(c.ctx, use.Factor)
@@ -198,7 +199,7 @@ func (c *change) use(u gestor.User, use gestor.FactorUse) error {
 	} else if err != nil {
 		return err
 	}
-	if f.UserID != u.ID {
+	if f.UserID != u.ID || alone && f.Kind != gestor.FactorPasskey {
 		return badFactor()
 	}
 	if f.Kind == gestor.FactorTOTP {

@@ -36,7 +36,7 @@ func (c *change) signIn(op command.SignIn) error {
 	if err := c.mayOpen(user, op.Stamp); err != nil {
 		return err
 	}
-	if err := c.use(user, op.Use); err != nil {
+	if err := c.use(user, op.Use, len(op.Stamp) == 0); err != nil {
 		return err
 	}
 	op.Session.SecondFactor = true
@@ -99,7 +99,22 @@ func (c *change) deleteSession(op command.DeleteSession) error {
 		return err
 	}
 	c.was(s)
+	if err := c.overOwnerOf(s); err != nil {
+		return err
+	}
 	return c.DeleteSession(c.ctx, op.ID)
+}
+
+// overOwnerOf refuses to end a session of somebody who has more than the actor.
+func (c *change) overOwnerOf(s gestor.Session) error {
+	if !c.atLeast(2) || c.actor.ID == string(s.UserID) {
+		return nil
+	}
+	u, err := c.mine().User(c.ctx, s.UserID)
+	if none, err := absent(err); none || err != nil {
+		return err
+	}
+	return c.over(u)
 }
 
 // reauthenticate makes the actor's session fresh.
@@ -121,7 +136,7 @@ func (c *change) reauthenticate(op command.Reauthenticate) error {
 	}
 	switch {
 	case !op.Use.IsZero():
-		if err := c.use(user, op.Use); err != nil {
+		if err := c.use(user, op.Use, len(op.Stamp) == 0); err != nil {
 			return err
 		}
 		s.SecondFactor = true
@@ -140,6 +155,11 @@ func (c *change) endSessions(op command.EndSessions) error {
 		return err
 	}
 	c.about(string(op.UserID), map[string]any{"email": u.Email})
+	if c.actor.ID != string(u.ID) {
+		if err := c.over(u); err != nil {
+			return err
+		}
+	}
 	return c.EndSessions(c.ctx, u.ID, op.Except)
 }
 

@@ -128,8 +128,15 @@ func TestRemoveFactor_KeepsTheLastThatTheTenantDemands(t *testing.T) {
 	w.refuses(fault.KindConflict, command.RemoveFactor{ID: "fac_2"})
 }
 
+// stampOfAlice is the founder's, as long as nothing of hers was changed.
+func stampOfAlice() []byte { return gestor.User{ID: "usr_a", Email: "a@example.com"}.Stamp() }
+
 func signInWith(id gestor.SessionID, use gestor.FactorUse) command.SignIn {
-	return command.SignIn{Session: newSession(id), Use: use}
+	op := command.SignIn{Session: newSession(id), Use: use}
+	if len(use.Challenge.Hash) == 0 {
+		op.Stamp = stampOfAlice()
+	}
+	return op
 }
 
 func TestSignIn_UsesACodeOfAnAppOnce(t *testing.T) {

@@ -857,11 +857,9 @@ func (*RemoveFactorResponse) Descriptor() ([]byte, []int) {
 	return file_gestor_v1_factor_proto_rawDescGZIP(), []int{14}
 }
 
-// CreateRecoveryCodesRequest asks for new codes.
+// CreateRecoveryCodesRequest asks for new codes. A repeated call makes others: those of the last answer count.
 type CreateRecoveryCodesRequest struct {
-	state protoimpl.MessageState `protogen:"open.v1"`
-	// Removes duplicates of a repeated call; chosen by the client.
-	RequestId     string `protobuf:"bytes,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -894,13 +892,6 @@ func (x *CreateRecoveryCodesRequest) ProtoReflect() protoreflect.Message {
 // Deprecated: Use CreateRecoveryCodesRequest.ProtoReflect.Descriptor instead.
 func (*CreateRecoveryCodesRequest) Descriptor() ([]byte, []int) {
 	return file_gestor_v1_factor_proto_rawDescGZIP(), []int{15}
-}
-
-func (x *CreateRecoveryCodesRequest) GetRequestId() string {
-	if x != nil {
-		return x.RequestId
-	}
-	return ""
 }
 
 // CreateRecoveryCodesResponse is the codes, shown this once.
@@ -1063,12 +1054,11 @@ const file_gestor_v1_factor_proto_rawDesc = "" +
 	"\x11BeginTOTPResponse\x12\x18\n" +
 	"\apending\x18\x01 \x01(\tR\apending\x12\x10\n" +
 	"\x03uri\x18\x02 \x01(\tR\x03uri\x12\x16\n" +
-	"\x06secret\x18\x03 \x01(\tR\x06secret\"\x81\x01\n" +
+	"\x06secret\x18\x03 \x01(\tR\x06secret\"\x82\x01\n" +
 	"\x12ConfirmTOTPRequest\x12&\n" +
 	"\n" +
-	"request_id\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18dR\trequestId\x12$\n" +
-	"\apending\x18\x02 \x01(\tB\n" +
-	"\xbaH\ar\x05\x10\x01\x18\x80 R\apending\x12\x1d\n" +
+	"request_id\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18dR\trequestId\x12%\n" +
+	"\apending\x18\x02 \x01(\tB\v\xbaH\br\x06\x10\x01\x18\x80\x80\x02R\apending\x12\x1d\n" +
 	"\x04code\x18\x03 \x01(\tB\t\xbaH\x06r\x04\x10\x06\x18\n" +
 	"R\x04code\"g\n" +
 	"\x13ConfirmTOTPResponse\x12)\n" +
@@ -1077,12 +1067,11 @@ const file_gestor_v1_factor_proto_rawDesc = "" +
 	"\x13BeginPasskeyRequest\"J\n" +
 	"\x14BeginPasskeyResponse\x12\x18\n" +
 	"\apending\x18\x01 \x01(\tR\apending\x12\x18\n" +
-	"\aoptions\x18\x02 \x01(\tR\aoptions\"\xb0\x01\n" +
+	"\aoptions\x18\x02 \x01(\tR\aoptions\"\xb1\x01\n" +
 	"\x15ConfirmPasskeyRequest\x12&\n" +
 	"\n" +
-	"request_id\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18dR\trequestId\x12$\n" +
-	"\apending\x18\x02 \x01(\tB\n" +
-	"\xbaH\ar\x05\x10\x01\x18\x80 R\apending\x12+\n" +
+	"request_id\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18dR\trequestId\x12%\n" +
+	"\apending\x18\x02 \x01(\tB\v\xbaH\br\x06\x10\x01\x18\x80\x80\x02R\apending\x12+\n" +
 	"\n" +
 	"credential\x18\x03 \x01(\tB\v\xbaH\br\x06\x10\x01\x18\x80\x80\x04R\n" +
 	"credential\x12\x1c\n" +
@@ -1102,10 +1091,8 @@ const file_gestor_v1_factor_proto_rawDesc = "" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18dR\trequestId\x12&\n" +
 	"\tfactor_id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\bfactorId\"\x16\n" +
-	"\x14RemoveFactorResponse\"D\n" +
-	"\x1aCreateRecoveryCodesRequest\x12&\n" +
-	"\n" +
-	"request_id\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18dR\trequestId\"D\n" +
+	"\x14RemoveFactorResponse\"\x1c\n" +
+	"\x1aCreateRecoveryCodesRequest\"D\n" +
 	"\x1bCreateRecoveryCodesResponse\x12%\n" +
 	"\x0erecovery_codes\x18\x01 \x03(\tR\rrecoveryCodes\"]\n" +
 	"\x13ResetFactorsRequest\x12&\n" +

@@ -1723,10 +1723,9 @@ const file_gestor_v1_session_proto_rawDesc = "" +
 	"\x1aBeginPasskeySessionRequest\"`\n" +
 	"\x1bBeginPasskeySessionResponse\x12\x18\n" +
 	"\apending\x18\x01 \x01(\tR\apending\x12'\n" +
-	"\x0fpasskey_options\x18\x02 \x01(\tR\x0epasskeyOptions\"\xe6\x01\n" +
-	"\x16CompleteSessionRequest\x12$\n" +
-	"\apending\x18\x01 \x01(\tB\n" +
-	"\xbaH\ar\x05\x10\x01\x18\x80 R\apending\x12(\n" +
+	"\x0fpasskey_options\x18\x02 \x01(\tR\x0epasskeyOptions\"\xe7\x01\n" +
+	"\x16CompleteSessionRequest\x12%\n" +
+	"\apending\x18\x01 \x01(\tB\v\xbaH\br\x06\x10\x01\x18\x80\x80\x02R\apending\x12(\n" +
 	"\ttotp_code\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x06\x18\n" +
 	"H\x00R\btotpCode\x120\n" +
 	"\rrecovery_code\x18\x03 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@H\x00R\frecoveryCode\x12:\n" +
@@ -1742,10 +1741,10 @@ const file_gestor_v1_session_proto_rawDesc = "" +
 	"\amethods\x18\x01 \x03(\x0e2\x15.gestor.v1.FactorKindR\amethods\x12\x1a\n" +
 	"\bpassword\x18\x02 \x01(\bR\bpassword\x12\x18\n" +
 	"\apending\x18\x03 \x01(\tR\apending\x12'\n" +
-	"\x0fpasskey_options\x18\x04 \x01(\tR\x0epasskeyOptions\"\x89\x02\n" +
+	"\x0fpasskey_options\x18\x04 \x01(\tR\x0epasskeyOptions\"\x8a\x02\n" +
 	"\x1cReauthenticateSessionRequest\x12$\n" +
-	"\bpassword\x18\x01 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x04R\bpassword\x12\"\n" +
-	"\apending\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80 R\apending\x12(\n" +
+	"\bpassword\x18\x01 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x04R\bpassword\x12#\n" +
+	"\apending\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x18\x80\x80\x02R\apending\x12(\n" +
 	"\ttotp_code\x18\x03 \x01(\tB\t\xbaH\x06r\x04\x10\x06\x18\n" +
 	"H\x00R\btotpCode\x120\n" +
 	"\rrecovery_code\x18\x04 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@H\x00R\frecoveryCode\x12:\n" +
