@@ -31,7 +31,7 @@ func NewFactorService(d FactorDeps) *FactorService { return &FactorService{deps:
 
 // own is the reach of the person who calls.
 func (s *FactorService) own(ctx context.Context) (reach, error) {
-	if _, err := person(ctx); err != nil {
+	if _, err := personOf(ctx); err != nil {
 		return reach{}, err
 	}
 	return reachOf(ctx, s.deps.Engine)

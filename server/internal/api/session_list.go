@@ -13,7 +13,7 @@ import (
 
 // ListSessions lists the caller's sessions.
 func (s *SessionService) ListSessions(ctx context.Context, _ *gestorv1.ListSessionsRequest) (*gestorv1.ListSessionsResponse, error) {
-	caller, err := person(ctx)
+	caller, err := personOf(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -46,7 +46,7 @@ func (r reach) sessions(ctx context.Context, user gestor.User, now time.Time) ([
 
 // RevokeSession ends one of the caller's sessions.
 func (s *SessionService) RevokeSession(ctx context.Context, req *gestorv1.RevokeSessionRequest) (*gestorv1.RevokeSessionResponse, error) {
-	caller, err := person(ctx)
+	caller, err := personOf(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -72,7 +72,7 @@ func (r reach) revoke(ctx context.Context, requestID string, user gestor.User, r
 
 // RevokeOtherSessions signs the caller out everywhere else.
 func (s *SessionService) RevokeOtherSessions(ctx context.Context, req *gestorv1.RevokeOtherSessionsRequest) (*gestorv1.RevokeOtherSessionsResponse, error) {
-	caller, err := person(ctx)
+	caller, err := personOf(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -97,7 +97,7 @@ func (s *SessionService) provePasskey(user gestor.User, factors []gestor.Factor,
 func (s *SessionService) BeginReauthentication(
 	ctx context.Context, _ *gestorv1.BeginReauthenticationRequest,
 ) (*gestorv1.BeginReauthenticationResponse, error) {
-	caller, err := person(ctx)
+	caller, err := personOf(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -119,8 +119,8 @@ func (s *SessionService) BeginReauthentication(
 	return out, err
 }
 
-// person is the signed-in person who calls.
-func person(ctx context.Context) (auth.Caller, error) {
+// personOf is the signed-in person who calls.
+func personOf(ctx context.Context) (auth.Caller, error) {
 	caller, _ := auth.CallerFrom(ctx)
 	if caller.Kind != auth.User {
 		return caller, fault.Denied("only a signed-in person may do this, not a token").WithFix("sign in with `gestor login`")
@@ -132,7 +132,7 @@ func person(ctx context.Context) (auth.Caller, error) {
 func (s *SessionService) ReauthenticateSession(
 	ctx context.Context, req *gestorv1.ReauthenticateSessionRequest,
 ) (*gestorv1.ReauthenticateSessionResponse, error) {
-	caller, err := person(ctx)
+	caller, err := personOf(ctx)
 	if err != nil {
 		return nil, err
 	}
