@@ -122,7 +122,42 @@ func (c *Client) Logs() gestorv1connect.LogServiceClient {
 	return gestorv1connect.NewLogServiceClient(c.HTTP, c.URL, c.Options()...)
 }
 
+// Tokens is the tokens of programs.
+func (c *Client) Tokens() gestorv1connect.TokenServiceClient {
+	return gestorv1connect.NewTokenServiceClient(c.HTTP, c.URL, c.Options()...)
+}
+
+// Logins signs terminals in from a browser.
+func (c *Client) Logins() gestorv1connect.LoginServiceClient {
+	return gestorv1connect.NewLoginServiceClient(c.HTTP, c.URL, c.Options()...)
+}
+
 // Servers is the service of the control servers.
 func (c *Client) Servers() gestorv1connect.ServerServiceClient {
 	return gestorv1connect.NewServerServiceClient(c.HTTP, c.URL, c.Options()...)
+}
+
+// Protections is the service of protected environments.
+func (c *Client) Protections() gestorv1connect.ProtectionServiceClient {
+	return gestorv1connect.NewProtectionServiceClient(c.HTTP, c.URL, c.Options()...)
+}
+
+// Permissions is the service that tells who may do what.
+func (c *Client) Permissions() gestorv1connect.PermissionServiceClient {
+	return gestorv1connect.NewPermissionServiceClient(c.HTTP, c.URL, c.Options()...)
+}
+
+// Users is the service of the tenant's people.
+func (c *Client) Users() gestorv1connect.UserServiceClient {
+	return gestorv1connect.NewUserServiceClient(c.HTTP, c.URL, c.Options()...)
+}
+
+// Invitations is the service that lets people in.
+func (c *Client) Invitations() gestorv1connect.InvitationServiceClient {
+	return gestorv1connect.NewInvitationServiceClient(c.HTTP, c.URL, c.Options()...)
+}
+
+// Account is the service of one's own account.
+func (c *Client) Account() gestorv1connect.AccountServiceClient {
+	return gestorv1connect.NewAccountServiceClient(c.HTTP, c.URL, c.Options()...)
 }

@@ -81,6 +81,22 @@ func (r *run) completeNodes(c *cobra.Command, _ []string, _ string) ([]string, c
 	})
 }
 
+func (r *run) completeTokens(c *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
+	return r.complete(c, func(ctx context.Context, conn *client.Client) ([]string, error) {
+		own, err := tokens(ctx, conn, false)
+		var names []string
+		for _, t := range own {
+			names = append(names, output.Clean(t.GetName()))
+		}
+		return names, err
+	})
+}
+
+// completeAppFlag completes the value of a flag that takes an app.
+func (r *run) completeAppFlag(c *cobra.Command, _ []string, word string) ([]string, cobra.ShellCompDirective) {
+	return r.completeApps(c, nil, word)
+}
+
 // completeReleases completes an app first and then its releases.
 func (r *run) completeReleases(c *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {
 	if len(args) == 0 {

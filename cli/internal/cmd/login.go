@@ -17,6 +17,8 @@ type loginOptions struct {
 	trust
 	email, name   string
 	passwordStdin bool
+	browser       bool
+	token         bool
 }
 
 func (r *run) loginCmd() *cobra.Command {
@@ -33,7 +35,10 @@ A server with a certificate of its own root is recognised by --pin, or by you wh
 	o.flags(c.Flags())
 	c.Flags().StringVar(&o.email, "email", "", "your address")
 	c.Flags().BoolVar(&o.passwordStdin, "password-stdin", false, "read the password from standard input")
+	c.Flags().BoolVar(&o.browser, "browser", false, "sign in by approving in a browser: with a passkey or your company's sign-in, say")
+	c.Flags().BoolVar(&o.token, "token-stdin", false, "use a token (gestor tokens create), read from standard input")
 	c.Flags().StringVar(&o.name, "name", "", "the context's name (default: the server's host)")
+	c.MarkFlagsMutuallyExclusive("browser", "token-stdin", "password-stdin")
 	return c
 }
 
@@ -48,6 +53,12 @@ func (r *run) login(ctx context.Context, raw string, o loginOptions) error {
 	}
 	if r.conn, err = r.dial(target); err != nil {
 		return err
+	}
+	switch {
+	case o.browser:
+		return r.loginByBrowser(ctx, contexts, name, target)
+	case o.token:
+		return r.loginByToken(ctx, contexts, name, target)
 	}
 	req := &gestorv1.CreateSessionRequest{}
 	if o.email == "" {

@@ -2,6 +2,7 @@ package state
 
 import (
 	"context"
+	"time"
 
 	"github.com/saas-gestor/gestor/server/internal/gestor"
 )
@@ -35,10 +36,35 @@ func (v *View) TokenByHash(ctx context.Context, hash []byte) (gestor.Token, erro
 	return one(ctx, v, tokens, "token", " AND hash = ?", hash)
 }
 
+// TokensByUser are the personal tokens of a user, the newest first.
+func (v *View) TokensByUser(ctx context.Context, user gestor.UserID) ([]gestor.Token, error) {
+	return many(ctx, v, tokens, " AND user_id = ? AND kind = 'personal' ORDER BY created_at DESC, id DESC", string(user))
+}
+
+// ServiceTokens are the service tokens, the newest first.
+func (v *View) ServiceTokens(ctx context.Context) ([]gestor.Token, error) {
+	return many(ctx, v, tokens, " AND kind = 'service' ORDER BY created_at DESC, id DESC")
+}
+
+var tokensByAge = order[gestor.Token]{by: "created_at", desc: true, key: func(t gestor.Token) cursor {
+	return cursor{Number: nanos(t.CreatedAt), ID: string(t.ID)}
+}}
+
+// Tokens are all tokens, the newest first.
+func (v *View) Tokens(ctx context.Context, page gestor.Page) ([]gestor.Token, string, error) {
+	return list(ctx, v, tokens, tokensByAge, page, "")
+}
+
 // PutToken writes a token.
 func (x *Txn) PutToken(ctx context.Context, t gestor.Token) error {
 	t.Revision = x.Revision
 	return tokens.save(ctx, x, &t)
+}
+
+// PruneTokens removes tokens that ended before a time.
+func (x *Txn) PruneTokens(ctx context.Context, before time.Time) error {
+	x.touch(Tokens)
+	return x.exec(ctx, "DELETE FROM tokens WHERE expires_at <> 0 AND expires_at < ?", nanos(before))
 }
 
 // DeleteToken removes a token, if it is there.

@@ -1,0 +1,83 @@
+package fsm
+
+import (
+	"github.com/saas-gestor/gestor/proto/fault"
+	"github.com/saas-gestor/gestor/server/internal/command"
+	"github.com/saas-gestor/gestor/server/internal/gestor"
+)
+
+// applyTokenOp applies the ops on tokens; it reports whether op is one.
+func (c *change) applyTokenOp(op command.Op) (bool, error) {
+	switch op := op.(type) {
+	case command.CreateToken:
+		return true, c.createToken(op)
+	case command.DeleteToken:
+		return true, c.deleteToken(op)
+	}
+	return false, nil
+}
+
+// createToken makes a token for the person who asks, or for their tenant. Only a person makes one: a token that makes
+// tokens would outlive being taken back.
+func (c *change) createToken(op command.CreateToken) error {
+	t := op.Token
+	c.about(string(t.ID), map[string]any{"name": t.Name, "kind": string(t.Kind)})
+	if c.actor.Kind != "user" {
+		return fault.Denied("only a signed-in person makes tokens")
+	}
+	maker, err := c.mine().User(c.ctx, gestor.UserID(c.actor.ID))
+	if err != nil {
+		return err
+	}
+	t.TenantID, t.UserID, t.CreatedAt = maker.TenantID, maker.ID, c.at
+	if err := c.mayMake(t, maker); err != nil {
+		return err
+	}
+	all, err := c.tokensBeside(t)
+	if err != nil {
+		return err
+	}
+	if len(all) >= gestor.MostTokens {
+		return fault.Exhausted("there are %d tokens already, as many as there may be", len(all)).WithFix("take back those that nobody uses")
+	}
+	for _, other := range all {
+		if other.Name == t.Name {
+			return fault.Exists("there is a token named %s already", t.Name).WithFix("choose another name, or take that one back first")
+		}
+	}
+	c.is(t)
+	c.notable()
+	return c.PutToken(c.ctx, t)
+}
+
+// mayMake refuses a token that could do more than its maker.
+func (c *change) mayMake(t gestor.Token, maker gestor.User) error {
+	if t.Kind == gestor.TokenPersonal {
+		return nil // it has the rights of its user, whatever it says
+	}
+	if maker.Role != gestor.RoleAdmin {
+		return fault.Denied("only an admin makes service tokens")
+	}
+	if !maker.Narrow.Covers(t.Narrow) {
+		return fault.Denied("the token would see apps that you do not").WithFix("name apps and environments that are yours")
+	}
+	return nil
+}
+
+// tokensBeside are the tokens among which t needs a name of its own: its user's, or the tenant's.
+func (c *change) tokensBeside(t gestor.Token) ([]gestor.Token, error) {
+	if t.Kind == gestor.TokenPersonal {
+		return c.In(gestor.TenantScope(t.TenantID)).TokensByUser(c.ctx, t.UserID)
+	}
+	return c.In(gestor.TenantScope(t.TenantID)).ServiceTokens(c.ctx)
+}
+
+func (c *change) deleteToken(op command.DeleteToken) error {
+	c.about(string(op.ID), nil)
+	t, err := c.mine().Token(c.ctx, op.ID)
+	if none, err := absent(err); none || err != nil {
+		return err
+	}
+	c.was(t)
+	return c.DeleteToken(c.ctx, t.ID)
+}
