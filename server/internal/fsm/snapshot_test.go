@@ -235,6 +235,7 @@ func story(t testing.TB) []command.Command {
 		command.Mark{ID: "mark_1"},
 		command.Prune{Before: start},
 	)
+	ops = append(ops, eventStory(uint64(len(ops)))...)
 	var out []command.Command
 	for i, op := range ops {
 		actor := alice
@@ -245,6 +246,7 @@ func story(t testing.TB) []command.Command {
 		out = append(out, command.Command{RequestID: string(rune('A' + i)), At: start, Actor: actor, Op: op})
 	}
 	out = append(out, auditStory(t, out)...)
+	out = append(out, protectionStory()...)
 	return append(out, tenantStory()...)
 }
 

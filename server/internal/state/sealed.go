@@ -18,9 +18,10 @@ type sealedColumn struct {
 	touches Table
 	table   string
 	column  string
-	key     []string                  // the primary key of the table
-	place   func(key []string) string // what the value in a row is bound to
-	since   uint32                    // the level of the state that brought it
+	key     []string                 // the primary key of the table
+	bound   []string                 // the columns that say what the value is bound to
+	place   func(of []string) string // what that is
+	since   uint32                   // the level of the state that brought it
 }
 
 func (c sealedColumn) name() string { return c.table + "." + c.column }
@@ -28,20 +29,26 @@ func (c sealedColumn) name() string { return c.table + "." + c.column }
 // sealedColumns are all columns with sealed values. The change to another key, the count of what cannot be read and the
 // search for secrets in clear go by this list: a column that is not here would be lost with the key that sealed it.
 func sealedColumns() []sealedColumn {
+	id, envKey := []string{"id"}, []string{"app_id", "name"}
 	return []sealedColumn{
-		{Cluster, "cluster", "server_root_key", []string{"id"}, fixed(gestor.ServerRootPlace), firstLevel},
-		{Cluster, "cluster", "agent_root_key", []string{"id"}, fixed(gestor.AgentRootPlace), firstLevel},
-		{Apps, "applications", "deploy_key_sealed", []string{"id"}, func(key []string) string {
-			return gestor.DeployKeyPlace(gestor.AppID(key[0]))
-		}, firstLevel},
-		{Env, "application_env", "sealed", []string{"app_id", "name"}, envPlace, firstLevel},
-		{Env, "application_env_past", "sealed", []string{"app_id", "name", "since"}, envPlace, levelPeople},
+		{Cluster, "cluster", "server_root_key", id, nil, fixed(gestor.ServerRootPlace), firstLevel},
+		{Cluster, "cluster", "agent_root_key", id, nil, fixed(gestor.AgentRootPlace), firstLevel},
+		{Apps, "applications", "deploy_key_sealed", id, id, first(gestor.DeployKeyPlace), firstLevel},
+		{Env, "application_env", "sealed", envKey, envKey, envPlace, firstLevel},
+		{Env, "application_env_past", "sealed", append(envKey, "since"), envKey, envPlace, levelPeople},
+		{Factors, "factors", "secret", id, []string{"user_id"}, first(gestor.TOTPPlace), levelPeople},
+		{Channels, "channels", "secret_sealed", id, id, first(gestor.ChannelPlace), levelPeople},
 	}
 }
 
 func fixed(place string) func([]string) string { return func([]string) string { return place } }
 
-func envPlace(key []string) string { return gestor.EnvPlace(gestor.AppID(key[0]), key[1]) }
+// first is a place that one id says.
+func first[ID ~string](place func(ID) string) func([]string) string {
+	return func(of []string) string { return place(ID(of[0])) }
+}
+
+func envPlace(of []string) string { return gestor.EnvPlace(gestor.AppID(of[0]), of[1]) }
 
 // Sealed is one sealed value in the state.
 type Sealed struct {
@@ -104,7 +111,7 @@ func (v *View) sealedIn(ctx context.Context, c sealedColumn, except, after []str
 			args = append(args, k)
 		}
 	}
-	query := "SELECT " + c.column + ", " + list + "\nFROM " + c.table + "\nWHERE " + where + "\nORDER BY " + list + "\nLIMIT ?"
+	query := "SELECT " + strings.Join(append(append([]string{c.column}, c.key...), c.bound...), ", ") + "\nFROM " + c.table + "\nWHERE " + where + "\nORDER BY " + list + "\nLIMIT ?"
 	rows, err := v.from.query(ctx, query, append(args, limit)...)
 	if err != nil {
 		return nil, err
@@ -112,15 +119,15 @@ func (v *View) sealedIn(ctx context.Context, c sealedColumn, except, after []str
 	defer func() { _ = rows.Close() }() // read to the end, or failed already
 	var out []Sealed
 	for rows.Next() {
-		s := Sealed{Column: c.name(), Key: make([]string, len(c.key))}
-		into := []any{&s.Value}
-		for i := range s.Key {
-			into = append(into, &s.Key[i])
+		s := Sealed{Column: c.name()}
+		texts, into := make([]string, len(c.key)+len(c.bound)), []any{&s.Value}
+		for i := range texts {
+			into = append(into, &texts[i])
 		}
 		if err := rows.Scan(into...); err != nil {
 			return nil, err
 		}
-		s.Place = c.place(s.Key)
+		s.Key, s.Place = texts[:len(c.key)], c.place(texts[len(c.key):])
 		out = append(out, s)
 	}
 	return out, rows.Err()

@@ -61,7 +61,9 @@ func populate(t *testing.T, s *Store, name string, uid uint32) {
 		put(x.PutNode(ctx, gestor.Node{ID: gestor.NodeID("nod_" + name), TenantID: tenant, Name: "node-" + name, Labels: map[string]string{"a": "b"}}))
 		put(x.PutApp(ctx, app))
 		put(x.PutAppNodes(ctx, app))
-		put(x.PutEnv(ctx, app, gestor.EnvVar{Name: "KEY_" + name, Sealed: []byte("x")}))
+		put(x.PutEnv(ctx, app, gestor.EnvVar{Name: "KEY_" + name, Sealed: []byte("x"), Since: 2}))
+		put(x.PutPastEnv(ctx, app, gestor.EnvVar{Name: "KEY_" + name, Sealed: []byte("x"), Since: 1}, 2))
+		put(x.PutEnvVersion(ctx, gestor.EnvVersion{AppID: app.ID, TenantID: tenant, Version: 1}))
 		put(x.PutBuild(ctx, gestor.Build{ID: gestor.BuildID("bld_" + name), TenantID: tenant, AppID: app.ID, Number: 1}))
 		put(x.PutRelease(ctx, gestor.Release{
 			ID: gestor.ReleaseID("rel_" + name), TenantID: tenant, AppID: app.ID, Name: "r1", Status: gestor.ReleaseGood,
@@ -166,7 +168,7 @@ func TestView_NeverReturnsAnotherTenantsRows(t *testing.T) {
 	own := callAll(t, s.View(gestor.TenantScope("ten_mine")), "mine")
 	foreign := callAll(t, s.View(gestor.TenantScope("ten_mine")), "theirs")
 	nobody := callAll(t, s.View(gestor.Scope{}), "mine")
-	installation := map[string]bool{"Tenants": true, "TenantsByName": true, "TenantsInTrash": true, "Operators": true, "Cluster": true, "Servers": true, "Server": true, "ServerByName": true, "ServerToken": true, "AuditYears": true, "LastAuditSeq": true}
+	installation := map[string]bool{"SealingKey": true, "SealingKeys": true, "KeyRotation": true, "SealedOtherwise": true, "SealedCounts": true, "Tenants": true, "TenantsByName": true, "TenantsInTrash": true, "Operators": true, "Cluster": true, "Servers": true, "Server": true, "ServerByName": true, "ServerToken": true, "AuditYears": true, "LastAuditSeq": true}
 	counts := map[string]string{"Use": "map[] <nil>", "UseOf": "{Apps:0 Databases:0 StorageBytes:0} <nil>", "CountNodes": "1 <nil>", "LastTaskRevision": "1 <nil>", "TaskCounts": "map[leased:1 queued:1] <nil>"}
 	for method, got := range own {
 		if want, ok := counts[method]; ok {
