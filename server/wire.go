@@ -174,6 +174,7 @@ func (s *Server) mounts(p *parts) []api.Mount {
 		serve(gestorv1connect.NewTokenServiceHandler)(tokens),
 		serve(gestorv1connect.NewLoginServiceHandler)(logins),
 		serve(gestorv1connect.NewServerServiceHandler)(s.serverService(p)),
+		serve(gestorv1connect.NewAuditServiceHandler)(api.NewAuditService(api.AuditDeps{Engine: s.engine, Blobs: p.mirror})),
 		serve(gestorv1connect.NewProtectionServiceHandler)(api.NewProtectionService(api.ProtectionDeps{Engine: s.engine})),
 		serve(gestorv1connect.NewPermissionServiceHandler)(api.NewPermissionService()),
 		serve(gestorv1connect.NewEventServiceHandler)(api.NewEventService(api.EventDeps{Engine: s.engine})),

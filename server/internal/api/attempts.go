@@ -2,16 +2,13 @@ package api
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
-	"time"
 
 	"connectrpc.com/connect"
 
 	"github.com/saas-gestor/gestor/proto/fault"
 	"github.com/saas-gestor/gestor/server/internal/audit"
 	"github.com/saas-gestor/gestor/server/internal/auth"
-	"github.com/saas-gestor/gestor/server/internal/command"
 	"github.com/saas-gestor/gestor/server/internal/gestor"
 )
 
@@ -67,16 +64,7 @@ func signInRefused(ctx context.Context, user gestor.User, reason string) Refused
 // recordRead writes to the audit log that the caller is about to see a secret. Nothing may be shown when it fails. detail
 // names what is shown, never its value.
 func (r reach) recordRead(ctx context.Context, object string, detail map[string]any) error {
-	text, err := json.Marshal(detail)
-	if err != nil {
-		return err
-	}
-	quiet := r.caller.Actor
-	quiet.Action = "" // the entry is the op's
-	now := time.Now()
-	_, err = r.engine.Propose(ctx, command.Command{At: now, Actor: quiet, Op: command.RecordAudit{Entries: []gestor.AuditEntry{{
-		TenantID: r.caller.Tenant, At: now, Actor: r.caller.Actor, Action: r.caller.Actor.Action, Object: object,
-		Severity: gestor.AuditNotice, Outcome: gestor.OutcomeDone, Detail: string(text),
-	}}}})
-	return err
+	return r.record(ctx, gestor.AuditEntry{
+		TenantID: r.caller.Tenant, Object: object, Severity: gestor.AuditNotice, Outcome: gestor.OutcomeDone,
+	}, detail)
 }

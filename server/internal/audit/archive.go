@@ -12,6 +12,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/klauspost/compress/zstd"
@@ -42,9 +43,10 @@ type Blobs interface {
 type ArchiveOptions struct {
 	Engine Engine
 	Blobs  Blobs
-	Years  int    // how many years stay in the state besides the one that goes on
+	Years  int    // how many years stay in the state besides the one that goes on; 5
 	Dir    string // for files on their way; empty for the system's
 	Now    func() time.Time
+	Doubt  func() string // why Now may be wrong; empty if there is no reason; may be nil
 	Every  time.Duration // between looks; 1 h
 	Log    *slog.Logger  // nil discards
 }
@@ -55,9 +57,12 @@ type Archive struct{ o ArchiveOptions }
 
 // NewArchive makes an Archive.
 func NewArchive(o ArchiveOptions) *Archive {
-	o.Every, o.Years = cmp.Or(o.Every, time.Hour), max(o.Years, 1)
+	o.Every, o.Years = cmp.Or(o.Every, time.Hour), max(cmp.Or(o.Years, 5), 1)
 	if o.Now == nil {
 		o.Now = time.Now
+	}
+	if o.Doubt == nil {
+		o.Doubt = func() string { return "" }
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
@@ -83,6 +88,9 @@ func (a *Archive) RunTerm(ctx context.Context) error {
 
 // Round archives what is old enough now.
 func (a *Archive) Round(ctx context.Context) error {
+	if why := a.o.Doubt(); why != "" {
+		return fmt.Errorf("nothing is archived by age while the time is in doubt: %s", why)
+	}
 	years, err := a.o.Engine.View(gestor.SystemScope()).AuditYears(ctx)
 	if err != nil {
 		return err
@@ -112,7 +120,7 @@ func (a *Archive) put(ctx context.Context, y gestor.AuditYear) error {
 	if err := a.o.Engine.Barrier(ctx); err != nil {
 		return err
 	}
-	file, err := os.CreateTemp(a.o.Dir, "audit-*.zst")
+	file, err := a.temp()
 	if err != nil {
 		return err
 	}
@@ -139,6 +147,22 @@ func (a *Archive) put(ctx context.Context, y gestor.AuditYear) error {
 	}
 	a.o.Log.Info("a year of the audit log is archived", "year", y.Year, "entries", y.Entries, "digest", y.Digest, "bytes", y.Bytes)
 	return nil
+}
+
+const tempFile = "audit-*.zst"
+
+// temp makes a file, and removes what a crash left of another.
+func (a *Archive) temp() (*os.File, error) {
+	if a.o.Dir != "" {
+		left, err := filepath.Glob(filepath.Join(a.o.Dir, tempFile))
+		for _, name := range left {
+			err = errors.Join(err, os.Remove(name))
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	return os.CreateTemp(a.o.Dir, tempFile)
 }
 
 func (a *Archive) propose(ctx context.Context, action string, op command.Op) error {

@@ -240,7 +240,7 @@ func entryOf(k kind, g *gathered) gestor.AuditEntry {
 	}
 	return gestor.AuditEntry{
 		TenantID: k.tenant, At: g.last, Actor: g.actor, Action: k.action, Object: k.object,
-		Severity: gestor.AuditWarning, Outcome: gestor.OutcomeRefused, Detail: text(detail),
+		Severity: gestor.AuditWarning, Outcome: gestor.OutcomeRefused, Detail: Detail(detail),
 	}
 }
 
@@ -249,11 +249,12 @@ func omission(attempts int64, now time.Time) gestor.AuditEntry {
 	actor.Action = ActionOmitted
 	return gestor.AuditEntry{
 		At: now, Actor: actor, Action: ActionOmitted, Severity: gestor.AuditWarning, Outcome: gestor.OutcomeRefused,
-		Detail: text(map[string]any{"attempts": attempts}),
+		Detail: Detail(map[string]any{"attempts": attempts}),
 	}
 }
 
-func text(detail map[string]any) string {
+// Detail is a detail of an entry as JSON.
+func Detail(detail map[string]any) string {
 	b, err := json.Marshal(detail)
 	if err != nil {
 		panic(fmt.Sprintf("a detail is plain data: %v", err))

@@ -39,6 +39,7 @@ type Config struct {
 	LogLevel      string   `toml:"log_level"`      // "debug", "info", "warn", "error"
 	LogFormat     string   `toml:"log_format"`     // "text" or "json"
 	LogDir        string   `toml:"log_dir"`        // where app.log, access.log, error.log and audit/ are written; empty: to standard error only
+	AuditYears    int      `toml:"audit_years"`    // how many years of the audit log stay in the state besides this one, before they go to an artifact; 0 means 5
 	FirstUID      uint32   `toml:"first_uid"`      // of the first app's system user on all nodes; 0 means 70000; decided at the first start for good
 
 	MetricsListen string   `toml:"metrics_listen"` // host:port where metrics and health are served without TLS and without a sign-in; empty: nowhere
@@ -52,7 +53,7 @@ type Config struct {
 
 // Default is a server on one machine, reached under its host name.
 func Default() Config {
-	return Config{DataDir: "/opt/saas-gestor/data", Listen: ":8443", PeerListen: ":8444", LogLevel: "info", LogFormat: "text", FirstUID: gestor.DefaultFirstUID, Limits: DefaultLimits(), Backup: DefaultBackup()}
+	return Config{DataDir: "/opt/saas-gestor/data", Listen: ":8443", PeerListen: ":8444", LogLevel: "info", LogFormat: "text", FirstUID: gestor.DefaultFirstUID, AuditYears: defaultAuditYears, Limits: DefaultLimits(), Backup: DefaultBackup()}
 }
 
 // Duration is a time.Duration that is written as in Go, "300ms".

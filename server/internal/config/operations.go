@@ -34,6 +34,9 @@ func DefaultLimits() Limits {
 	}
 }
 
+// defaultAuditYears is how long the audit log is searched without its archives.
+const defaultAuditYears = 5
+
 func (l Limits) check() error {
 	if l.AddressReads < 0 || l.AddressWrites < 0 || l.TenantReads < 0 || l.TenantWrites < 0 || l.NodeCalls < 0 || l.CallsAtOnce < 0 ||
 		l.StreamsPerSession < 0 || l.StreamsPerNode < 0 || l.Connections < 0 || l.ConnectionsPerSource < 0 {
@@ -45,6 +48,9 @@ func (l Limits) check() error {
 func (c Config) checkOperations() error {
 	if c.LogDir != "" && !filepath.IsAbs(c.LogDir) {
 		return fmt.Errorf("log_dir %q is not an absolute path", c.LogDir)
+	}
+	if c.AuditYears < 0 {
+		return fmt.Errorf("audit_years is %d: keep at least 1, or write 0 for %d", c.AuditYears, defaultAuditYears)
 	}
 	if err := c.checkMetrics(); err != nil {
 		return err

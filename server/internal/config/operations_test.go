@@ -49,3 +49,13 @@ func TestCheck_RefusesMetricsForTheInternetUnlessTheyAreMeantToBe(t *testing.T) 
 		}
 	}
 }
+
+func TestCheck_RefusesToKeepLessThanAYearOfTheAuditLog(t *testing.T) {
+	c := Default()
+	if c.AuditYears != 5 {
+		t.Errorf("%d years by default", c.AuditYears)
+	}
+	if c.AuditYears = -1; c.checkOperations() == nil {
+		t.Error("-1 years pass")
+	}
+}

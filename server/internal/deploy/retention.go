@@ -152,9 +152,19 @@ func (r *Retention) current(ctx context.Context) error {
 // recentBuilds is how many of an app's latest builds keep their artifacts, so that they can still be deployed.
 const recentBuilds = 5
 
-// NeededArtifacts are the digests of artifacts that may still be deployed.
+// NeededArtifacts are the digests of artifacts that may still be deployed, and of the archives of the audit log, which stay for
+// ever.
 func NeededArtifacts(ctx context.Context, view *state.View) (map[string]bool, error) {
 	needed := map[string]bool{}
+	years, err := view.AuditYears(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, y := range years {
+		if y.Digest != "" {
+			needed[y.Digest] = true
+		}
+	}
 	var token string
 	for {
 		apps, next, err := view.Apps(ctx, gestor.Page{Size: 500, Token: token})
