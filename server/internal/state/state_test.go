@@ -46,7 +46,12 @@ func write(t *testing.T, s *Store, revision uint64, put func(ctx context.Context
 // populate writes one of everything for a tenant, whose ids all end in its name.
 func populate(t *testing.T, s *Store, name string, uid uint32) {
 	t.Helper()
-	tenant, at := gestor.TenantID("ten_"+name), time.Unix(1, int64(uid)).UTC()
+	populateIn(t, s, gestor.TenantID("ten_"+name), name, uid)
+}
+
+func populateIn(t *testing.T, s *Store, tenant gestor.TenantID, name string, uid uint32) {
+	t.Helper()
+	at := time.Unix(1, int64(uid)).UTC()
 	app := gestor.App{ID: gestor.AppID("app_" + name), TenantID: tenant, Slug: "app-" + name, UID: uid, CreatedAt: at}
 	app.Settings.Nodes = []gestor.NodeID{gestor.NodeID("nod_" + name)}
 	app.Status = gestor.AppDeleting
@@ -56,7 +61,10 @@ func populate(t *testing.T, s *Store, name string, uid uint32) {
 		put(x.PutTenant(ctx, gestor.Tenant{ID: tenant}))
 		put(x.PutUser(ctx, gestor.User{ID: gestor.UserID("usr_" + name), TenantID: tenant, Email: name + "@example.com"}))
 		put(x.PutSession(ctx, gestor.Session{ID: gestor.SessionID("ses_" + name), UserID: gestor.UserID("usr_" + name), TenantID: tenant, TokenHash: []byte(name)}))
-		put(x.PutToken(ctx, gestor.Token{ID: gestor.TokenID("tkn_" + name), TenantID: tenant, Hash: []byte(name)}))
+		put(x.PutToken(ctx, gestor.Token{
+			ID: gestor.TokenID("tkn_" + name), TenantID: tenant, Kind: gestor.TokenPersonal, UserID: gestor.UserID("usr_" + name), Hash: []byte(name),
+		}))
+		put(x.PutToken(ctx, gestor.Token{ID: gestor.TokenID("service_" + name), TenantID: tenant, Kind: gestor.TokenService, Hash: []byte("service " + name)}))
 		put(x.PutJoinToken(ctx, gestor.JoinToken{ID: "join_" + name, TenantID: tenant}))
 		put(x.PutNode(ctx, gestor.Node{ID: gestor.NodeID("nod_" + name), TenantID: tenant, Name: "node-" + name, Labels: map[string]string{"a": "b"}}))
 		put(x.PutApp(ctx, app))
@@ -361,5 +369,37 @@ func TestView_RefusesWrites(t *testing.T) {
 	}
 	if err == nil {
 		t.Error("a reader may write")
+	}
+}
+
+func TestView_OfANarrowerScopeShowsNothingOfOtherApps(t *testing.T) {
+	s := newStore(t)
+	populate(t, s, "mine", 1)
+	populateIn(t, s, "ten_mine", "hidden", 2)
+	scope := gestor.TenantScope("ten_mine").Within(gestor.Narrowing{Apps: []gestor.AppID{"app_mine"}})
+	whole := callAll(t, s.View(gestor.TenantScope("ten_mine")), "hidden")
+	narrow := callAll(t, s.View(scope), "hidden")
+	bound := 0
+	for method, got := range narrow {
+		if strings.Contains(got, "app_hidden") || strings.Contains(got, "app-hidden") {
+			t.Errorf("%s shows another app: %s", method, got)
+		}
+		if strings.Contains(whole[method], "app_hidden") {
+			bound++
+		}
+	}
+	if bound < 15 {
+		t.Errorf("only %d methods show apps at all", bound)
+	}
+	for method, got := range callAll(t, s.View(scope), "mine") {
+		if strings.Contains(callAll(t, s.View(gestor.TenantScope("ten_mine")), "mine")[method], "app_mine") && !strings.Contains(got, "app_mine") {
+			t.Errorf("%s does not show the app the scope is for: %s", method, got)
+		}
+	}
+	for environment, want := range map[string]bool{"production": true, "staging": false} {
+		_, err := s.View(gestor.TenantScope("ten_mine").Within(gestor.Narrowing{Environments: []string{environment}})).App(t.Context(), "app_mine")
+		if (err == nil) != want {
+			t.Errorf("an app without an environment, to who is kept to %s: %v", environment, err)
+		}
 	}
 }
