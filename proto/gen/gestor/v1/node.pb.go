@@ -1532,7 +1532,7 @@ const file_gestor_v1_node_proto_rawDesc = "" +
 	"\x14NODE_STATUS_ENROLLED\x10\x01\x12\x19\n" +
 	"\x15NODE_STATUS_CONNECTED\x10\x02\x12\x17\n" +
 	"\x13NODE_STATUS_SUSPECT\x10\x03\x12\x14\n" +
-	"\x10NODE_STATUS_LOST\x10\x042\xa3\x05\n" +
+	"\x10NODE_STATUS_LOST\x10\x042\xf1\x06\n" +
 	"\vNodeService\x12Q\n" +
 	"\tListNodes\x12\x1b.gestor.v1.ListNodesRequest\x1a\x1c.gestor.v1.ListNodesResponse\"\t\xa2\xbb\x18\x02\b\x1e\x90\x02\x01\x12K\n" +
 	"\aGetNode\x12\x19.gestor.v1.GetNodeRequest\x1a\x1a.gestor.v1.GetNodeResponse\"\t\xa2\xbb\x18\x02\b\x1e\x90\x02\x01\x12S\n" +
@@ -1543,7 +1543,10 @@ const file_gestor_v1_node_proto_rawDesc = "" +
 	"node.drain\x90\x02\x02\x12i\n" +
 	"\fActivateNode\x12\x1e.gestor.v1.ActivateNodeRequest\x1a\x1f.gestor.v1.ActivateNodeResponse\"\x18\xa2\xbb\x18\x11\b\x1f\x12\rnode.activate\x90\x02\x02\x12`\n" +
 	"\n" +
-	"DeleteNode\x12\x1c.gestor.v1.DeleteNodeRequest\x1a\x1d.gestor.v1.DeleteNodeResponse\"\x15\xa2\xbb\x18\x11\b\x1f\x12\vnode.delete\x18\x01B\x9b\x01\n" +
+	"DeleteNode\x12\x1c.gestor.v1.DeleteNodeRequest\x1a\x1d.gestor.v1.DeleteNodeResponse\"\x15\xa2\xbb\x18\x11\b\x1f\x12\vnode.delete\x18\x01\x12_\n" +
+	"\tShareNode\x12\x1b.gestor.v1.ShareNodeRequest\x1a\x1c.gestor.v1.ShareNodeResponse\"\x17\xa2\xbb\x18\x10\b5\x12\n" +
+	"node.share \x01\x90\x02\x02\x12k\n" +
+	"\fDedicateNode\x12\x1e.gestor.v1.DedicateNodeRequest\x1a\x1f.gestor.v1.DedicateNodeResponse\"\x1a\xa2\xbb\x18\x13\b5\x12\rnode.dedicate \x01\x90\x02\x02B\x9b\x01\n" +
 	"\rcom.gestor.v1B\tNodeProtoP\x01Z:github.com/saas-gestor/gestor/proto/gen/gestor/v1;gestorv1\xa2\x02\x03GXX\xaa\x02\tGestor.V1\xca\x02\tGestor\\V1\xe2\x02\x15Gestor\\V1\\GPBMetadata\xea\x02\n" +
 	"Gestor::V1b\x06proto3"
 
@@ -1621,15 +1624,19 @@ var file_gestor_v1_node_proto_depIdxs = []int32{
 	12, // 25: gestor.v1.NodeService.DrainNode:input_type -> gestor.v1.DrainNodeRequest
 	14, // 26: gestor.v1.NodeService.ActivateNode:input_type -> gestor.v1.ActivateNodeRequest
 	16, // 27: gestor.v1.NodeService.DeleteNode:input_type -> gestor.v1.DeleteNodeRequest
-	5,  // 28: gestor.v1.NodeService.ListNodes:output_type -> gestor.v1.ListNodesResponse
-	7,  // 29: gestor.v1.NodeService.GetNode:output_type -> gestor.v1.GetNodeResponse
-	9,  // 30: gestor.v1.NodeService.WatchNodes:output_type -> gestor.v1.WatchNodesResponse
-	11, // 31: gestor.v1.NodeService.CreateJoinToken:output_type -> gestor.v1.CreateJoinTokenResponse
-	13, // 32: gestor.v1.NodeService.DrainNode:output_type -> gestor.v1.DrainNodeResponse
-	15, // 33: gestor.v1.NodeService.ActivateNode:output_type -> gestor.v1.ActivateNodeResponse
-	17, // 34: gestor.v1.NodeService.DeleteNode:output_type -> gestor.v1.DeleteNodeResponse
-	28, // [28:35] is the sub-list for method output_type
-	21, // [21:28] is the sub-list for method input_type
+	18, // 28: gestor.v1.NodeService.ShareNode:input_type -> gestor.v1.ShareNodeRequest
+	20, // 29: gestor.v1.NodeService.DedicateNode:input_type -> gestor.v1.DedicateNodeRequest
+	5,  // 30: gestor.v1.NodeService.ListNodes:output_type -> gestor.v1.ListNodesResponse
+	7,  // 31: gestor.v1.NodeService.GetNode:output_type -> gestor.v1.GetNodeResponse
+	9,  // 32: gestor.v1.NodeService.WatchNodes:output_type -> gestor.v1.WatchNodesResponse
+	11, // 33: gestor.v1.NodeService.CreateJoinToken:output_type -> gestor.v1.CreateJoinTokenResponse
+	13, // 34: gestor.v1.NodeService.DrainNode:output_type -> gestor.v1.DrainNodeResponse
+	15, // 35: gestor.v1.NodeService.ActivateNode:output_type -> gestor.v1.ActivateNodeResponse
+	17, // 36: gestor.v1.NodeService.DeleteNode:output_type -> gestor.v1.DeleteNodeResponse
+	19, // 37: gestor.v1.NodeService.ShareNode:output_type -> gestor.v1.ShareNodeResponse
+	21, // 38: gestor.v1.NodeService.DedicateNode:output_type -> gestor.v1.DedicateNodeResponse
+	30, // [30:39] is the sub-list for method output_type
+	21, // [21:30] is the sub-list for method input_type
 	21, // [21:21] is the sub-list for extension type_name
 	21, // [21:21] is the sub-list for extension extendee
 	0,  // [0:21] is the sub-list for field type_name

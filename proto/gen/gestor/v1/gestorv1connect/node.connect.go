@@ -49,6 +49,11 @@ const (
 	NodeServiceActivateNodeProcedure = "/gestor.v1.NodeService/ActivateNode"
 	// NodeServiceDeleteNodeProcedure is the fully-qualified name of the NodeService's DeleteNode RPC.
 	NodeServiceDeleteNodeProcedure = "/gestor.v1.NodeService/DeleteNode"
+	// NodeServiceShareNodeProcedure is the fully-qualified name of the NodeService's ShareNode RPC.
+	NodeServiceShareNodeProcedure = "/gestor.v1.NodeService/ShareNode"
+	// NodeServiceDedicateNodeProcedure is the fully-qualified name of the NodeService's DedicateNode
+	// RPC.
+	NodeServiceDedicateNodeProcedure = "/gestor.v1.NodeService/DedicateNode"
 )
 
 // NodeServiceClient is a client for the gestor.v1.NodeService service.
@@ -67,6 +72,10 @@ type NodeServiceClient interface {
 	ActivateNode(context.Context, *v1.ActivateNodeRequest) (*v1.ActivateNodeResponse, error)
 	// DeleteNode revokes a node's certificate and forgets it. What runs on the host keeps running.
 	DeleteNode(context.Context, *v1.DeleteNodeRequest) (*v1.DeleteNodeResponse, error)
+	// ShareNode lets every tenant place apps on a node. Its owner and operators still manage it.
+	ShareNode(context.Context, *v1.ShareNodeRequest) (*v1.ShareNodeResponse, error)
+	// DedicateNode keeps a node for one tenant, its owner or another. It is refused while apps of others are on it.
+	DedicateNode(context.Context, *v1.DedicateNodeRequest) (*v1.DedicateNodeResponse, error)
 }
 
 // NewNodeServiceClient constructs a client for the gestor.v1.NodeService service. By default, it
@@ -126,6 +135,20 @@ func NewNodeServiceClient(httpClient connect.HTTPClient, baseURL string, opts ..
 			connect.WithSchema(nodeServiceMethods.ByName("DeleteNode")),
 			connect.WithClientOptions(opts...),
 		),
+		shareNode: connect.NewClient[v1.ShareNodeRequest, v1.ShareNodeResponse](
+			httpClient,
+			baseURL+NodeServiceShareNodeProcedure,
+			connect.WithSchema(nodeServiceMethods.ByName("ShareNode")),
+			connect.WithIdempotency(connect.IdempotencyIdempotent),
+			connect.WithClientOptions(opts...),
+		),
+		dedicateNode: connect.NewClient[v1.DedicateNodeRequest, v1.DedicateNodeResponse](
+			httpClient,
+			baseURL+NodeServiceDedicateNodeProcedure,
+			connect.WithSchema(nodeServiceMethods.ByName("DedicateNode")),
+			connect.WithIdempotency(connect.IdempotencyIdempotent),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
@@ -138,6 +161,8 @@ type nodeServiceClient struct {
 	drainNode       *connect.Client[v1.DrainNodeRequest, v1.DrainNodeResponse]
 	activateNode    *connect.Client[v1.ActivateNodeRequest, v1.ActivateNodeResponse]
 	deleteNode      *connect.Client[v1.DeleteNodeRequest, v1.DeleteNodeResponse]
+	shareNode       *connect.Client[v1.ShareNodeRequest, v1.ShareNodeResponse]
+	dedicateNode    *connect.Client[v1.DedicateNodeRequest, v1.DedicateNodeResponse]
 }
 
 // ListNodes calls gestor.v1.NodeService.ListNodes.
@@ -199,6 +224,24 @@ func (c *nodeServiceClient) DeleteNode(ctx context.Context, req *v1.DeleteNodeRe
 	return nil, err
 }
 
+// ShareNode calls gestor.v1.NodeService.ShareNode.
+func (c *nodeServiceClient) ShareNode(ctx context.Context, req *v1.ShareNodeRequest) (*v1.ShareNodeResponse, error) {
+	response, err := c.shareNode.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// DedicateNode calls gestor.v1.NodeService.DedicateNode.
+func (c *nodeServiceClient) DedicateNode(ctx context.Context, req *v1.DedicateNodeRequest) (*v1.DedicateNodeResponse, error) {
+	response, err := c.dedicateNode.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
 // NodeServiceHandler is an implementation of the gestor.v1.NodeService service.
 type NodeServiceHandler interface {
 	// ListNodes lists the tenant's nodes by name.
@@ -215,6 +258,10 @@ type NodeServiceHandler interface {
 	ActivateNode(context.Context, *v1.ActivateNodeRequest) (*v1.ActivateNodeResponse, error)
 	// DeleteNode revokes a node's certificate and forgets it. What runs on the host keeps running.
 	DeleteNode(context.Context, *v1.DeleteNodeRequest) (*v1.DeleteNodeResponse, error)
+	// ShareNode lets every tenant place apps on a node. Its owner and operators still manage it.
+	ShareNode(context.Context, *v1.ShareNodeRequest) (*v1.ShareNodeResponse, error)
+	// DedicateNode keeps a node for one tenant, its owner or another. It is refused while apps of others are on it.
+	DedicateNode(context.Context, *v1.DedicateNodeRequest) (*v1.DedicateNodeResponse, error)
 }
 
 // NewNodeServiceHandler builds an HTTP handler from the service implementation. It returns the path
@@ -270,6 +317,20 @@ func NewNodeServiceHandler(svc NodeServiceHandler, opts ...connect.HandlerOption
 		connect.WithSchema(nodeServiceMethods.ByName("DeleteNode")),
 		connect.WithHandlerOptions(opts...),
 	)
+	nodeServiceShareNodeHandler := connect.NewUnaryHandlerSimple(
+		NodeServiceShareNodeProcedure,
+		svc.ShareNode,
+		connect.WithSchema(nodeServiceMethods.ByName("ShareNode")),
+		connect.WithIdempotency(connect.IdempotencyIdempotent),
+		connect.WithHandlerOptions(opts...),
+	)
+	nodeServiceDedicateNodeHandler := connect.NewUnaryHandlerSimple(
+		NodeServiceDedicateNodeProcedure,
+		svc.DedicateNode,
+		connect.WithSchema(nodeServiceMethods.ByName("DedicateNode")),
+		connect.WithIdempotency(connect.IdempotencyIdempotent),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/gestor.v1.NodeService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case NodeServiceListNodesProcedure:
@@ -286,6 +347,10 @@ func NewNodeServiceHandler(svc NodeServiceHandler, opts ...connect.HandlerOption
 			nodeServiceActivateNodeHandler.ServeHTTP(w, r)
 		case NodeServiceDeleteNodeProcedure:
 			nodeServiceDeleteNodeHandler.ServeHTTP(w, r)
+		case NodeServiceShareNodeProcedure:
+			nodeServiceShareNodeHandler.ServeHTTP(w, r)
+		case NodeServiceDedicateNodeProcedure:
+			nodeServiceDedicateNodeHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -321,4 +386,12 @@ func (UnimplementedNodeServiceHandler) ActivateNode(context.Context, *v1.Activat
 
 func (UnimplementedNodeServiceHandler) DeleteNode(context.Context, *v1.DeleteNodeRequest) (*v1.DeleteNodeResponse, error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("gestor.v1.NodeService.DeleteNode is not implemented"))
+}
+
+func (UnimplementedNodeServiceHandler) ShareNode(context.Context, *v1.ShareNodeRequest) (*v1.ShareNodeResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("gestor.v1.NodeService.ShareNode is not implemented"))
+}
+
+func (UnimplementedNodeServiceHandler) DedicateNode(context.Context, *v1.DedicateNodeRequest) (*v1.DedicateNodeResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("gestor.v1.NodeService.DedicateNode is not implemented"))
 }
