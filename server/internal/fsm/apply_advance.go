@@ -44,7 +44,7 @@ func (c *change) advanceDeployment(op command.AdvanceDeployment) error {
 			return err
 		}
 	}
-	if err := errors.Join(c.PutDeployment(c.ctx, d), c.PutApp(c.ctx, a)); err != nil {
+	if err := errors.Join(c.PutDeployment(c.ctx, d), c.PutApp(c.ctx, a), c.deploymentTurned(d, a, op.From)); err != nil {
 		return err
 	}
 	if err := c.stopTasks(op.CancelTasks); err != nil {

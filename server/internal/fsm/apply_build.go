@@ -82,7 +82,7 @@ func (c *change) endBuild(t gestor.Task) error {
 	default:
 		b.Status = gestor.BuildFailed
 	}
-	return c.PutBuild(c.ctx, b)
+	return errors.Join(c.PutBuild(c.ctx, b), c.buildTurned(b, t))
 }
 
 // buildOf is the build a build task carries out; the zero build for other tasks.

@@ -79,6 +79,7 @@ func (c *change) prune(op command.Prune) error {
 		c.PruneSessions(c.ctx, op.Before),
 		c.PruneJoinTokens(c.ctx, op.Before),
 		c.PruneServerTokens(c.ctx, op.Before),
+		c.pruneEvents(),
 		c.pruneIdle(),
 		c.prunePeople(op),
 	)

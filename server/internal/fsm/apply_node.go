@@ -63,7 +63,7 @@ func (c *change) enrollNode(op command.EnrollNode) error {
 		return err
 	}
 	t.UsedBy = op.SPKI
-	return errors.Join(c.PutJoinToken(c.ctx, t), c.PutNode(c.ctx, gestor.Node{
+	n := gestor.Node{
 		ID:          t.NodeID,
 		TenantID:    t.TenantID,
 		Name:        t.NodeName,
@@ -74,7 +74,8 @@ func (c *change) enrollNode(op command.EnrollNode) error {
 		Generation:  1,
 		Facts:       op.Facts,
 		CreatedAt:   c.at,
-	}))
+	}
+	return errors.Join(c.PutJoinToken(c.ctx, t), c.PutNode(c.ctx, n), c.nodeCame(n))
 }
 
 // enrollAgain lets the host in whose first answer was lost.
@@ -114,13 +115,14 @@ func (c *change) setNodeStatus(op command.SetNodeStatus) error {
 	if op.Status == "" {
 		return fault.Invalid("status", "a node's status cannot be empty")
 	}
+	before := n.Status
 	if n.Status != op.Status {
 		n.Status, n.StatusSince = op.Status, c.at
 	}
 	if len(op.Facts) > 0 {
 		n.Facts = op.Facts
 	}
-	return c.PutNode(c.ctx, n)
+	return errors.Join(c.PutNode(c.ctx, n), c.nodeTurned(n, before))
 }
 
 func (c *change) setNodeDraining(op command.SetNodeDraining) error {
@@ -149,7 +151,7 @@ func (c *change) deleteNode(op command.DeleteNode) error {
 			return err
 		}
 	}
-	return c.dropNode(n)
+	return errors.Join(c.dropNode(n), c.nodeWent(n))
 }
 
 // dropNode forgets a node; what it works on and what waits for it is lost.

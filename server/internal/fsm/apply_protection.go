@@ -68,6 +68,11 @@ func (c *change) holdDeployment(op command.HoldDeployment) error {
 		d.ApprovalAskedAt = gestor.Deployment{}.ApprovalAskedAt
 	}
 	d.Waiting = op.Waiting
+	if asks {
+		if err := c.deploymentWaits(d); err != nil {
+			return err
+		}
+	}
 	return c.PutDeployment(c.ctx, d)
 }
 

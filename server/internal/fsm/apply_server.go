@@ -109,7 +109,7 @@ func (c *change) admit(t gestor.ServerToken, s gestor.Server) error {
 	s.Name, s.Replaces, s.CreatedAt = name, t.Replaces, c.at
 	t.UsedBy = s.ID
 	c.is(s)
-	return errors.Join(c.PutServerToken(c.ctx, t), c.PutServer(c.ctx, s))
+	return errors.Join(c.PutServerToken(c.ctx, t), c.PutServer(c.ctx, s), c.serverCame(s))
 }
 
 // answerLost is how long a server may ask again for an answer that was lost. It is short because who asks proves no more
@@ -234,5 +234,5 @@ func (c *change) deleteServer(op command.DeleteServer) error {
 		return fault.Conflict("%s is the only server", s.Name).WithFix("add another one first: gestor servers add")
 	}
 	c.was(s)
-	return c.DeleteServer(c.ctx, op.ID)
+	return errors.Join(c.DeleteServer(c.ctx, op.ID), c.serverWent(s))
 }

@@ -1,6 +1,7 @@
 package fsm
 
 import (
+	"errors"
 	"time"
 
 	"github.com/saas-gestor/gestor/proto/fault"
@@ -173,7 +174,7 @@ func (c *change) setTenantStatus(op command.SetTenantStatus) error {
 	}
 	t.Status = op.Status
 	c.is(t)
-	return c.PutTenant(c.ctx, t)
+	return errors.Join(c.PutTenant(c.ctx, t), c.tenantTurned(t))
 }
 
 // operatorsRemain refuses to take away the tenant in which the last operator lives who can work.

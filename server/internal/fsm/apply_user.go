@@ -62,7 +62,7 @@ func (c *change) updateUser(op command.UpdateUser) error {
 	if err := c.keepsManagers(before, after); err != nil {
 		return err
 	}
-	if err := c.PutUser(c.ctx, after); err != nil {
+	if err := errors.Join(c.PutUser(c.ctx, after), c.userTurned(before, after)); err != nil {
 		return err
 	}
 	return c.endWhatShrank(before, after)

@@ -31,7 +31,7 @@ func addPasskey(id gestor.FactorID, credential string) command.AddFactor {
 
 func (w *world) events() int {
 	w.t.Helper()
-	all, _, err := w.store.View(gestor.TenantScope("ten_a")).Events(w.t.Context(), state.EventFilter{}, gestor.Page{})
+	all, _, err := w.store.View(gestor.TenantScope("ten_a")).Events(w.t.Context(), state.EventFilter{Kind: "session"}, gestor.Page{})
 	if err != nil {
 		w.t.Fatal(err)
 	}
