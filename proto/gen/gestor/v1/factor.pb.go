@@ -1100,14 +1100,12 @@ const file_gestor_v1_factor_proto_rawDesc = "" +
 	"request_id\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18dR\trequestId\x12\x1e\n" +
 	"\x04user\x18\x02 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01\x18\xfe\x01R\x04user\"\x16\n" +
-	"\x14ResetFactorsResponse2\xcc\a\n" +
+	"\x14ResetFactorsResponse2\xce\a\n" +
 	"\rFactorService\x12W\n" +
-	"\vListFactors\x12\x1d.gestor.v1.ListFactorsRequest\x1a\x1e.gestor.v1.ListFactorsResponse\"\t\xa2\xbb\x18\x02\b\x02\x90\x02\x01\x12R\n" +
-	"\tBeginTOTP\x12\x1b.gestor.v1.BeginTOTPRequest\x1a\x1c.gestor.v1.BeginTOTPResponse\"\n" +
-	"\xa2\xbb\x18\x06\b\x02\x18\x01 \x01\x12e\n" +
-	"\vConfirmTOTP\x12\x1d.gestor.v1.ConfirmTOTPRequest\x1a\x1e.gestor.v1.ConfirmTOTPResponse\"\x17\xa2\xbb\x18\x13\b\x02\x12\rfactor.create \x01\x12[\n" +
-	"\fBeginPasskey\x12\x1e.gestor.v1.BeginPasskeyRequest\x1a\x1f.gestor.v1.BeginPasskeyResponse\"\n" +
-	"\xa2\xbb\x18\x06\b\x02\x18\x01 \x01\x12n\n" +
+	"\vListFactors\x12\x1d.gestor.v1.ListFactorsRequest\x1a\x1e.gestor.v1.ListFactorsResponse\"\t\xa2\xbb\x18\x02\b\x02\x90\x02\x01\x12S\n" +
+	"\tBeginTOTP\x12\x1b.gestor.v1.BeginTOTPRequest\x1a\x1c.gestor.v1.BeginTOTPResponse\"\v\xa2\xbb\x18\x04\b\x02\x18\x01\x90\x02\x01\x12e\n" +
+	"\vConfirmTOTP\x12\x1d.gestor.v1.ConfirmTOTPRequest\x1a\x1e.gestor.v1.ConfirmTOTPResponse\"\x17\xa2\xbb\x18\x13\b\x02\x12\rfactor.create \x01\x12\\\n" +
+	"\fBeginPasskey\x12\x1e.gestor.v1.BeginPasskeyRequest\x1a\x1f.gestor.v1.BeginPasskeyResponse\"\v\xa2\xbb\x18\x04\b\x02\x18\x01\x90\x02\x01\x12n\n" +
 	"\x0eConfirmPasskey\x12 .gestor.v1.ConfirmPasskeyRequest\x1a!.gestor.v1.ConfirmPasskeyResponse\"\x17\xa2\xbb\x18\x13\b\x02\x12\rfactor.create \x01\x12h\n" +
 	"\fRenameFactor\x12\x1e.gestor.v1.RenameFactorRequest\x1a\x1f.gestor.v1.RenameFactorResponse\"\x17\xa2\xbb\x18\x13\b\x02\x12\rfactor.rename \x01\x12j\n" +
 	"\fRemoveFactor\x12\x1e.gestor.v1.RemoveFactorRequest\x1a\x1f.gestor.v1.RemoveFactorResponse\"\x19\xa2\xbb\x18\x15\b\x02\x12\rfactor.remove\x18\x01 \x01\x12\x8e\x01\n" +

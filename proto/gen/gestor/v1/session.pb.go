@@ -1797,11 +1797,11 @@ const file_gestor_v1_session_proto_rawDesc = "" +
 	"\x17FACTOR_KIND_UNSPECIFIED\x10\x00\x12\x14\n" +
 	"\x10FACTOR_KIND_TOTP\x10\x01\x12\x17\n" +
 	"\x13FACTOR_KIND_PASSKEY\x10\x02\x12\x1d\n" +
-	"\x19FACTOR_KIND_RECOVERY_CODE\x10\x032\xeb\n" +
+	"\x19FACTOR_KIND_RECOVERY_CODE\x10\x032\xec\n" +
 	"\n" +
 	"\x0eSessionService\x12l\n" +
-	"\rCreateSession\x12\x1f.gestor.v1.CreateSessionRequest\x1a .gestor.v1.CreateSessionResponse\"\x18\xa2\xbb\x18\x14\b\x01\x12\x0esession.create \x01\x12n\n" +
-	"\x13BeginPasskeySession\x12%.gestor.v1.BeginPasskeySessionRequest\x1a&.gestor.v1.BeginPasskeySessionResponse\"\b\xa2\xbb\x18\x04\b\x01 \x01\x12r\n" +
+	"\rCreateSession\x12\x1f.gestor.v1.CreateSessionRequest\x1a .gestor.v1.CreateSessionResponse\"\x18\xa2\xbb\x18\x14\b\x01\x12\x0esession.create \x01\x12o\n" +
+	"\x13BeginPasskeySession\x12%.gestor.v1.BeginPasskeySessionRequest\x1a&.gestor.v1.BeginPasskeySessionResponse\"\t\xa2\xbb\x18\x02\b\x01\x90\x02\x01\x12r\n" +
 	"\x0fCompleteSession\x12!.gestor.v1.CompleteSessionRequest\x1a\".gestor.v1.CompleteSessionResponse\"\x18\xa2\xbb\x18\x14\b\x01\x12\x0esession.create \x01\x12T\n" +
 	"\n" +
 	"GetSession\x12\x1c.gestor.v1.GetSessionRequest\x1a\x1d.gestor.v1.GetSessionResponse\"\t\xa2\xbb\x18\x02\b\x02\x90\x02\x01\x12u\n" +

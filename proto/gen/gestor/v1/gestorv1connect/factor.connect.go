@@ -106,6 +106,7 @@ func NewFactorServiceClient(httpClient connect.HTTPClient, baseURL string, opts 
 			httpClient,
 			baseURL+FactorServiceBeginTOTPProcedure,
 			connect.WithSchema(factorServiceMethods.ByName("BeginTOTP")),
+			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
 			connect.WithClientOptions(opts...),
 		),
 		confirmTOTP: connect.NewClient[v1.ConfirmTOTPRequest, v1.ConfirmTOTPResponse](
@@ -118,6 +119,7 @@ func NewFactorServiceClient(httpClient connect.HTTPClient, baseURL string, opts 
 			httpClient,
 			baseURL+FactorServiceBeginPasskeyProcedure,
 			connect.WithSchema(factorServiceMethods.ByName("BeginPasskey")),
+			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
 			connect.WithClientOptions(opts...),
 		),
 		confirmPasskey: connect.NewClient[v1.ConfirmPasskeyRequest, v1.ConfirmPasskeyResponse](
@@ -288,6 +290,7 @@ func NewFactorServiceHandler(svc FactorServiceHandler, opts ...connect.HandlerOp
 		FactorServiceBeginTOTPProcedure,
 		svc.BeginTOTP,
 		connect.WithSchema(factorServiceMethods.ByName("BeginTOTP")),
+		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
 		connect.WithHandlerOptions(opts...),
 	)
 	factorServiceConfirmTOTPHandler := connect.NewUnaryHandlerSimple(
@@ -300,6 +303,7 @@ func NewFactorServiceHandler(svc FactorServiceHandler, opts ...connect.HandlerOp
 		FactorServiceBeginPasskeyProcedure,
 		svc.BeginPasskey,
 		connect.WithSchema(factorServiceMethods.ByName("BeginPasskey")),
+		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
 		connect.WithHandlerOptions(opts...),
 	)
 	factorServiceConfirmPasskeyHandler := connect.NewUnaryHandlerSimple(

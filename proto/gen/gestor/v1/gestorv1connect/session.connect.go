@@ -121,6 +121,7 @@ func NewSessionServiceClient(httpClient connect.HTTPClient, baseURL string, opts
 			httpClient,
 			baseURL+SessionServiceBeginPasskeySessionProcedure,
 			connect.WithSchema(sessionServiceMethods.ByName("BeginPasskeySession")),
+			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
 			connect.WithClientOptions(opts...),
 		),
 		completeSession: connect.NewClient[v1.CompleteSessionRequest, v1.CompleteSessionResponse](
@@ -360,6 +361,7 @@ func NewSessionServiceHandler(svc SessionServiceHandler, opts ...connect.Handler
 		SessionServiceBeginPasskeySessionProcedure,
 		svc.BeginPasskeySession,
 		connect.WithSchema(sessionServiceMethods.ByName("BeginPasskeySession")),
+		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
 		connect.WithHandlerOptions(opts...),
 	)
 	sessionServiceCompleteSessionHandler := connect.NewUnaryHandlerSimple(
