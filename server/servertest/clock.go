@@ -15,9 +15,17 @@ func (s *Server) Time() time.Time { return time.Now().Round(0).Add(time.Duration
 // Jump sets the clock of the server's machine forward, or back. It may be called while the server runs, and while it does not.
 func (s *Server) Jump(d time.Duration) { s.clock.Add(int64(d)) }
 
-// WaitClocks waits until every server that runs knows how far its clock is off.
+// WaitClocks has every server that runs ask the others for the time, and waits until it knows how far its own clock is off.
 func (c *Cluster) WaitClocks() {
 	c.t.Helper()
+	for _, s := range c.Servers {
+		if s.Running() {
+			c.Await(startLimit, s.Name+" to compare its clock", func(ctx context.Context) error {
+				_, err := c.Client(s).Servers().ListServers(ctx, &gestorv1.ListServersRequest{}) // it asks all how they are
+				return err
+			})
+		}
+	}
 	c.Await(startLimit, "the clocks to be compared", func(ctx context.Context) error {
 		res, err := c.Any().Servers().CheckServers(ctx, &gestorv1.CheckServersRequest{})
 		if err != nil {

@@ -23,6 +23,7 @@ func (s *Service) Statuses(ctx context.Context, ids []gestor.ServerID) map[gesto
 	})
 }
 
+// status asks one server how it is, and what its clock says.
 func (s *Service) status(ctx context.Context, id gestor.ServerID) (*peerv1.GetStatusResponse, error) {
 	if id == s.self() {
 		return s.GetStatus(ctx, &peerv1.GetStatusRequest{})
@@ -31,7 +32,12 @@ func (s *Service) status(ctx context.Context, id gestor.ServerID) (*peerv1.GetSt
 	if err != nil {
 		return nil, err
 	}
-	return c.GetStatus(ctx, &peerv1.GetStatusRequest{})
+	asked := time.Now()
+	status, err := c.GetStatus(ctx, &peerv1.GetStatusRequest{})
+	if answered := time.Now(); err == nil && status.GetClock() != nil {
+		s.o.Clock.Heard(string(id), status.GetClock().AsTime(), asked, answered)
+	}
+	return status, err
 }
 
 // MarkedState is a server's state at a mark, or why it is not known.

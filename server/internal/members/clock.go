@@ -3,8 +3,6 @@ package members
 import (
 	"context"
 	"time"
-
-	"github.com/saas-gestor/gestor/server/internal/gestor"
 )
 
 // clockEvery is the time between two questions of what the others' clocks say: as long as one whose clock is set is believed.
@@ -39,20 +37,11 @@ func (s *Service) tellOfClock(notice string) {
 
 // CompareClocks asks the other servers at the same time what their clocks say. It takes a second at most.
 func (s *Service) CompareClocks(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, askFor)
-	defer cancel()
 	others := s.others()
 	ids := make([]string, len(others))
 	for i, id := range others {
 		ids[i] = string(id)
 	}
 	s.o.Clock.Members(ids)
-	each(others, func(id gestor.ServerID) (struct{}, bool) {
-		asked := time.Now()
-		status, err := s.status(ctx, id)
-		if answered := time.Now(); err == nil && status.GetClock() != nil {
-			s.o.Clock.Heard(string(id), status.GetClock().AsTime(), asked, answered)
-		}
-		return struct{}{}, false
-	})
+	s.Statuses(ctx, others)
 }

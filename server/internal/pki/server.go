@@ -82,6 +82,9 @@ func (l *ServerLeaf) make() (*tls.Certificate, error) {
 		return nil, fmt.Errorf("make server key: %w", err)
 	}
 	now := l.now()
+	if first := l.root.Certificate.NotBefore; now.Before(first) { // a clock that is certainly wrong
+		now = first.Add(skew)
+	}
 	der, err := l.root.sign(&x509.Certificate{
 		NotBefore:   now.Add(-skew),
 		NotAfter:    now.Add(ServerLifetime),
