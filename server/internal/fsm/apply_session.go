@@ -63,6 +63,12 @@ func (c *change) mayOpen(user gestor.User, stamp []byte) error {
 
 func (c *change) openSession(user gestor.User, s gestor.Session, network string) error {
 	c.tenant = user.TenantID
+	if c.atLeast(2) { // the hash may be of a terminal's choosing, and is unique in the table
+		taken := fault.Exists("this sign-in was approved already")
+		if err := unless(second(c.SessionByTokenHash(c.ctx, s.TokenHash)), taken); err != nil {
+			return err
+		}
+	}
 	s.TenantID, s.CreatedAt = user.TenantID, c.at
 	s.FreshAt, s.SeenAt = c.at, c.at
 	s.Address, s.UserAgent = c.actor.Address, c.actor.UserAgent
