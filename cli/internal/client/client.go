@@ -87,6 +87,11 @@ func (c *Client) Sessions() gestorv1connect.SessionServiceClient {
 	return gestorv1connect.NewSessionServiceClient(c.HTTP, c.URL, c.Options()...)
 }
 
+// Tenants is the service of the customers of the installation.
+func (c *Client) Tenants() gestorv1connect.TenantServiceClient {
+	return gestorv1connect.NewTenantServiceClient(c.HTTP, c.URL, c.Options()...)
+}
+
 // Nodes is the service of the hosts.
 func (c *Client) Nodes() gestorv1connect.NodeServiceClient {
 	return gestorv1connect.NewNodeServiceClient(c.HTTP, c.URL, c.Options()...)

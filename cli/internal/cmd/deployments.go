@@ -12,37 +12,51 @@ import (
 
 func (r *run) deploymentsCmd() *cobra.Command {
 	return noun("deployments", "The attempts to bring releases live", []string{"deployment"},
-		r.deploymentsListCmd(), r.deploymentsShowCmd(), r.deploymentsCancelCmd(), r.deploymentsWatchCmd())
+		r.deploymentsListCmd(), r.deploymentsShowCmd(), r.deploymentsCancelCmd(), r.deploymentsWatchCmd(),
+		r.deploymentsApproveCmd(), r.deploymentsRejectCmd(), r.deploymentsOverrideCmd())
 }
 
 func (r *run) deploymentsListCmd() *cobra.Command {
 	var limit int
+	var waiting bool
 	c := &cobra.Command{
-		Use: "list [app]", Aliases: []string{"ls"}, Short: "List an app's deployments, newest first", Args: cobra.MaximumNArgs(1),
-		ValidArgsFunction: r.completeApps,
-		RunE: r.withApp(func(ctx context.Context, conn *client.Client, app string) error {
-			service := conn.Deployments()
-			all, err := collect(limit, func(p *gestorv1.PageRequest) ([]*gestorv1.Deployment, *gestorv1.PageResponse, error) {
-				res, err := service.ListDeployments(ctx, &gestorv1.ListDeploymentsRequest{App: app, Page: p})
-				return res.GetDeployments(), res.GetPage(), err
-			})
-			if err != nil {
-				return err
-			}
-			if r.out.JSON {
-				return r.out.Object(&gestorv1.ListDeploymentsResponse{Deployments: all})
-			}
-			t := output.NewTable("DEPLOYMENT", "STATE", "RELEASE", "COMMIT", "LIVE AFTER", "WHEN", "BY")
-			for _, d := range all {
-				t.Row(d.GetId(), r.deploymentState(d), d.GetRelease().GetName(), output.Short(d.GetRelease().GetCommit()),
-					liveAfter(r.out, d), r.out.Ago(d.GetCreatedAt()), d.GetCreatedBy())
-			}
-			r.out.Table(t, app+" was never deployed; run: gestor deploy "+app)
-			return nil
-		}),
+		Use: "list [app]", Aliases: []string{"ls"}, Short: "List an app's deployments, newest first, or what waits for you",
+		Args: cobra.MaximumNArgs(1), ValidArgsFunction: r.completeApps,
 	}
+	c.Flags().BoolVar(&waiting, "waiting", false, "list what waits for your approval, in all apps")
 	limitFlag(c, &limit)
+	c.RunE = r.with(func(ctx context.Context, conn *client.Client, args []string) error {
+		if waiting {
+			return r.listWaiting(ctx, conn)
+		}
+		app, err := r.appName(ctx, conn, optional(args))
+		if err != nil {
+			return err
+		}
+		return r.listDeployments(ctx, conn, app, limit)
+	})
 	return c
+}
+
+func (r *run) listDeployments(ctx context.Context, conn *client.Client, app string, limit int) error {
+	service := conn.Deployments()
+	all, err := collect(limit, func(p *gestorv1.PageRequest) ([]*gestorv1.Deployment, *gestorv1.PageResponse, error) {
+		res, err := service.ListDeployments(ctx, &gestorv1.ListDeploymentsRequest{App: app, Page: p})
+		return res.GetDeployments(), res.GetPage(), err
+	})
+	if err != nil {
+		return err
+	}
+	if r.out.JSON {
+		return r.out.Object(&gestorv1.ListDeploymentsResponse{Deployments: all})
+	}
+	t := output.NewTable("DEPLOYMENT", "STATE", "RELEASE", "COMMIT", "LIVE AFTER", "WHEN", "BY")
+	for _, d := range all {
+		t.Row(d.GetId(), r.deploymentState(d), d.GetRelease().GetName(), output.Short(d.GetRelease().GetCommit()),
+			liveAfter(r.out, d), r.out.Ago(d.GetCreatedAt()), d.GetCreatedBy())
+	}
+	r.out.Table(t, app+" was never deployed; run: gestor deploy "+app)
+	return nil
 }
 
 func liveAfter(p *output.Printer, d *gestorv1.Deployment) string {
@@ -82,8 +96,11 @@ func (r *run) showDeployment(d *gestorv1.Deployment) error {
 		[2]any{"waiting", d.GetWaiting()}, [2]any{"build", number(int(d.GetBuild().GetNumber()))},
 		[2]any{"release", d.GetRelease().GetName()}, [2]any{"commit", d.GetRelease().GetCommit()},
 		[2]any{"message", d.GetRelease().GetMessage()}, [2]any{"by", d.GetCreatedBy()},
-		[2]any{"asked for", r.out.Ago(d.GetCreatedAt())}, [2]any{"live after", liveAfter(r.out, d)},
+		[2]any{"approved by", approvers(d)}, [2]any{"asked for", r.out.Ago(d.GetCreatedAt())}, [2]any{"live after", liveAfter(r.out, d)},
 	)
+	for _, way := range r.waysOn(d) {
+		r.out.Notef("%s", way)
+	}
 	phases := output.NewTable("PHASE", "TOOK")
 	for _, ph := range d.GetPhases() {
 		phases.Row(ph.GetName(), r.out.Between(ph.GetStartedAt(), ph.GetFinishedAt()))

@@ -16,6 +16,9 @@ func (r *run) outcome(ctx context.Context, conn *client.Client, app string, d *g
 	case gestorv1.DeploymentState_DEPLOYMENT_STATE_FAILED:
 		return r.failedDeployment(ctx, conn, app, d)
 	case gestorv1.DeploymentState_DEPLOYMENT_STATE_CANCELLED:
+		if why := d.GetError(); why != "" {
+			return failed("deployment %s of %s was cancelled: %s; what was live before is live", d.GetId(), app, why)
+		}
 		return failed("deployment %s of %s was cancelled; what was live before is live", d.GetId(), app)
 	default:
 		r.live(ctx, conn, app, d)

@@ -3,6 +3,7 @@ package cmd
 import (
 	"context"
 	"errors"
+	"strings"
 	"sync"
 	"time"
 
@@ -41,6 +42,7 @@ type watcher struct {
 	events  chan func() error
 	streams sync.WaitGroup
 	logDone chan struct{}
+	ways    string // what was said last of how to go on
 }
 
 // errSettled ends the loop in good order.
@@ -173,12 +175,28 @@ func (w *watcher) took(ctx context.Context, m *gestorv1.WatchDeploymentResponse)
 		}
 	} else {
 		w.view.Deployment(w.d)
+		w.tellWays()
 	}
 	w.readLog(ctx)
 	if deploymentEnded(w.d) || (w.o.noWatch && w.d.GetState() == gestorv1.DeploymentState_DEPLOYMENT_STATE_WATCHING) {
 		return errSettled
 	}
 	return nil
+}
+
+// tellWays says, when a deployment begins to wait before its switch, who can let it go on and how.
+func (w *watcher) tellWays() {
+	ways := ""
+	if w.d.GetWaiting() != "" {
+		ways = strings.Join(w.r.waysOn(w.d), "\n")
+	}
+	if ways == w.ways {
+		return
+	}
+	w.ways = ways
+	for line := range strings.Lines(ways) {
+		w.view.Notice(strings.TrimSuffix(line, "\n"))
+	}
 }
 
 // readLog begins to read the build's log, where somebody looks at it.
@@ -252,7 +270,11 @@ func (w *watcher) left(ctx context.Context, err error) error {
 	if w.o.cancelOnInterrupt {
 		return w.cancelled(ctx)
 	}
-	w.r.out.Notef("interrupted; the deployment goes on")
+	if w.d.GetHold() != nil && w.d.GetWaiting() != "" {
+		w.r.out.Notef("interrupted; the deployment goes on waiting, and goes live when it may")
+	} else {
+		w.r.out.Notef("interrupted; the deployment goes on")
+	}
 	w.r.out.Notef("  watch it   gestor deployments watch %s", id)
 	w.r.out.Notef("  cancel it  gestor deployments cancel %s", id)
 	return reported{ErrInterrupted}
