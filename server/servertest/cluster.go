@@ -215,6 +215,17 @@ func (c *Cluster) Start(s *Server) {
 	c.start(s, "", nil)
 }
 
+// StartFails runs a stopped server again, which must not work, and returns why not.
+func (c *Cluster) StartFails(s *Server) error {
+	c.t.Helper()
+	c.Network.Revive(s.Name)
+	err := s.run("", nil)
+	if err == nil {
+		c.t.Errorf("%s has started", s.Name)
+	}
+	return err
+}
+
 // claim makes the cluster the admin's.
 func (c *Cluster) claim(s *Server) {
 	c.t.Helper()
@@ -253,6 +264,13 @@ func (l *lines) Write(p []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.buf.Write(p)
+}
+
+// Logged is all that a server has logged.
+func (s *Server) Logged() []byte {
+	s.log.mu.Lock()
+	defer s.log.mu.Unlock()
+	return bytes.Clone(s.log.buf.Bytes())
 }
 
 // String is the end of what was logged.
