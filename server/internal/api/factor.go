@@ -129,8 +129,7 @@ func (s *FactorService) add(ctx context.Context, r reach, requestID string, f ge
 	if err != nil {
 		return f, nil, err
 	}
-	f, err = r.view.Factor(ctx, gestor.FactorID(receipt.Object))
-	if err != nil {
+	if f, err = r.factor(ctx, receipt.Object); err != nil {
 		return f, nil, err
 	}
 	kept, err := r.view.RecoveryCodes(ctx, f.UserID)

@@ -119,3 +119,11 @@ func decodeUse(m *raftv1.FactorUse) gestor.FactorUse {
 		Challenge: gestor.Challenge{Hash: m.GetChallenge(), Until: moment(m.GetUntil())}, Recovery: m.GetRecoveryHash(),
 	}
 }
+
+func (AddFactor) whileSuspended()        {}
+func (RemoveFactor) whileSuspended()     {}
+func (RenameFactor) whileSuspended()     {}
+func (SetRecoveryCodes) whileSuspended() {}
+func (SignIn) whileSuspended()           {}
+func (Reauthenticate) whileSuspended()   {}
+func (EndSessions) whileSuspended()      {}
