@@ -15,7 +15,10 @@ import (
 // fields replaced.
 type file struct {
 	Unclaimed   bool                `json:"unclaimed"`
+	Users       []json.RawMessage   `json:"users"`
+	Invitations []json.RawMessage   `json:"invitations"`
 	Nodes       []json.RawMessage   `json:"nodes"`
+	Tenants     []json.RawMessage   `json:"tenants"`
 	Apps        []json.RawMessage   `json:"apps"`
 	Env         []json.RawMessage   `json:"env"`
 	Builds      []json.RawMessage   `json:"builds"`
@@ -58,6 +61,9 @@ func Load(raw []byte) (State, error) {
 		s.Fail[method] = &fault.Error{Kind: fault.Kind(e.Kind), Message: e.Message, Field: e.Field, Fix: e.Fix}
 	}
 	l := &loader{}
+	s.Tenants = list(l, f.Tenants, func() *gestorv1.Tenant { return &gestorv1.Tenant{} })
+	s.Users = list(l, f.Users, func() *gestorv1.User { return &gestorv1.User{} })
+	s.Invitations = list(l, f.Invitations, func() *gestorv1.Invitation { return &gestorv1.Invitation{} })
 	s.Nodes = list(l, f.Nodes, func() *gestorv1.Node { return &gestorv1.Node{} })
 	s.Apps = list(l, f.Apps, func() *gestorv1.App { return &gestorv1.App{} })
 	s.Env = list(l, f.Env, func() *gestorv1.EnvVar { return &gestorv1.EnvVar{} })

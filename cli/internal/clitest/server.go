@@ -35,6 +35,9 @@ const (
 // State is what the server answers from.
 type State struct {
 	Unclaimed   bool
+	Users       []*gestorv1.User
+	Invitations []*gestorv1.Invitation
+	Tenants     []*gestorv1.Tenant // the first is the caller's own
 	Nodes       []*gestorv1.Node
 	Apps        []*gestorv1.App
 	Env         []*gestorv1.EnvVar
@@ -72,6 +75,7 @@ type Server struct {
 	last      map[string]proto.Message
 	held      chan struct{}
 	cancelled chan struct{}
+	protected map[gestorv1.Environment]*gestorv1.Protection // guarded by mu
 }
 
 // New starts a server that ends with t.
@@ -84,7 +88,7 @@ func New(t testing.TB, state State) *Server {
 func NewCluster(t testing.TB, state State, n int) *Server {
 	t.Helper()
 	root, leaf := authority(t)
-	s := &Server{state: state, leaf: leaf, last: map[string]proto.Message{}, held: make(chan struct{}), cancelled: make(chan struct{})}
+	s := &Server{state: state, leaf: leaf, last: map[string]proto.Message{}, held: make(chan struct{}), cancelled: make(chan struct{}), protected: map[gestorv1.Environment]*gestorv1.Protection{}}
 	sum := sha256.Sum256(root.RawSubjectPublicKeyInfo)
 	s.Pin = hex.EncodeToString(sum[:])
 	s.CA = string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: root.Raw}))
@@ -120,8 +124,16 @@ func (s *Server) routes() http.Handler {
 	mux.HandleFunc("GET /ca.pem", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(s.CA)) })
 	for _, mount := range []func() (string, http.Handler){
 		func() (string, http.Handler) { return gestorv1connect.NewSetupServiceHandler(setup{s}, opts) },
-		func() (string, http.Handler) { return gestorv1connect.NewSessionServiceHandler(sessions{Server: s}, opts) },
+		func() (string, http.Handler) {
+			return gestorv1connect.NewSessionServiceHandler(sessions{Server: s}, opts)
+		},
 		func() (string, http.Handler) { return gestorv1connect.NewNodeServiceHandler(nodes{s}, opts) },
+		func() (string, http.Handler) { return gestorv1connect.NewTenantServiceHandler(tenants{s}, opts) },
+		func() (string, http.Handler) { return gestorv1connect.NewUserServiceHandler(users{s}, opts) },
+		func() (string, http.Handler) {
+			return gestorv1connect.NewInvitationServiceHandler(invitations{s}, opts)
+		},
+		func() (string, http.Handler) { return gestorv1connect.NewAccountServiceHandler(account{s}, opts) },
 		func() (string, http.Handler) { return gestorv1connect.NewAppServiceHandler(apps{s}, opts) },
 		func() (string, http.Handler) { return gestorv1connect.NewBuildServiceHandler(builds{s}, opts) },
 		func() (string, http.Handler) { return gestorv1connect.NewReleaseServiceHandler(releases{s}, opts) },
@@ -131,6 +143,12 @@ func (s *Server) routes() http.Handler {
 		func() (string, http.Handler) { return gestorv1connect.NewTaskServiceHandler(tasks{s}, opts) },
 		func() (string, http.Handler) { return gestorv1connect.NewLogServiceHandler(logs{s}, opts) },
 		func() (string, http.Handler) { return gestorv1connect.NewServerServiceHandler(servers{s}, opts) },
+		func() (string, http.Handler) {
+			return gestorv1connect.NewProtectionServiceHandler(protections{s}, opts)
+		},
+		func() (string, http.Handler) {
+			return gestorv1connect.NewPermissionServiceHandler(permissions{s}, opts)
+		},
 	} {
 		mux.Handle(mount())
 	}
@@ -197,7 +215,7 @@ func (s *Server) enter(ctx context.Context, procedure string, h http.Header, req
 	if f := s.state.Fail[method]; f != nil {
 		return f
 	}
-	public := strings.Contains(procedure, "SetupService") || method == "CreateSession"
+	public := strings.Contains(procedure, "SetupService") || publicMethod(method)
 	if !public && h.Get("Authorization") != "Bearer "+Token {
 		return fault.Unauthenticated("nobody is signed in")
 	}

@@ -3,6 +3,7 @@ package cmd
 import (
 	"context"
 	"net/url"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 
@@ -107,7 +108,7 @@ func (r *run) newPassword(fromStdin bool) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if len(password) < minPassword {
+	if utf8.RuneCountInString(password) < minPassword {
 		return "", fault.Invalid("password", "it has fewer than %d characters", minPassword)
 	}
 	if fromStdin {
