@@ -5,7 +5,8 @@ import (
 	"github.com/saas-gestor/gestor/server/internal/gestor"
 )
 
-// suspended is an op that people may do in a tenant that is not active: what has to do with signing in and out.
+// suspended is an op that people may do in a tenant that is suspended or cancelled: what has to do with signing in and out,
+// and what takes rights away. Its method in the contract says so too.
 type suspended interface{ whileSuspended() }
 
 // WhileSuspended reports whether an op works in a tenant that is suspended or cancelled.
@@ -14,8 +15,19 @@ func WhileSuspended(op Op) bool {
 	return ok
 }
 
-func (CreateSession) whileSuspended() {}
-func (DeleteSession) whileSuspended() {}
+func (CreateSession) whileSuspended()    {}
+func (SignIn) whileSuspended()           {}
+func (Reauthenticate) whileSuspended()   {}
+func (TouchSessions) whileSuspended()    {}
+func (DeleteSession) whileSuspended()    {}
+func (EndSessions) whileSuspended()      {}
+func (AddFactor) whileSuspended()        {}
+func (RenameFactor) whileSuspended()     {}
+func (RemoveFactor) whileSuspended()     {}
+func (SetRecoveryCodes) whileSuspended() {}
+func (ConfirmEmail) whileSuspended()     {}
+func (DeleteToken) whileSuspended()      {}
+func (RecordAudit) whileSuspended()      {}
 
 // CreateTenant makes a tenant. ID, Name, Plan and Quotas are read; the rest is filled in by the state machine.
 type CreateTenant struct{ Tenant gestor.Tenant }

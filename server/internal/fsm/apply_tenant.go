@@ -50,10 +50,19 @@ func (c *change) mayAct(op command.Op) error {
 	if t.Status != gestor.StatusTrash && command.WhileSuspended(op) {
 		return nil
 	}
-	if _, out := op.(command.DeleteSession); out {
+	if ends(op) {
 		return nil
 	}
 	return t.MayChange()
+}
+
+// ends reports whether an op only signs people out, which is never refused.
+func ends(op command.Op) bool {
+	switch op.(type) {
+	case command.DeleteSession, command.EndSessions:
+		return true
+	}
+	return false
 }
 
 // tenantWorks refuses to begin new work in a tenant that is not active, whoever asks for it. What has begun goes on.
