@@ -15,19 +15,12 @@ func WhileSuspended(op Op) bool {
 	return ok
 }
 
-func (CreateSession) whileSuspended()    {}
-func (SignIn) whileSuspended()           {}
-func (Reauthenticate) whileSuspended()   {}
-func (TouchSessions) whileSuspended()    {}
-func (DeleteSession) whileSuspended()    {}
-func (EndSessions) whileSuspended()      {}
-func (AddFactor) whileSuspended()        {}
-func (RenameFactor) whileSuspended()     {}
-func (RemoveFactor) whileSuspended()     {}
-func (SetRecoveryCodes) whileSuspended() {}
-func (ConfirmEmail) whileSuspended()     {}
-func (DeleteToken) whileSuspended()      {}
-func (RecordAudit) whileSuspended()      {}
+func (CreateSession) whileSuspended() {}
+func (TouchSessions) whileSuspended() {}
+func (DeleteSession) whileSuspended() {}
+func (ConfirmEmail) whileSuspended()  {}
+func (DeleteToken) whileSuspended()   {}
+func (RecordAudit) whileSuspended()   {}
 
 // CreateTenant makes a tenant. ID, Name, Plan and Quotas are read; the rest is filled in by the state machine.
 type CreateTenant struct{ Tenant gestor.Tenant }
