@@ -10,6 +10,7 @@ import (
 	"connectrpc.com/connect"
 
 	"github.com/saas-gestor/gestor/proto/fault"
+	"github.com/saas-gestor/gestor/proto/gen/gestor/v1/gestorv1connect"
 	"github.com/saas-gestor/gestor/proto/rpc"
 	"github.com/saas-gestor/gestor/server/internal/auth"
 )
@@ -53,7 +54,7 @@ func (g *gate) refresh(ctx context.Context, c auth.Caller, spec connect.Spec, wa
 	}
 	if want.local {
 		requestOf(ctx).local = true
-		return nil
+		return g.inTouch(spec)
 	}
 	leave, ok := g.deps.Limits.barriers.Enter(partyOf(c, ""))
 	if !ok {
@@ -61,6 +62,27 @@ func (g *gate) refresh(ctx context.Context, c auth.Caller, spec connect.Spec, wa
 	}
 	defer leave()
 	return g.barrier(ctx)
+}
+
+// outOfTouch is how long a server may have heard of no leader, and go on to answer people from what it has.
+const outOfTouch = time.Minute
+
+// inTouch refuses to answer from here where a sign-in may have been revoked elsewhere for longer than a moment. Who the servers are, and
+// how they are, may be asked always: that is what helps then.
+func (g *gate) inTouch(spec connect.Spec) error {
+	if g.deps.Contact == nil || spec.Procedure == gestorv1connect.ServerServiceListServersProcedure {
+		return nil
+	}
+	since := "it started"
+	if last := g.deps.Contact(); !last.IsZero() {
+		silence := time.Since(last)
+		if silence <= outOfTouch {
+			return nil
+		}
+		since = silence.Round(time.Second).String() + " ago"
+	}
+	return fault.Unavailable("this server has heard of no leader since %s, so it cannot know whether your sign-in still counts, and does not answer from what it has", since).
+		WithFix("ask another server; `gestor servers list --read local` tells which are there").WithRetryAfter(time.Second)
 }
 
 // catchUp waits until this server has applied what the caller has seen on another.

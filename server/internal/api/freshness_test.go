@@ -214,3 +214,28 @@ func TestJoining_AServerWithoutTheClustersStateSaysThatItIsNotReady(t *testing.T
 		}
 	}
 }
+
+func TestConsistency_LocalReadsEndAMinuteAfterTheLastWordOfALeaderButForThoseThatHelp(t *testing.T) {
+	var contact time.Time
+	w := newWallOf(t, true, time.Now(), func(d *Deps) {
+		d.Contact = func() time.Time { return contact }
+	})
+	local := map[string]string{rpc.HeaderConsistency: rpc.ConsistencyLocal}
+	for _, c := range []struct {
+		what      string
+		contact   time.Time
+		procedure string
+		refused   bool
+	}{
+		{"a moment ago", time.Now().Add(-50 * time.Second), aRead, false},
+		{"a while ago", time.Now().Add(-70 * time.Second), aRead, true},
+		{"never", time.Time{}, aRead, true},
+		{"a while ago, and it helps", time.Now().Add(-time.Hour), gestorv1connect.ServerServiceListServersProcedure, false},
+	} {
+		contact = c.contact
+		_, code, text := w.ask(t, "admin", c.procedure, local)
+		if refused := code == "unavailable" && strings.Contains(text, "no leader since"); refused != c.refused {
+			t.Errorf("%s: got %s %s", c.what, code, text)
+		}
+	}
+}
