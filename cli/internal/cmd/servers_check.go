@@ -2,7 +2,9 @@ package cmd
 
 import (
 	"context"
+	"fmt"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -40,7 +42,24 @@ func (r *run) showCheck(res *gestorv1.CheckServersResponse) error {
 	}
 	r.out.Table(t, "the server that answered tells of none")
 	r.out.Linef("compared at revision %d", res.GetRevision())
+	for _, s := range res.GetServers() {
+		r.warnOfClock(s)
+	}
 	return nil
+}
+
+// clockApart is how far a clock may be off without a word.
+const clockApart = time.Second
+
+func (r *run) warnOfClock(s *gestorv1.ServerCheck) {
+	ahead, way := s.GetClockAhead().AsDuration(), "ahead of"
+	if ahead < 0 {
+		ahead, way = -ahead, "behind"
+	}
+	if ahead > clockApart {
+		r.out.Linef("%s", r.out.Paint(output.Yellow, "warning")+output.Styled(output.Clean(fmt.Sprintf(": the clock of %s is %s %s the other servers'; set it, and see that it is kept right",
+			s.GetName(), ahead.Round(100*time.Millisecond), way))))
+	}
 }
 
 func (r *run) checkResult(s *gestorv1.ServerCheck) output.Styled {
