@@ -109,6 +109,7 @@ type member struct {
 	deployments gestorv1connect.DeploymentServiceClient
 	tasks       gestorv1connect.TaskServiceClient
 	nodes       gestorv1connect.NodeServiceClient
+	tenants     gestorv1connect.TenantServiceClient
 	logs        gestorv1connect.LogServiceClient
 }
 
@@ -200,6 +201,9 @@ func (n *nouns) serve(t *testing.T) *httptest.Server {
 				return gestorv1connect.NewNodeServiceHandler(nodes, o...)
 			},
 			func(o ...connect.HandlerOption) (string, http.Handler) {
+				return gestorv1connect.NewTenantServiceHandler(api.NewTenantService(api.TenantDeps{Engine: n}), o...)
+			},
+			func(o ...connect.HandlerOption) (string, http.Handler) {
 				return gestorv1connect.NewLogServiceHandler(logs, o...)
 			},
 		},
@@ -220,7 +224,7 @@ func (n *nouns) member(t *testing.T, server *httptest.Server, name string) membe
 	tenant := gestor.TenantID("ten_" + name)
 	token, hash := auth.NewBearer()
 	n.put(t, func(ctx context.Context, x *state.Txn) error {
-		if err := x.PutTenant(ctx, gestor.Tenant{ID: tenant, Name: name, Plan: "free", Status: "active"}); err != nil {
+		if err := x.PutTenant(ctx, gestor.Tenant{ID: tenant, Name: name, Plan: "enterprise", Status: "active"}); err != nil {
 			return err
 		}
 		user := gestor.User{ID: gestor.UserID("usr_" + name), TenantID: tenant, Email: name + "@example.com", Role: gestor.RoleAdmin, Status: "active"}
@@ -246,6 +250,7 @@ func (n *nouns) member(t *testing.T, server *httptest.Server, name string) membe
 		deployments: gestorv1connect.NewDeploymentServiceClient(c.HTTP, c.URL, c.Options()...),
 		tasks:       gestorv1connect.NewTaskServiceClient(c.HTTP, c.URL, c.Options()...),
 		nodes:       gestorv1connect.NewNodeServiceClient(c.HTTP, c.URL, c.Options()...),
+		tenants:     gestorv1connect.NewTenantServiceClient(c.HTTP, c.URL, c.Options()...),
 		logs:        gestorv1connect.NewLogServiceClient(c.HTTP, c.URL, c.Options()...),
 	}
 }
