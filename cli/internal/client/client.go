@@ -147,6 +147,16 @@ func (c *Client) Protections() gestorv1connect.ProtectionServiceClient {
 	return gestorv1connect.NewProtectionServiceClient(c.HTTP, c.URL, c.Options()...)
 }
 
+// Events is what people want to hear of.
+func (c *Client) Events() gestorv1connect.EventServiceClient {
+	return gestorv1connect.NewEventServiceClient(c.HTTP, c.URL, c.Options()...)
+}
+
+// Channels is the ways by which events reach people.
+func (c *Client) Channels() gestorv1connect.ChannelServiceClient {
+	return gestorv1connect.NewChannelServiceClient(c.HTTP, c.URL, c.Options()...)
+}
+
 // Permissions is the service that tells who may do what.
 func (c *Client) Permissions() gestorv1connect.PermissionServiceClient {
 	return gestorv1connect.NewPermissionServiceClient(c.HTTP, c.URL, c.Options()...)

@@ -144,6 +144,12 @@ func (s *Server) routes() http.Handler {
 		func() (string, http.Handler) { return gestorv1connect.NewLogServiceHandler(logs{s}, opts) },
 		func() (string, http.Handler) { return gestorv1connect.NewServerServiceHandler(servers{s}, opts) },
 		func() (string, http.Handler) {
+			return gestorv1connect.NewEventServiceHandler(newEvents(s), opts)
+		},
+		func() (string, http.Handler) {
+			return gestorv1connect.NewChannelServiceHandler(newChannels(s), opts)
+		},
+		func() (string, http.Handler) {
 			return gestorv1connect.NewProtectionServiceHandler(protections{s}, opts)
 		},
 		func() (string, http.Handler) {

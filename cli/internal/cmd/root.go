@@ -101,7 +101,7 @@ func (r *run) add(root *cobra.Command) {
 		&cobra.Group{ID: "access", Title: "Server and access:"},
 	)
 	group(root, "work", r.deployCmd(), r.rollbackCmd(), r.logsCmd(), r.buildCmd(), r.protectCmd())
-	group(root, "things", r.appsCmd(), r.nodesCmd(), r.deploymentsCmd(), r.releasesCmd(), r.buildsCmd(), r.tasksCmd(), r.protectionsCmd())
+	group(root, "things", r.appsCmd(), r.nodesCmd(), r.deploymentsCmd(), r.releasesCmd(), r.buildsCmd(), r.tasksCmd(), r.protectionsCmd(), r.eventsCmd(), r.channelsCmd())
 	group(root, "access", r.setupCmd(), r.loginCmd(), r.logoutCmd(), r.whoamiCmd(), r.contextCmd(), r.usersCmd(), r.accountCmd(), r.acceptCmd(), r.tokensCmd(), r.permissionsCmd(), r.serversCmd())
 	root.AddCommand(r.versionCmd(), r.completionCmd(), exitCodesTopic(), environmentTopic())
 }
