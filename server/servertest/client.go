@@ -1,6 +1,7 @@
 package servertest
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"net"
@@ -27,6 +28,7 @@ type Access struct {
 	From        string           // the endpoint it calls from; "people" if empty
 	Consistency string           // of its reads, as in rpc.HeaderConsistency
 	Anonymous   bool             // without the admin's token
+	Token       string           // somebody else's, in place of the admin's
 	Certificate *tls.Certificate // of an agent
 	Seen        *rpc.Revision    // what the caller has seen, shared by its clients of other servers; its own if nil
 }
@@ -61,7 +63,7 @@ func (c *Cluster) Access(s *Server, a Access) *Client {
 	}
 	h := headers{consistency: a.Consistency, seen: a.Seen}
 	if !a.Anonymous {
-		h.token = c.token
+		h.token = cmp.Or(a.Token, c.token)
 	}
 	client := newClient(c.Network.Endpoint(a.From), s.Public, config, h)
 	c.t.Cleanup(client.HTTP.CloseIdleConnections)
@@ -136,6 +138,21 @@ func (c *Client) Logs() gestorv1connect.LogServiceClient {
 // Sessions is the service of that name.
 func (c *Client) Sessions() gestorv1connect.SessionServiceClient {
 	return gestorv1connect.NewSessionServiceClient(c.HTTP, c.URL, c.options...)
+}
+
+// Users is the service of that name.
+func (c *Client) Users() gestorv1connect.UserServiceClient {
+	return gestorv1connect.NewUserServiceClient(c.HTTP, c.URL, c.options...)
+}
+
+// Invitations is the service of that name.
+func (c *Client) Invitations() gestorv1connect.InvitationServiceClient {
+	return gestorv1connect.NewInvitationServiceClient(c.HTTP, c.URL, c.options...)
+}
+
+// Account is the service of that name.
+func (c *Client) Account() gestorv1connect.AccountServiceClient {
+	return gestorv1connect.NewAccountServiceClient(c.HTTP, c.URL, c.options...)
 }
 
 // headers says who calls and how fresh answers must be.
