@@ -78,6 +78,12 @@ func theirs(m member, other names) map[string]func(ctx context.Context) error {
 		"CancelDeployment": func(ctx context.Context) error {
 			return second(m.deployments.CancelDeployment(ctx, &gestorv1.CancelDeploymentRequest{Id: other.deployment}))
 		},
+		"ApproveDeployment": func(ctx context.Context) error {
+			return second(m.deployments.ApproveDeployment(ctx, &gestorv1.ApproveDeploymentRequest{Id: other.deployment}))
+		},
+		"RejectDeployment": func(ctx context.Context) error {
+			return second(m.deployments.RejectDeployment(ctx, &gestorv1.RejectDeploymentRequest{Id: other.deployment, Comment: "no"}))
+		},
 		"WatchDeployment": func(ctx context.Context) error {
 			return streamError(m.deployments.WatchDeployment(ctx, &gestorv1.WatchDeploymentRequest{Id: other.deployment}))
 		},

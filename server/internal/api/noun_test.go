@@ -116,6 +116,7 @@ type member struct {
 // nouns is a server with two tenants that know nothing of each other. The first has node web-1.
 type nouns struct {
 	*machine
+	server  *httptest.Server
 	history *history.Store
 	ring    *secret.Ring
 	tails   *tails
@@ -161,6 +162,7 @@ func newNouns(t *testing.T) *nouns {
 		t.Fatal(err)
 	}
 	server := n.serve(t)
+	n.server = server
 	n.do(t, command.InitCluster{Cluster: gestor.Cluster{ID: "clu_test", SetupHash: []byte("h")}})
 	n.do(t, command.Claim{SetupHash: []byte("h"), TenantID: "ten_first", TenantName: "First", UserID: "usr_first", Email: "a@first.example"})
 	n.one = n.member(t, server, "one")
@@ -205,6 +207,12 @@ func (n *nouns) serve(t *testing.T) *httptest.Server {
 			},
 			func(o ...connect.HandlerOption) (string, http.Handler) {
 				return gestorv1connect.NewLogServiceHandler(logs, o...)
+			},
+			func(o ...connect.HandlerOption) (string, http.Handler) {
+				return gestorv1connect.NewProtectionServiceHandler(api.NewProtectionService(api.ProtectionDeps{Engine: n}), o...)
+			},
+			func(o ...connect.HandlerOption) (string, http.Handler) {
+				return gestorv1connect.NewPermissionServiceHandler(api.NewPermissionService(), o...)
 			},
 		},
 	})
