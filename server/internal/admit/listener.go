@@ -31,8 +31,9 @@ type Options struct {
 	Most       int           // connections without a certificate at once; 20,000
 	PerNetwork int           // of those, of one /24 of IPv4 or /64 of IPv6; 512
 	Network    func(net.Addr) string
-	Refused    func(reason string) // is told of every connection that is hung up on for lack of room
-	Log        *slog.Logger        // nil discards
+	Refused    func(reason string)            // is told of every connection that is hung up on for lack of room
+	Failed     func(from net.Addr, err error) // is told of every handshake that failed; nil notes them in the log
+	Log        *slog.Logger                   // nil discards
 }
 
 func (o Options) withDefaults() Options {
@@ -56,6 +57,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Failed == nil {
+		o.Failed = func(from net.Addr, err error) { o.Log.Debug("handshake failed", "address", from.String(), "err", err) }
 	}
 	return o
 }
@@ -158,7 +162,7 @@ func (a *Listener) shake(ctx context.Context, raw net.Conn, of *guest) {
 	err := secure.HandshakeContext(ctx)
 	conn.settle()
 	if !stop() || err != nil {
-		a.o.Log.Debug("handshake failed", "address", raw.RemoteAddr().String(), "err", err)
+		a.o.Failed(raw.RemoteAddr(), err)
 		_ = raw.Close()
 		return
 	}

@@ -22,6 +22,7 @@ import (
 	"github.com/hashicorp/raft"
 	"golang.org/x/time/rate"
 
+	"github.com/saas-gestor/gestor/server/internal/admit"
 	"github.com/saas-gestor/gestor/server/internal/cluster"
 	"github.com/saas-gestor/gestor/server/internal/pki"
 )
@@ -64,13 +65,11 @@ const (
 // Port is this server's peer port. Open it, hand Transport to Raft, Bind it to the membership, then Run it.
 type Port struct {
 	o         Options
-	listen    net.Listener
+	door      *admit.Listener
 	raft      *streams
 	http      *queue
 	transport *raft.NetworkTransport
-	lobby     lobby
 	refusals  rate.Sometimes // are logged; strangers must not fill the log's files, nor turn over what is in them
-	done      chan struct{}  // closed by Close
 	closing   sync.Once
 	accepting sync.WaitGroup
 
@@ -97,12 +96,16 @@ func Open(ctx context.Context, o Options) (*Port, error) {
 		o.Advertise = l.Addr().String()
 	}
 	p := &Port{
-		o: o, listen: l, done: make(chan struct{}), lobby: lobby{most: handshakesAtOnce}, clients: map[string]*Client{},
+		o: o, clients: map[string]*Client{},
 		http: newQueue(l.Addr()), refusals: rate.Sometimes{First: 10, Interval: time.Second},
 	}
 	p.raft = &streams{queue: newQueue(address(o.Advertise)), port: p}
 	p.transport = raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
 		Stream: p.raft, MaxPool: raftPool, Timeout: ioTimeout, Logger: cluster.NewLogger(o.Log),
+	})
+	p.door = admit.New(l, admit.Options{
+		TLS:     pki.PeerConfig(o.Leaf, o.Verifier, p.welcome, p.raftProtocol(), protocolHTTP),
+		Shaking: handshakesAtOnce, Timeout: handshakeTimeout, Failed: p.refused,
 	})
 	p.accepting.Go(p.accept)
 	return p, nil
@@ -125,9 +128,7 @@ func (p *Port) Bind(members func() []cluster.Member, leader func() string) {
 func (p *Port) Close() error {
 	var err error
 	p.closing.Do(func() {
-		close(p.done)
-		p.lobby.close()
-		err = errors.Join(p.listen.Close(), p.transport.Close(), p.raft.Close(), p.http.Close())
+		err = errors.Join(p.door.Close(), p.transport.Close(), p.raft.Close(), p.http.Close())
 		p.accepting.Wait()
 		p.mu.Lock()
 		defer p.mu.Unlock()
@@ -188,47 +189,26 @@ func (p *Port) known() []cluster.Member {
 	return members()
 }
 
-// accept takes connections until the port is closed.
+// accept hands connections that have shaken hands to whom they are for, until the port is closed.
 func (p *Port) accept() {
 	for {
-		conn, err := p.listen.Accept()
+		conn, err := p.door.Accept()
 		if err != nil {
-			select {
-			case <-p.done:
-				return
-			case <-time.After(10 * time.Millisecond): // out of file descriptors: the next may find some
-				continue
-			}
+			return
 		}
-		leave := p.lobby.enter(conn)
-		p.accepting.Go(func() {
-			defer leave()
-			p.receive(conn)
-		})
+		target := p.http
+		if secure, ok := conn.(*tls.Conn); ok && secure.ConnectionState().NegotiatedProtocol == p.raftProtocol() {
+			target = p.raft.queue
+		}
+		target.put(conn)
 	}
 }
 
-// receive shakes hands and hands the connection to whom it is for.
-func (p *Port) receive(raw net.Conn) {
-	ctx, cancel := context.WithTimeout(context.Background(), handshakeTimeout) // a connection has no caller
-	defer cancel()
-	stop := context.AfterFunc(ctx, func() { _ = raw.SetDeadline(time.Now()) })
-	conn := tls.Server(raw, pki.PeerConfig(p.o.Leaf, p.o.Verifier, p.welcome, p.raftProtocol(), protocolHTTP))
-	err := conn.HandshakeContext(ctx)
-	stop()
-	if err != nil {
-		p.refusals.Do(func() {
-			p.o.Log.Warn("refused a connection to the peer port", "address", raw.RemoteAddr().String(), "err", err)
-		})
-		_ = raw.Close()
-		return
-	}
-	_ = raw.SetDeadline(time.Time{}) // fails only for a connection that is gone
-	target := p.http
-	if conn.ConnectionState().NegotiatedProtocol == p.raftProtocol() {
-		target = p.raft.queue
-	}
-	target.put(conn)
+// refused tells of some of those who were not let in.
+func (p *Port) refused(from net.Addr, err error) {
+	p.refusals.Do(func() {
+		p.o.Log.Warn("refused a connection to the peer port", "address", from.String(), "err", err)
+	})
 }
 
 // dial reaches the peer port at an address. want is the server that must be there; any member if empty.
