@@ -1,6 +1,7 @@
 package client
 
 import (
+	"context"
 	"crypto/x509"
 	"net"
 	"strings"
@@ -21,12 +22,18 @@ type Options struct {
 	Consistency string   // of reads, see rpc.Options
 	Moved       func(rpc.Move)
 	Told        func(header string) // of all servers, see rpc.HeaderServers
+
+	// Prove proves again who calls when a call was refused for want of that; the call is made again if it returns nil. It may
+	// be nil.
+	Prove func(ctx context.Context, c *Client, refusal error) error
 }
 
 // Client talks to one server of an installation, over one connection that is made with the first call, and to another when
 // that one fails.
 type Client struct {
 	*rpc.Client
+
+	prove func(ctx context.Context, c *Client, refusal error) error
 }
 
 // New returns a client. It does not connect.
@@ -54,7 +61,7 @@ func New(o Options) (*Client, error) {
 	if roots != nil && o.Cluster != "" {
 		r.ServerName = rpc.ServerName(o.Cluster)
 	}
-	return &Client{rpc.New(r)}, nil
+	return &Client{rpc.New(r), o.Prove}, nil
 }
 
 func pool(roots string) (*x509.CertPool, error) {
@@ -140,6 +147,11 @@ func (c *Client) Logins() gestorv1connect.LoginServiceClient {
 // Servers is the service of the control servers.
 func (c *Client) Servers() gestorv1connect.ServerServiceClient {
 	return gestorv1connect.NewServerServiceClient(c.HTTP, c.URL, c.Options()...)
+}
+
+// Audit is the service of the audit log.
+func (c *Client) Audit() gestorv1connect.AuditServiceClient {
+	return gestorv1connect.NewAuditServiceClient(c.HTTP, c.URL, c.Options()...)
 }
 
 // Protections is the service of protected environments.

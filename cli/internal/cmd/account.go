@@ -12,7 +12,8 @@ import (
 
 func (r *run) accountCmd() *cobra.Command {
 	return noun("account", "Your own account", nil,
-		r.accountShowCmd(), r.accountNameCmd(), r.accountPasswordCmd(), r.accountEmailCmd(), r.accountVerifyCmd(), r.accountForgotCmd())
+		r.accountShowCmd(), r.accountNameCmd(), r.accountPasswordCmd(), r.accountEmailCmd(), r.accountVerifyCmd(), r.accountForgotCmd(),
+		r.accountTOTPCmd(), r.accountRecoveryCmd(), r.accountPasskeysCmd(), r.accountSessionsCmd())
 }
 
 func (r *run) accountShowCmd() *cobra.Command {

@@ -17,6 +17,8 @@ type loginOptions struct {
 	trust
 	email, name   string
 	passwordStdin bool
+	code          string
+	again         bool
 	browser       bool
 	token         bool
 }
@@ -28,17 +30,28 @@ func (r *run) loginCmd() *cobra.Command {
 		Short: "Sign in",
 		Long: `Sign in to a server, the current context's if no address is given.
 
-A server with a certificate of its own root is recognised by --pin, or by you when it shows the pin.`,
+A server with a certificate of its own root is recognised by --pin, or by you when it shows the pin.
+
+If you have a second factor, the code of your app or a recovery code is asked for. Passkeys work in a browser: --browser.
+With --again you stay signed in and prove once more who you are, which some commands want within the last five minutes.`,
 		Args: cobra.MaximumNArgs(1),
-		RunE: func(c *cobra.Command, args []string) error { return r.login(c.Context(), optional(args), o) },
+		RunE: func(c *cobra.Command, args []string) error {
+			if o.again {
+				return r.loginAgain(c.Context(), o)
+			}
+			return r.login(c.Context(), optional(args), o)
+		},
 	}
 	o.flags(c.Flags())
 	c.Flags().StringVar(&o.email, "email", "", "your address")
 	c.Flags().BoolVar(&o.passwordStdin, "password-stdin", false, "read the password from standard input")
+	c.Flags().StringVar(&o.code, "code", "", "the code of your app, or a recovery code, if you have a second factor")
+	c.Flags().BoolVar(&o.again, "again", false, "prove again who you are, in the session that there is")
 	c.Flags().BoolVar(&o.browser, "browser", false, "sign in by approving in a browser: with a passkey or your company's sign-in, say")
 	c.Flags().BoolVar(&o.token, "token-stdin", false, "use a token (gestor tokens create), read from standard input")
 	c.Flags().StringVar(&o.name, "name", "", "the context's name (default: the server's host)")
 	c.MarkFlagsMutuallyExclusive("browser", "token-stdin", "password-stdin")
+	c.MarkFlagsMutuallyExclusive("browser", "token-stdin", "again")
 	return c
 }
 
@@ -74,7 +87,13 @@ func (r *run) login(ctx context.Context, raw string, o loginOptions) error {
 	if err != nil {
 		return cause(ctx, err)
 	}
-	return r.signedIn(ctx, contexts, name, target, res.GetToken(), res.GetSession())
+	session, token := res.GetSession(), res.GetToken()
+	if asked := res.GetSecondFactor(); asked != nil {
+		if session, token, err = r.secondStep(ctx, asked, o.code); err != nil {
+			return cause(ctx, err)
+		}
+	}
+	return r.signedIn(ctx, contexts, name, target, token, session)
 }
 
 // loginTarget is the stored context, or a new one for an address.

@@ -102,7 +102,7 @@ func (r *run) add(root *cobra.Command) {
 	)
 	group(root, "work", r.deployCmd(), r.rollbackCmd(), r.logsCmd(), r.buildCmd(), r.protectCmd())
 	group(root, "things", r.appsCmd(), r.nodesCmd(), r.deploymentsCmd(), r.releasesCmd(), r.buildsCmd(), r.tasksCmd(), r.protectionsCmd(), r.eventsCmd(), r.channelsCmd())
-	group(root, "access", r.setupCmd(), r.loginCmd(), r.logoutCmd(), r.whoamiCmd(), r.contextCmd(), r.usersCmd(), r.accountCmd(), r.acceptCmd(), r.tokensCmd(), r.permissionsCmd(), r.serversCmd())
+	group(root, "access", r.setupCmd(), r.loginCmd(), r.logoutCmd(), r.whoamiCmd(), r.contextCmd(), r.usersCmd(), r.accountCmd(), r.acceptCmd(), r.tokensCmd(), r.permissionsCmd(), r.tenantsCmd(), r.auditCmd(), r.serversCmd())
 	root.AddCommand(r.versionCmd(), r.completionCmd(), exitCodesTopic(), environmentTopic())
 }
 
@@ -256,7 +256,7 @@ func (r *run) client() (*client.Client, error) {
 func (r *run) dial(c client.Context) (*client.Client, error) {
 	return client.New(client.Options{
 		URL: c.URL, Servers: c.Servers, Token: c.Token, Roots: c.Roots, Cluster: c.Cluster, Version: r.env.Version,
-		Consistency: r.consistency(), Moved: r.moved, Told: r.hear,
+		Consistency: r.consistency(), Moved: r.moved, Told: r.hear, Prove: r.proveAgain,
 	})
 }
 

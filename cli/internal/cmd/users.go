@@ -14,7 +14,7 @@ func (r *run) usersCmd() *cobra.Command {
 	return noun("users", "The people of your tenant", []string{"user"},
 		r.usersListCmd(), r.usersShowCmd(), r.usersInviteCmd(), r.usersInvitationsCmd(), r.usersResendCmd(), r.usersRevokeCmd(),
 		r.usersRoleCmd(), r.usersNarrowCmd(), r.usersBlockCmd(), r.usersDeactivateCmd(), r.usersUnblockCmd(), r.usersResetPasswordCmd(),
-		r.usersRemoveCmd())
+		r.usersSessionsCmd(), r.usersResetFactorsCmd(), r.usersRemoveCmd())
 }
 
 func (r *run) usersListCmd() *cobra.Command {
