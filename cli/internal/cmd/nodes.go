@@ -21,7 +21,7 @@ import (
 func (r *run) nodesCmd() *cobra.Command {
 	return noun("nodes", "The hosts that run an agent", []string{"node"},
 		r.nodesListCmd(), r.nodesShowCmd(), r.nodesJoinCmd(), r.nodesDrainCmd(), r.nodesActivateCmd(),
-		r.nodesDeleteCmd(), r.nodesWatchCmd())
+		r.nodesDeleteCmd(), r.nodesWatchCmd(), r.nodesShareCmd(), r.nodesDedicateCmd())
 }
 
 func (r *run) nodesListCmd() *cobra.Command {
@@ -59,6 +59,12 @@ func (r *run) nodeStatus(n *gestorv1.Node) output.Styled {
 	status := r.out.State(output.Enum(n.GetStatus(), "NODE_STATUS_"))
 	if n.GetDraining() {
 		status += output.Styled(", ") + r.out.State("draining")
+	}
+	if n.GetShared() {
+		status += output.Styled(", shared")
+		if !n.GetOwn() {
+			status += output.Styled(" by another tenant")
+		}
 	}
 	return status
 }
