@@ -64,7 +64,6 @@ func Load(raw []byte) (State, error) {
 	s.Tenants = list(l, f.Tenants, func() *gestorv1.Tenant { return &gestorv1.Tenant{} })
 	s.Users = list(l, f.Users, func() *gestorv1.User { return &gestorv1.User{} })
 	s.Invitations = list(l, f.Invitations, func() *gestorv1.Invitation { return &gestorv1.Invitation{} })
-	s.Tenants = list(l, f.Tenants, func() *gestorv1.Tenant { return &gestorv1.Tenant{} })
 	s.Nodes = list(l, f.Nodes, func() *gestorv1.Node { return &gestorv1.Node{} })
 	s.Apps = list(l, f.Apps, func() *gestorv1.App { return &gestorv1.App{} })
 	s.Env = list(l, f.Env, func() *gestorv1.EnvVar { return &gestorv1.EnvVar{} })
