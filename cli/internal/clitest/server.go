@@ -152,6 +152,7 @@ func (s *Server) routes() http.Handler {
 		func() (string, http.Handler) {
 			return gestorv1connect.NewProtectionServiceHandler(protections{s}, opts)
 		},
+		func() (string, http.Handler) { return gestorv1connect.NewAuditServiceHandler(audits{s}, opts) },
 		func() (string, http.Handler) {
 			return gestorv1connect.NewPermissionServiceHandler(permissions{s}, opts)
 		},

@@ -93,12 +93,14 @@ func (s *AuditService) WatchAudit(ctx context.Context, req *gestorv1.WatchAuditR
 		return err
 	}
 	f := auditFilterIn(req.GetFilter())
-	seq, err := r.view.LastAuditSeq(ctx)
-	if err != nil {
-		return err
-	}
-	if err := r.sendLast(ctx, f, int(req.GetLast()), seq, stream); err != nil {
-		return err
+	seq := req.GetAfterSeq()
+	if seq == 0 {
+		if seq, err = r.view.LastAuditSeq(ctx); err != nil {
+			return err
+		}
+		if err := r.sendLast(ctx, f, int(req.GetLast()), seq, stream); err != nil {
+			return err
+		}
 	}
 	return follow(ctx, s.deps.Engine, func() (bool, error) {
 		for {

@@ -715,7 +715,9 @@ type WatchAuditRequest struct {
 	// Which.
 	Filter *AuditFilter `protobuf:"bytes,1,opt,name=filter,proto3" json:"filter,omitempty"`
 	// How many of those that are there come first.
-	Last          int32 `protobuf:"varint,2,opt,name=last,proto3" json:"last,omitempty"`
+	Last int32 `protobuf:"varint,2,opt,name=last,proto3" json:"last,omitempty"`
+	// Instead of that, all behind the entry of this number: how a watch that broke off goes on. 0 for none.
+	AfterSeq      int64 `protobuf:"varint,3,opt,name=after_seq,json=afterSeq,proto3" json:"after_seq,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -760,6 +762,13 @@ func (x *WatchAuditRequest) GetFilter() *AuditFilter {
 func (x *WatchAuditRequest) GetLast() int32 {
 	if x != nil {
 		return x.Last
+	}
+	return 0
+}
+
+func (x *WatchAuditRequest) GetAfterSeq() int64 {
+	if x != nil {
+		return x.AfterSeq
 	}
 	return 0
 }
@@ -1676,11 +1685,12 @@ const file_gestor_v1_audit_proto_rawDesc = "" +
 	"\x04page\x18\x02 \x01(\v2\x16.gestor.v1.PageRequestR\x04page\"q\n" +
 	"\x11ListAuditResponse\x12/\n" +
 	"\aentries\x18\x01 \x03(\v2\x15.gestor.v1.AuditEntryR\aentries\x12+\n" +
-	"\x04page\x18\x02 \x01(\v2\x17.gestor.v1.PageResponseR\x04page\"c\n" +
+	"\x04page\x18\x02 \x01(\v2\x17.gestor.v1.PageResponseR\x04page\"\x89\x01\n" +
 	"\x11WatchAuditRequest\x12.\n" +
 	"\x06filter\x18\x01 \x01(\v2\x16.gestor.v1.AuditFilterR\x06filter\x12\x1e\n" +
 	"\x04last\x18\x02 \x01(\x05B\n" +
-	"\xbaH\a\x1a\x05\x18\xf4\x03(\x00R\x04last\"E\n" +
+	"\xbaH\a\x1a\x05\x18\xf4\x03(\x00R\x04last\x12$\n" +
+	"\tafter_seq\x18\x03 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\bafterSeq\"E\n" +
 	"\x12WatchAuditResponse\x12/\n" +
 	"\aentries\x18\x01 \x03(\v2\x15.gestor.v1.AuditEntryR\aentries\"\x9e\x01\n" +
 	"\x12ExportAuditRequest\x12.\n" +
