@@ -48,7 +48,7 @@ type machine struct {
 	applied atomic.Uint64
 }
 
-func newMachine(t *testing.T) *machine {
+func newMachine(t testing.TB) *machine {
 	t.Helper()
 	dir := t.TempDir()
 	store, err := state.Open(t.Context(), dir)
@@ -75,7 +75,7 @@ func (m *machine) Wait(context.Context, uint64) error              { return nil 
 func (m *machine) Watch(tables ...state.Table) *state.Subscription { return m.store.Watch(tables...) }
 
 // put writes rows that no command of a test's reach makes: a second tenant, finished work.
-func (m *machine) put(t *testing.T, write func(ctx context.Context, x *state.Txn) error) {
+func (m *machine) put(t testing.TB, write func(ctx context.Context, x *state.Txn) error) {
 	t.Helper()
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -93,7 +93,7 @@ func (m *machine) put(t *testing.T, write func(ctx context.Context, x *state.Txn
 	}
 }
 
-func (m *machine) do(t *testing.T, op command.Op) {
+func (m *machine) do(t testing.TB, op command.Op) {
 	t.Helper()
 	if _, err := m.Propose(t.Context(), command.Command{At: time.Now(), Actor: gestor.SystemActor("test"), Op: op}); err != nil {
 		t.Fatal(err)

@@ -34,6 +34,7 @@ type mailbox struct {
 	mu         sync.Mutex
 	configured bool
 	away       error // what Send answers instead
+	unread     bool  // nobody will look into it
 	sent       []mail.Message
 	arrived    chan struct{}
 }
@@ -50,7 +51,7 @@ func (m *mailbox) Send(_ context.Context, message mail.Message) error {
 	if !m.configured {
 		return fault.Conflict("this installation sends no e-mail")
 	}
-	if m.away == nil {
+	if m.away == nil && !m.unread {
 		m.sent = append(m.sent, message)
 		m.arrived <- struct{}{}
 	}
@@ -119,7 +120,7 @@ func (c *company) advance(d time.Duration) {
 
 const goodPassword = "correct horse battery"
 
-func newCompany(t *testing.T) *company {
+func newCompany(t testing.TB) *company {
 	t.Helper()
 	c := &company{
 		machine: newMachine(t), mail: &mailbox{arrived: make(chan struct{}, 100)}, passwords: auth.NewPasswords(2), now: time.Now(),
@@ -154,7 +155,7 @@ func newCompany(t *testing.T) *company {
 	return c
 }
 
-func (c *company) serve(t *testing.T) {
+func (c *company) serve(t testing.TB) {
 	t.Helper()
 	ring, err := secret.Create(filepath.Join(t.TempDir(), "keys"))
 	if err != nil {
@@ -177,10 +178,16 @@ func (c *company) serve(t *testing.T) {
 	accounts := api.NewAccountService(api.AccountDeps{
 		Engine: c, Links: links, Mail: c.mail, Errands: errands, Passwords: c.passwords, Accounts: throttle(5), Networks: throttle(30), Now: c.clock, Log: log,
 	})
+	sessions := api.NewSessionService(api.SessionDeps{
+		Engine: c, Passwords: c.passwords, Accounts: throttle(5), Networks: throttle(30), Codes: throttle(5), Now: c.clock, Log: log,
+	})
 	handler, err := api.New(api.Deps{
 		Engine: c, Changes: c.store.Version, Revision: c.applied.Load, Now: c.clock,
 		Agents: pki.AgentVerifier{Roots: x509.NewCertPool(), Cluster: "clu_test", Now: time.Now},
 		Mounts: []api.Mount{
+			func(o ...connect.HandlerOption) (string, http.Handler) {
+				return gestorv1connect.NewSessionServiceHandler(sessions, o...)
+			},
 			func(o ...connect.HandlerOption) (string, http.Handler) {
 				return gestorv1connect.NewUserServiceHandler(users, o...)
 			},
@@ -203,6 +210,7 @@ func (c *company) serve(t *testing.T) {
 
 // person is a way to the server, signed in or not.
 type person struct {
+	sessions    gestorv1connect.SessionServiceClient
 	users       gestorv1connect.UserServiceClient
 	invitations gestorv1connect.InvitationServiceClient
 	account     gestorv1connect.AccountServiceClient
@@ -227,7 +235,7 @@ func (c *company) as(t *testing.T, id gestor.UserID) person {
 }
 
 // with is a way to the server with a token; nobody's if that is empty.
-func (c *company) with(t *testing.T, token string) person {
+func (c *company) with(t testing.TB, token string) person {
 	t.Helper()
 	roots := x509.NewCertPool()
 	roots.AddCert(c.server.Certificate())
@@ -237,6 +245,7 @@ func (c *company) with(t *testing.T, token string) person {
 	})
 	t.Cleanup(client.Close)
 	return person{
+		sessions:    gestorv1connect.NewSessionServiceClient(client.HTTP, client.URL, client.Options()...),
 		users:       gestorv1connect.NewUserServiceClient(client.HTTP, client.URL, client.Options()...),
 		invitations: gestorv1connect.NewInvitationServiceClient(client.HTTP, client.URL, client.Options()...),
 		account:     gestorv1connect.NewAccountServiceClient(client.HTTP, client.URL, client.Options()...),
