@@ -26,6 +26,7 @@ import (
 	"github.com/saas-gestor/gestor/server/internal/mirror"
 	"github.com/saas-gestor/gestor/server/internal/nodes"
 	"github.com/saas-gestor/gestor/server/internal/pki"
+	"github.com/saas-gestor/gestor/server/internal/web"
 	"github.com/saas-gestor/gestor/server/internal/tenants"
 )
 
@@ -132,11 +133,16 @@ func wire(s *Server) (_ *parts, err error) {
 		Engine: s.engine, Revision: s.engine.Revision, Agents: verifier, RootPEM: s.id.serverRoot.PEM(),
 		Version: s.options.Version, Mounts: s.mounts(p), Checks: s.checks(p), Log: s.log.With("component", "api"),
 		Changes: s.engine.Version, Servers: s.directory(), Barrier: s.engine.Barrier, Contact: s.engine.LastContact, Limits: limits, Served: s.served, Seen: p.touches.Note, Refused: s.metrics.Refused,
-		Attempts: p.attempts,
+		Attempts: p.attempts, Pages: s.pages,
 		Metrics:  s.metrics.Handler(), Now: s.clock.Now,
 	})
 	s.wireOperations(p, limits)
 	return p, err
+}
+
+// pages are what is served to browsers beside the services.
+func (s *Server) pages(services http.Handler) (http.Handler, error) {
+	return web.New(web.Options{API: services, Log: s.log.With("component", "web")})
 }
 
 // mounts are all services of the contract.

@@ -36,9 +36,10 @@ type Deps struct {
 	Agents   pki.AgentVerifier // proves who an agent is
 	RootPEM  []byte            // the root that signs servers, served as /ca.pem
 	Version  string
-	Mounts   []Mount        // every service
-	Checks   []health.Check // what must be well for /readyz
-	Metrics  http.Handler   // served as /metrics to those who may debug; may be nil
+	Mounts   []Mount                                      // every service
+	Pages    func(api http.Handler) (http.Handler, error) // makes what is served beside the services, from what serves them; may be nil
+	Checks   []health.Check                               // what must be well for /readyz
+	Metrics  http.Handler                                 // served as /metrics to those who may debug; may be nil
 
 	Changes func(tables ...state.Table) uint64 // see state.Store.Version; nil reads who calls anew for every call
 	Barrier func(ctx context.Context) error    // returns once this server has all that was committed before; nil with one server only
@@ -117,6 +118,13 @@ func New(d Deps) (http.Handler, error) {
 	mux.HandleFunc("GET /readyz", health.Ready(d.Version, d.Checks...))
 	inspection(mux, entrance, d.Metrics)
 	mux.HandleFunc("GET /ca.pem", func(w http.ResponseWriter, _ *http.Request) { text(w, http.StatusOK, string(d.RootPEM)) })
+	if d.Pages != nil {
+		pages, err := d.Pages(mux)
+		if err != nil {
+			return nil, err
+		}
+		mux.Handle("/", pages)
+	}
 	return outer(d, policy, http.NewCrossOriginProtection().Handler(mux)), nil
 }
 

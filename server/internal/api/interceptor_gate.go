@@ -261,6 +261,9 @@ func (g *gate) authenticate(ctx context.Context, header http.Header) (auth.Calle
 		return g.agent(ctx, r)
 	}
 	token := auth.BearerFrom(header.Get("Authorization"))
+	if token == "" && auth.SameOrigin(header) {
+		token, _ = auth.CookieOf(header)
+	}
 	if token == "" {
 		return auth.Caller{}, nil
 	}

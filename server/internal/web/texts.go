@@ -1,0 +1,51 @@
+package web
+
+import (
+	"encoding/json"
+	"errors"
+	"net/http"
+	"sync"
+
+	"golang.org/x/text/language"
+
+	"github.com/saas-gestor/gestor/proto/fault"
+)
+
+// texts are the words of the pages in one language, by key.
+type texts map[string]string
+
+var languages = []language.Tag{language.English, language.BrazilianPortuguese} // the first is the last resort
+
+// catalogues are the words of all languages, read once.
+var catalogues = sync.OnceValue(func() []texts {
+	all := make([]texts, len(languages))
+	for i, tag := range languages {
+		raw, err := files.ReadFile("pages/" + tag.String() + ".json")
+		if err == nil {
+			err = json.Unmarshal(raw, &all[i])
+		}
+		if err != nil {
+			panic("the words of the pages: " + err.Error())
+		}
+	}
+	return all
+})
+
+// wordsOf finds the reader's language among ours.
+func wordsOf(r *http.Request) (string, texts) {
+	wanted, _, err := language.ParseAcceptLanguage(r.Header.Get("Accept-Language"))
+	if err != nil {
+		wanted = nil // whatever it says, it is not worth a refusal
+	}
+	_, i, _ := language.NewMatcher(languages).Match(wanted...)
+	return languages[i].String(), catalogues()[i]
+}
+
+// inWords is a refusal as its reader sees it.
+func inWords(err error, t texts) (text, fix string) {
+	f, ok := errors.AsType[*fault.Error](err)
+	if !ok {
+		return t["internal"], ""
+	}
+	return f.Message, f.Fix
+}
