@@ -40,6 +40,7 @@ type Replication interface {
 	Members() []cluster.Member
 	Leader() string
 	ID() string
+	Barrier(ctx context.Context) error // returns once this server has all that was committed before
 }
 
 // ServerDeps are what the server service needs; all of it but Now.
@@ -192,7 +193,8 @@ const (
 	outLook  = 20 * time.Millisecond
 )
 
-// untilOut waits until a server does not replicate any more. If it is this one it cannot see that.
+// untilOut waits until a server does not replicate any more, and another one leads that knows: what this server sees of the members is
+// not committed yet, and who removes a server may switch it off a moment later. If it is this one it cannot see that.
 func (s *ServerService) untilOut(ctx context.Context, gone gestor.Server, revision uint64) error {
 	if string(gone.ID) == s.deps.Replication.ID() {
 		return nil
@@ -205,7 +207,7 @@ func (s *ServerService) untilOut(ctx context.Context, gone gestor.Server, revisi
 	tick := time.NewTicker(outLook)
 	defer tick.Stop()
 	for {
-		if _, is := roleOf(s.deps.Replication.Members(), gone.ID); !is {
+		if s.out(ctx, gone.ID) {
 			return nil
 		}
 		select {
@@ -215,6 +217,16 @@ func (s *ServerService) untilOut(ctx context.Context, gone gestor.Server, revisi
 				WithFix("see with `gestor servers list` that the others answer")
 		}
 	}
+}
+
+// out reports whether a server that leads goes on without one that was removed, whatever becomes of that one.
+func (s *ServerService) out(ctx context.Context, gone gestor.ServerID) bool {
+	replication := s.deps.Replication
+	without := func() bool {
+		_, is := roleOf(replication.Members(), gone)
+		return !is && replication.Leader() != "" && replication.Leader() != string(gone)
+	}
+	return without() && replication.Barrier(ctx) == nil && without()
 }
 
 // TransferLeader makes another voter lead.

@@ -101,7 +101,9 @@ func (p *plant) Members() []cluster.Member {
 }
 
 func (p *plant) Leader() string { return "srv_ctl1" }
-func (p *plant) ID() string     { return "srv_ctl1" }
+
+func (p *plant) Barrier(context.Context) error { return nil }
+func (p *plant) ID() string                    { return "srv_ctl1" }
 
 func (p *plant) Statuses(_ context.Context, ids []gestor.ServerID) map[gestor.ServerID]*peerv1.GetStatusResponse {
 	out := map[gestor.ServerID]*peerv1.GetStatusResponse{}
