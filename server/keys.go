@@ -8,6 +8,7 @@ import (
 
 	"github.com/saas-gestor/gestor/server/internal/gestor"
 	"github.com/saas-gestor/gestor/server/internal/keyring"
+	"github.com/saas-gestor/gestor/server/internal/pki"
 	"github.com/saas-gestor/gestor/server/internal/secret"
 )
 
@@ -65,7 +66,7 @@ Deployed apps go on as they are, and so do the other control servers. This one c
 // wireKeys puts together what keeps the rings of the servers in step.
 func (s *Server) wireKeys(p *parts) {
 	p.keys = keyring.New(keyring.Options{
-		Engine: s.engine, Port: s.port, Ring: s.ring, Self: gestor.ServerID(s.id.server), Local: s.sealIdentity,
+		Engine: s.engine, Port: s.port, Ring: s.ring, Self: gestor.ServerID(s.id.server), Local: s.sealIdentity, Known: s.rootKey,
 		Look: s.options.Tuning.Keys, Log: s.log.With("component", "keys"),
 	})
 	s.engine.OnTerm("keys", p.keys.RunTerm)
@@ -89,6 +90,16 @@ func (s *Server) sealIdentity() error {
 		return err
 	}
 	return r.write(dir)
+}
+
+// rootKey is the key of a root, by the place it is sealed for.
+func (s *Server) rootKey(place string) ([]byte, bool) {
+	root, ok := map[string]*pki.Root{gestor.ServerRootPlace: s.id.serverRoot, gestor.AgentRootPlace: s.id.agentRoot}[place]
+	if !ok {
+		return nil, false
+	}
+	key, err := root.MarshalKey()
+	return key, err == nil
 }
 
 // sealRoots are the roots' keys, sealed with the key that seals now.

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -54,9 +56,13 @@ func (v *vault) set(values map[string]string) {
 // reads checks that a server can read all secrets.
 func (v *vault) reads(s *servertest.Server) {
 	v.t.Helper()
-	res, err := v.Access(s, servertest.Access{Seen: v.Seen()}).Apps().RevealEnv(v.t.Context(), &gestorv1.RevealEnvRequest{App: "shop"})
-	if err != nil || !maps.Equal(res.GetValues(), v.values) || len(res.GetUnreadable()) > 0 {
-		v.t.Errorf("%s reads %d of %d values, %d not: %v", s.Name, len(res.GetValues()), len(v.values), len(res.GetUnreadable()), err)
+	var res *gestorv1.RevealEnvResponse
+	v.Await(keyPatience, s.Name+" to answer", func(ctx context.Context) (err error) {
+		res, err = v.Access(s, servertest.Access{Seen: v.Seen()}).Apps().RevealEnv(ctx, &gestorv1.RevealEnvRequest{App: "shop"})
+		return err
+	})
+	if !maps.Equal(res.GetValues(), v.values) || len(res.GetUnreadable()) > 0 {
+		v.t.Errorf("%s reads %d of %d values, %d not", s.Name, len(res.GetValues()), len(v.values), len(res.GetUnreadable()))
 	}
 }
 
@@ -182,31 +188,109 @@ func TestRotateKey_AServerThatJoinsLaterHasTheKeys(t *testing.T) {
 	v.reads(joined)
 }
 
-func TestLostKey_IsAStateAndHealsWhenTheValueIsSetAnew(t *testing.T) {
-	v := newVault(t, 1, 2)
-	s := v.Servers[0]
-	v.rotate(false)
-	v.await("everything sealed anew", done)
-	v.values["FINE"] = "can be read"
-	v.set(map[string]string{"FINE": v.values["FINE"]})
-	// The ring of another time: what was sealed since is lost.
-	v.rotate(false)
-	v.await("everything sealed anew", done)
-	old := v.ringOf(s)
-	v.rotate(false)
-	v.await("everything sealed anew", done)
-	v.Stop(s)
-	identityStays(t, s, old)
-	err := v.StartFails(s)
-	if err == nil || !strings.Contains(err.Error(), "put the ring back") {
-		t.Errorf("a server that lost the key of its roots: %v", err)
+// hostFiles are what a backup of a host has of its server's keys.
+func hostFiles(t *testing.T, s *servertest.Server) map[string][]byte {
+	t.Helper()
+	files := map[string][]byte{}
+	for _, name := range []string{"keyring", "identity.json"} {
+		raw, err := os.ReadFile(filepath.Join(s.Dir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		files[name] = raw
+	}
+	return files
+}
+
+func putBack(t *testing.T, s *servertest.Server, files map[string][]byte, names ...string) {
+	t.Helper()
+	for _, name := range names {
+		if err := os.WriteFile(filepath.Join(s.Dir, name), files[name], 0o600); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 
-// identityStays puts an older ring into a server's data directory.
-func identityStays(t *testing.T, s *servertest.Server, ring string) {
+func TestLostKey_IsAStateAndHealsWhenTheValueIsSetAnew(t *testing.T) {
+	v := newVault(t, 1, 2)
+	s := v.Servers[0]
+	old := hostFiles(t, s)
+	lost := v.rotate(false)
+	v.await("everything sealed anew", done)
+	v.Stop(s)
+	putBack(t, s, old, "keyring", "identity.json")
+	v.Start(s)
+
+	var list *gestorv1.ListEnvResponse
+	v.Await(keyPatience, "the server to work", func(ctx context.Context) (err error) {
+		list, err = v.Any().Apps().ListEnv(ctx, &gestorv1.ListEnvRequest{App: "shop"})
+		return err
+	})
+	for _, e := range list.GetVars() {
+		if e.GetUnreadableKey() != lost {
+			t.Errorf("%s is not marked: %v", e.GetName(), e)
+		}
+	}
+	_, err := v.Any().Apps().RevealEnv(t.Context(), &gestorv1.RevealEnvRequest{App: "shop", Names: []string{"SECRET_000"}})
+	if !errors.Is(err, fault.KindConflict) || !strings.Contains(err.Error(), lost) || !strings.Contains(err.Error(), "set the variable anew") {
+		t.Errorf("got %v", err)
+	}
+	ready := readiness(t, v, s)
+	if !strings.Contains(ready, `"ready":true`) || !strings.Contains(ready, "secret values cannot be read here") || !strings.Contains(ready, lost) {
+		t.Errorf("got %s", ready)
+	}
+
+	v.set(v.values)
+	v.reads(s)
+	v.rotate(false) // the key that is to seal is lost, too: another takes its place
+	v.await("what can be read sealed anew", func(res *gestorv1.GetKeysResponse) bool { return res.GetRotation().GetPhase() == "done" })
+	v.reads(s)
+	_, err = v.Any().Servers().DropKeys(t.Context(), &gestorv1.DropKeysRequest{})
+	if !errors.Is(err, fault.KindConflict) || !strings.Contains(err.Error(), "still sealed") {
+		t.Errorf("keys of versions that are kept were dropped: %v", err)
+	}
+}
+
+func readiness(t *testing.T, v *vault, s *servertest.Server) string {
 	t.Helper()
-	if err := os.WriteFile(filepath.Join(s.Dir, "keyring"), []byte(ring), 0o600); err != nil {
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "https://"+s.Public+"/readyz", nil)
+	if err != nil {
 		t.Fatal(err)
 	}
+	res, err := v.Client(s).HTTP.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	body, err := io.ReadAll(res.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(body)
+}
+
+func TestLostKey_OfTheRootsKeepsTheServerFromStartingWithWords(t *testing.T) {
+	v := newVault(t, 1, 1)
+	s := v.Servers[0]
+	old := hostFiles(t, s)
+	v.rotate(false)
+	v.await("everything sealed anew", done)
+	v.Stop(s)
+	now := hostFiles(t, s)
+	putBack(t, s, old, "keyring")
+	if err := v.StartFails(s); err == nil || !strings.Contains(err.Error(), "put the ring back") {
+		t.Errorf("without the key of its roots: %v", err)
+	}
+	if err := os.Remove(filepath.Join(s.Dir, "keyring")); err != nil {
+		t.Fatal(err)
+	}
+	if err := v.StartFails(s); err == nil || !strings.Contains(err.Error(), "is missing") {
+		t.Errorf("without its ring: %v", err)
+	}
+	if _, err := os.Stat(filepath.Join(s.Dir, "keyring")); !errors.Is(err, os.ErrNotExist) {
+		t.Error("a new ring was made in silence")
+	}
+	putBack(t, s, now, "keyring")
+	v.Start(s)
+	v.reads(s)
 }

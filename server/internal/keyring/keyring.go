@@ -49,6 +49,9 @@ type Options struct {
 	Self   gestor.ServerID
 	// Local seals anew, with the ring's key, what this server keeps beside the state. It is called before a key goes.
 	Local func() error
+	// Known is what this server knows without the state, by the place it is sealed for: the roots' keys, which can be sealed
+	// anew although the key that sealed them is lost.
+	Known func(place string) ([]byte, bool)
 	Look  time.Duration // after which the loops look again although nothing has changed; 5 s if 0
 	Log   *slog.Logger  // nil discards
 }

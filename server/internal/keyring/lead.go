@@ -122,7 +122,7 @@ func (s *Service) pass(ctx context.Context, sealing string) (anew, unreadable in
 func (s *Service) again(found []state.Sealed) []gestor.Resealed {
 	var out []gestor.Resealed
 	for _, f := range found {
-		plain, err := s.o.Ring.Open(f.Value, f.Place)
+		plain, err := s.read(f)
 		if err != nil {
 			s.o.Log.Debug("a value cannot be sealed anew", "column", f.Column, "row", f.Key, "err", err)
 			continue
@@ -132,6 +132,14 @@ func (s *Service) again(found []state.Sealed) []gestor.Resealed {
 		clear(plain)
 	}
 	return out
+}
+
+func (s *Service) read(f state.Sealed) ([]byte, error) {
+	plain, err := s.o.Ring.Open(f.Value, f.Place)
+	if known, ok := s.o.Known(f.Place); ok && err != nil {
+		return known, nil
+	}
+	return plain, err
 }
 
 // replace proposes values in commands of a bounded size.

@@ -23,7 +23,7 @@ func (s *Service) Prepare(id string) (key string, discard func(), err error) {
 	}
 	if !s.o.Ring.Writable() {
 		return "", nil, fault.Conflict("the key ring is %s, which the server does not write", s.o.Ring.Source()).
-			WithFix("make a key with `gestor-server new-key`, put its line above the last one of the ring on every control server, restart them, "+
+			WithFix("make a key with `gestor-server new-key`, put its line above the last one of the ring on every control server, restart them, " +
 				"then: gestor servers rotate-key --key <id>, the first word of the line")
 	}
 	k := secret.NewKey()
