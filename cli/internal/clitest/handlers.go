@@ -9,15 +9,11 @@ import (
 
 	"github.com/saas-gestor/gestor/proto/fault"
 	gestorv1 "github.com/saas-gestor/gestor/proto/gen/gestor/v1"
-	"github.com/saas-gestor/gestor/proto/gen/gestor/v1/gestorv1connect"
 )
 
 type (
 	setup       struct{ *Server }
-	sessions    struct {
-		gestorv1connect.UnimplementedSessionServiceHandler
-		*Server
-	}
+	sessions    struct{ *Server }
 	nodes       struct{ *Server }
 	apps        struct{ *Server }
 	builds      struct{ *Server }
@@ -53,6 +49,9 @@ func (h setup) Claim(_ context.Context, r *gestorv1.ClaimRequest) (*gestorv1.Cla
 func (h sessions) CreateSession(_ context.Context, r *gestorv1.CreateSessionRequest) (*gestorv1.CreateSessionResponse, error) {
 	if r.GetEmail() != Email || r.GetPassword() != Password {
 		return nil, fault.Unauthenticated("e-mail and password do not fit").WithFix("try again")
+	}
+	if len(h.state.SecondFactor) > 0 {
+		return h.ask(), nil
 	}
 	return &gestorv1.CreateSessionResponse{Session: session(), Token: Token}, nil
 }

@@ -37,6 +37,9 @@ type file struct {
 	Notice      string              `json:"notice"`
 	Check       json.RawMessage     `json:"check"`
 	Backup      []string            `json:"backup"`
+
+	SecondFactor []string `json:"secondFactor"` // "TOTP", "PASSKEY", "RECOVERY_CODE"
+	StepUp       []string `json:"stepUp"`
 }
 
 // failure is a fault that a method answers.
@@ -55,7 +58,7 @@ func Load(raw []byte) (State, error) {
 	}
 	s := State{
 		Unclaimed: f.Unclaimed, Logs: f.Logs, Break: f.Break, Kill: f.Kill, Hang: f.Hang, Hold: f.Hold, Fail: map[string]*fault.Error{},
-		Tolerates: f.Tolerates, Notice: f.Notice, Backup: f.Backup,
+		Tolerates: f.Tolerates, Notice: f.Notice, Backup: f.Backup, SecondFactor: f.SecondFactor, StepUp: f.StepUp,
 	}
 	for method, e := range f.Fail {
 		s.Fail[method] = &fault.Error{Kind: fault.Kind(e.Kind), Message: e.Message, Field: e.Field, Fix: e.Fix}

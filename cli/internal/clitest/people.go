@@ -152,5 +152,5 @@ func (h account) ConfirmPasswordReset(_ context.Context, r *gestorv1.ConfirmPass
 
 // publicMethods need no token, besides those of setup.
 func publicMethod(method string) bool {
-	return slices.Contains([]string{"CreateSession", "AcceptInvitation", "ConfirmEmail", "RequestPasswordReset", "ConfirmPasswordReset"}, method)
+	return slices.Contains([]string{"CreateSession", "CompleteSession", "AcceptInvitation", "ConfirmEmail", "RequestPasswordReset", "ConfirmPasswordReset"}, method)
 }

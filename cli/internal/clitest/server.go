@@ -41,6 +41,10 @@ type State struct {
 	Nodes       []*gestorv1.Node
 	Apps        []*gestorv1.App
 	Env         []*gestorv1.EnvVar
+	EnvVersions []*gestorv1.EnvVersion
+	EnvDiff     *gestorv1.DiffEnvResponse
+	Values      map[string]string // of variables, for RevealEnv
+	Unreadable  []string
 	Builds      []*gestorv1.Build
 	Releases    []*gestorv1.Release
 	Tasks       [][]*gestorv1.Task       // each: the states WatchTask sends, in order
@@ -58,6 +62,10 @@ type State struct {
 	Notice    string
 	Check     *gestorv1.CheckServersResponse
 	Backup    []string // pieces
+	Keys      *gestorv1.GetKeysResponse
+
+	SecondFactor []string // what the user has besides the password
+	StepUp       []string // methods that want a recent proof, which there is none of at first
 }
 
 // Server is a running server, or several of one cluster that share all they know. Its fields are read-only.
@@ -76,6 +84,8 @@ type Server struct {
 	held      chan struct{}
 	cancelled chan struct{}
 	protected map[gestorv1.Environment]*gestorv1.Protection // guarded by mu
+	used      []string                                      // codes; guarded by mu
+	proved    bool                                          // who calls; guarded by mu
 }
 
 // New starts a server that ends with t.
@@ -125,8 +135,9 @@ func (s *Server) routes() http.Handler {
 	for _, mount := range []func() (string, http.Handler){
 		func() (string, http.Handler) { return gestorv1connect.NewSetupServiceHandler(setup{s}, opts) },
 		func() (string, http.Handler) {
-			return gestorv1connect.NewSessionServiceHandler(sessions{Server: s}, opts)
+			return gestorv1connect.NewSessionServiceHandler(sessions{s}, opts)
 		},
+		func() (string, http.Handler) { return gestorv1connect.NewFactorServiceHandler(factors{s}, opts) },
 		func() (string, http.Handler) { return gestorv1connect.NewNodeServiceHandler(nodes{s}, opts) },
 		func() (string, http.Handler) { return gestorv1connect.NewTenantServiceHandler(tenants{s}, opts) },
 		func() (string, http.Handler) { return gestorv1connect.NewUserServiceHandler(users{s}, opts) },
@@ -226,7 +237,7 @@ func (s *Server) enter(ctx context.Context, procedure string, h http.Header, req
 	if !public && h.Get("Authorization") != "Bearer "+Token {
 		return fault.Unauthenticated("nobody is signed in")
 	}
-	return nil
+	return s.stale(method)
 }
 
 // repeatable refuses a request that could carry a request id and does not: a client could not repeat it.
