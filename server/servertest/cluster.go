@@ -36,6 +36,7 @@ type Cluster struct {
 	tuning server.Tuning
 	pin    []byte
 	token  string // of the admin
+	made   int    // servers so far
 	seen   rpc.Revision
 }
 
@@ -102,7 +103,8 @@ func (c *Cluster) Add() *Server {
 }
 
 func (c *Cluster) newServer() *Server {
-	name := fmt.Sprint("ctl", len(c.Servers)+1)
+	c.made++ // names are of one server each, also when others left
+	name := fmt.Sprint("ctl", c.made)
 	e := c.Network.Endpoint(name)
 	s := &Server{
 		Name: name, Dir: filepath.Join(c.t.TempDir(), "data"), cluster: c, log: &lines{},
