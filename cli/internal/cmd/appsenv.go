@@ -17,8 +17,9 @@ import (
 )
 
 func (r *run) envCmd() *cobra.Command {
-	return noun("env", "The variables of an app; values are write-only", nil,
-		r.envListCmd(), r.envSetCmd(), r.envUnsetCmd(), r.envImportCmd())
+	return noun("env", "The variables of an app, sealed", nil,
+		r.envListCmd(), r.envSetCmd(), r.envUnsetCmd(), r.envImportCmd(), r.envHistoryCmd(), r.envDiffCmd(), r.envRollbackCmd(),
+		r.envRevealCmd(), r.envExportCmd())
 }
 
 func (r *run) appFlag(c *cobra.Command) *string {
@@ -49,14 +50,22 @@ func (r *run) envListCmd() *cobra.Command {
 		if r.out.JSON {
 			return r.out.Object(res)
 		}
-		t := output.NewTable("NAME", "SET")
+		t := output.NewTable("NAME", "SET", "BY", "STATE")
 		for _, v := range res.GetVars() {
-			t.Row(v.GetName(), r.out.Ago(v.GetUpdatedAt()))
+			t.Row(v.GetName(), r.out.Ago(v.GetUpdatedAt()), v.GetSetBy(), r.envState(v))
 		}
 		r.out.Table(t, slug+" has no variables; set one with: gestor apps env set --app "+slug+" NAME=value")
 		return nil
 	})
 	return c
+}
+
+// envState says what is wrong with a variable.
+func (r *run) envState(v *gestorv1.EnvVar) output.Styled {
+	if v.GetUnreadableKey() == "" {
+		return ""
+	}
+	return r.out.Paint(output.Red, "unreadable: key "+v.GetUnreadableKey()+" is lost; set it anew")
 }
 
 func (r *run) envSetCmd() *cobra.Command {

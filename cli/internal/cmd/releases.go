@@ -2,17 +2,19 @@ package cmd
 
 import (
 	"context"
+	"strconv"
 
 	"github.com/spf13/cobra"
 
 	"github.com/saas-gestor/gestor/cli/internal/client"
 	"github.com/saas-gestor/gestor/cli/internal/output"
+	"github.com/saas-gestor/gestor/proto/fault"
 	gestorv1 "github.com/saas-gestor/gestor/proto/gen/gestor/v1"
 )
 
 func (r *run) releasesCmd() *cobra.Command {
 	return noun("releases", "What was deployed, and can be gone back to", []string{"release"},
-		r.releasesListCmd(), r.releasesPinCmd("pin", "Keep a release from being pruned", true),
+		r.releasesListCmd(), r.releasesShowCmd(), r.releasesPinCmd("pin", "Keep a release from being pruned", true),
 		r.releasesPinCmd("unpin", "Let a pinned release be pruned again", false))
 }
 
@@ -83,4 +85,55 @@ func (r *run) releasesPinCmd(use, short string, pinned bool) *cobra.Command {
 			return nil
 		}),
 	}
+}
+
+func (r *run) releasesShowCmd() *cobra.Command {
+	return &cobra.Command{
+		Use: "show [app] <release>", Short: "Tell what is known of a release", Args: cobra.RangeArgs(1, 2), ValidArgsFunction: r.completeReleases,
+		RunE: r.with(func(ctx context.Context, conn *client.Client, args []string) error {
+			app, err := r.appName(ctx, conn, optional(args[:len(args)-1]))
+			if err != nil {
+				return err
+			}
+			rel, err := releaseOf(ctx, conn, app, args[len(args)-1])
+			if err != nil {
+				return err
+			}
+			if r.out.JSON {
+				return r.out.Object(rel)
+			}
+			r.showRelease(rel)
+			return nil
+		}),
+	}
+}
+
+// releaseOf finds a release by id or name.
+func releaseOf(ctx context.Context, conn *client.Client, app, ref string) (*gestorv1.Release, error) {
+	all, err := releasesOf(ctx, conn, app, 0)
+	for _, rel := range all {
+		if rel.GetId() == ref || rel.GetName() == ref {
+			return rel, nil
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	return nil, fault.NotFound("%s has no release %q", app, ref).WithFix("see gestor releases list %s", app)
+}
+
+func (r *run) showRelease(rel *gestorv1.Release) {
+	env := "those of the time it is deployed at"
+	if rel.GetEnvVersion() > 0 {
+		env = "version " + strconv.FormatInt(rel.GetEnvVersion(), 10)
+	}
+	t := output.NewTable("RELEASE", rel.GetName())
+	t.Row("status", r.releaseStatus(rel))
+	t.Row("commit", output.Clean(rel.GetCommit()))
+	t.Row("message", output.Clean(rel.GetMessage()))
+	t.Row("variables", env)
+	t.Row("size", output.Bytes(rel.GetArtifactBytes()))
+	t.Row("made", r.out.Ago(rel.GetCreatedAt())+" by "+rel.GetCreatedBy())
+	t.Row("id", rel.GetId())
+	r.out.Table(t, "")
 }

@@ -14,7 +14,7 @@ import (
 
 func (r *run) serversCmd() *cobra.Command {
 	return noun("servers", "The control servers", []string{"server"},
-		r.serversListCmd(), r.serversAddCmd(), r.serversRemoveCmd(), r.serversTransferCmd(), r.serversCheckCmd(), r.serversBackupCmd())
+		r.serversListCmd(), r.serversAddCmd(), r.serversRemoveCmd(), r.serversTransferCmd(), r.serversCheckCmd(), r.serversBackupCmd(), r.serversKeyCmd())
 }
 
 func (r *run) serversListCmd() *cobra.Command {
