@@ -43,9 +43,8 @@ spreadsheets; cells they would take for a formula begin with an apostrophe. The 
 	f := c.Flags()
 	f.Int32Var(&o.year, "year", 0, "only of this year")
 	f.StringVar(&o.format, "format", "jsonl", "jsonl or csv")
-	f.StringVarP(&o.out, "output", "o", "", "the file, - for standard output")
+	f.StringVarP(&o.out, "output", "o", "", "the file, - for standard output (default: audit-<time>.<format> here)")
 	f.BoolVar(&o.force, "force", false, "replace a file that is there")
-	_ = c.MarkFlagRequired("output")
 	_ = c.MarkFlagFilename("output")
 	_ = c.RegisterFlagCompletionFunc("format", cobra.FixedCompletions([]string{"jsonl", "csv"}, cobra.ShellCompDirectiveNoFileComp))
 	return c
@@ -66,6 +65,9 @@ func (r *run) exportAudit(ctx context.Context, conn *client.Client, o auditExpor
 			return platformStream(conn.Audit().ExportPlatformAudit(ctx, &gestorv1.ExportPlatformAuditRequest{Filter: filter, TenantId: o.tenant, Year: o.year, Format: format}))
 		}
 		return tenantStream(conn.Audit().ExportAudit(ctx, &gestorv1.ExportAuditRequest{Filter: filter, Year: o.year, Format: format}))
+	}
+	if o.out == "" {
+		o.out = "audit-" + r.env.Now().UTC().Format("20060102-150405") + "." + o.format
 	}
 	if o.out == "-" {
 		if r.out.JSON {

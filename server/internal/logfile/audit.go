@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/saas-gestor/gestor/proto/auditlog"
 	"github.com/saas-gestor/gestor/server/internal/gestor"
 )
 
@@ -26,7 +27,8 @@ const (
 // AuditSource reads the audit log: up to limit entries behind the one numbered seq, the oldest first.
 type AuditSource func(ctx context.Context, seq int64, limit int) ([]gestor.AuditEntry, error)
 
-// Mirror copies the audit log into files, one a day: audit/2026-11-23.jsonl, by the day (UTC) of each entry. Where it is
+// Mirror copies the audit log into files, one a day: audit/2026-11-23.jsonl, by the day (UTC) of each entry. What it writes can
+// be checked without a server, see the package auditlog. Where it is
 // stands in the files themselves, so that each entry is there once, also after a crash.
 type Mirror struct {
 	dir     string
@@ -41,33 +43,7 @@ func NewMirror(dir string, read AuditSource, changed <-chan struct{}, log *slog.
 }
 
 // line is an entry in a file.
-type line struct {
-	Seq       int64           `json:"seq"`
-	At        time.Time       `json:"at"`
-	Tenant    string          `json:"tenant,omitempty"`
-	Kind      string          `json:"actor_kind"`
-	Actor     string          `json:"actor_id,omitempty"`
-	Name      string          `json:"actor,omitempty"`
-	Session   string          `json:"session,omitempty"`
-	Address   string          `json:"address,omitempty"`
-	UserAgent string          `json:"user_agent,omitempty"`
-	Action    string          `json:"action"`
-	Object    string          `json:"object,omitempty"`
-	Detail    json.RawMessage `json:"detail,omitempty"`
-	Request   string          `json:"request_id,omitempty"`
-}
-
-func lineOf(a gestor.AuditEntry) line {
-	l := line{
-		Seq: a.Seq, At: a.At.UTC(), Tenant: string(a.TenantID), Kind: a.Actor.Kind, Actor: a.Actor.ID, Name: a.Actor.Name,
-		Session: string(a.Actor.SessionID), Address: a.Actor.Address, UserAgent: a.Actor.UserAgent,
-		Action: a.Action, Object: a.Object, Request: a.RequestID,
-	}
-	if json.Valid([]byte(a.Detail)) {
-		l.Detail = json.RawMessage(a.Detail)
-	}
-	return l
-}
+type line = auditlog.Line
 
 // Run copies until ctx ends. What fails is tried again: the entries are in the state and wait.
 func (m *Mirror) Run(ctx context.Context) error {
@@ -117,7 +93,7 @@ func (m *Mirror) copy(ctx context.Context, last line) (line, error) {
 		if err != nil || len(there) == 0 {
 			return last, err // the state is not as far as the files yet
 		}
-		if same := lineOf(there[0]); same.Seq != last.Seq || !same.At.Equal(last.At) || same.Action != last.Action || same.Object != last.Object {
+		if same := there[0].Line(); same.Seq == last.Seq && (!same.At.Equal(last.At) || same.Action != last.Action || same.Object != last.Object) { // else its year was archived since
 			m.log.Warn("the audit files are of another history, they are set aside", "dir", m.dir, "seq", last.Seq)
 			if err := m.setAside(); err != nil {
 				return last, err
@@ -143,8 +119,8 @@ func (m *Mirror) copy(ctx context.Context, last line) (line, error) {
 func byDay(entries []gestor.AuditEntry) [][]line {
 	var out [][]line
 	for _, a := range entries {
-		l := lineOf(a)
-		if n := len(out); n > 0 && out[n-1][0].file() == l.file() {
+		l := a.Line()
+		if n := len(out); n > 0 && file(out[n-1][0]) == file(l) {
 			out[n-1] = append(out[n-1], l)
 			continue
 		}
@@ -153,7 +129,7 @@ func byDay(entries []gestor.AuditEntry) [][]line {
 	return out
 }
 
-func (l line) file() string { return l.At.Format(time.DateOnly) + auditSuffix }
+func file(l line) string { return l.At.Format(time.DateOnly) + auditSuffix }
 
 // add appends lines of one day, all of them or none.
 func (m *Mirror) add(lines []line) error {
@@ -163,7 +139,7 @@ func (m *Mirror) add(lines []line) error {
 			return err
 		}
 	}
-	f, err := os.OpenFile(filepath.Join(m.dir, lines[0].file()), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o640)
+	f, err := os.OpenFile(filepath.Join(m.dir, file(lines[0])), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o640)
 	if err != nil {
 		return err
 	}

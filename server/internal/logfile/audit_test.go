@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/saas-gestor/gestor/proto/auditlog"
 	"github.com/saas-gestor/gestor/server/internal/command"
 	"github.com/saas-gestor/gestor/server/internal/engine"
 	"github.com/saas-gestor/gestor/server/internal/engine/enginetest"
@@ -212,5 +213,40 @@ func TestMirror_FindsTheLastLineOfALargeFile(t *testing.T) {
 	last, err := m.position()
 	if err != nil || last.Seq != 5000 {
 		t.Fatalf("got %d, %v", last.Seq, err)
+	}
+}
+
+func TestMirror_WritesLinesWhoseHashesCanBeChecked(t *testing.T) {
+	e, dir := enginetest.New(t), t.TempDir()
+	day := time.Date(2026, 11, 23, 23, 59, 0, 0, time.UTC)
+	change(t, e, day, 2) // of level 1, maybe: without hashes
+	system := gestor.SystemActor("test")
+	enginetest.Propose(t, e, system, command.PutServer{Server: gestor.Server{ID: "srv_1", Name: "ctl1", PeerAddress: "ctl1:8444", Level: command.Level}})
+	enginetest.Propose(t, e, system, command.RaiseLevel{Level: 2})
+	change(t, e, day, 3)
+	change(t, e, day.Add(time.Hour), 3)
+	mirrored(t, e, dir, has(t, dir, newest(t, e)))
+	names, err := filepath.Glob(filepath.Join(dir, auditDir, "*"+auditSuffix))
+	if err != nil || len(names) != 2 {
+		t.Fatalf("got %v, %v", names, err)
+	}
+	var chain auditlog.Chain
+	for _, name := range names {
+		raw, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = auditlog.Read(bytes.NewReader(raw), func(l *auditlog.Line) error {
+			for _, p := range chain.Add(l) {
+				t.Error(p)
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if chain.Checked < 6 {
+		t.Errorf("%d hashes were checked, %d entries have none", chain.Checked, chain.Without)
 	}
 }
