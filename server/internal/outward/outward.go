@@ -191,7 +191,7 @@ const longestRetryAfter = 24 * time.Hour
 
 func retryAfter(value string) time.Duration {
 	seconds, err := strconv.ParseFloat(value, 64)
-	if err != nil || seconds <= 0 {
+	if err != nil || !(seconds > 0) { // nor for what is no number
 		return 0
 	}
 	return min(time.Duration(min(seconds, longestRetryAfter.Seconds())*float64(time.Second)), longestRetryAfter)
