@@ -1,7 +1,11 @@
 package gestor
 
 import (
+	"cmp"
+	"errors"
+	"fmt"
 	"strings"
+	"unicode/utf8"
 
 	"golang.org/x/net/idna"
 
@@ -17,7 +21,7 @@ const maxEmail, maxLocal = 254, 64
 func CheckEmail(field, s string) (string, error) {
 	s = strings.Trim(s, " ")
 	local, domain, ok := strings.Cut(s, "@")
-	if !ok || len(s) > maxEmail {
+	if !ok || len(s) > maxEmail || !utf8.ValidString(s) {
 		return "", noEmail(field, s)
 	}
 	if !isLocal(local) {
@@ -56,13 +60,18 @@ func isLocal(s string) bool {
 	return only(s, func(c byte) bool { return isAlnum(c) || strings.IndexByte("._+-'&=~", c) >= 0 })
 }
 
+var errNoForm = errors.New("its xn-- form means another name")
+
 // emailDomain is the ASCII form of a domain.
 func emailDomain(s string) (string, error) {
 	profile := idna.New(idna.MapForLookup(), idna.BidiRule(), idna.CheckHyphens(true), idna.CheckJoiners(true),
 		idna.StrictDomainName(true), idna.ValidateLabels(true), idna.VerifyDNSLength(true))
 	ascii, err := profile.ToASCII(s)
 	if err != nil {
-		return "", err
+		return "", fmt.Errorf("domain %q: %w", s, err)
+	}
+	if again, err := profile.ToASCII(ascii); err != nil || again != ascii {
+		return "", fmt.Errorf("domain %q has no one form: %w", s, cmp.Or(err, errNoForm))
 	}
 	return ascii, checkHostname("", ascii)
 }
