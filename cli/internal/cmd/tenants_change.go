@@ -101,6 +101,7 @@ func (r *run) tenantsCreateCmd() *cobra.Command {
 		}
 		t := res.GetTenant()
 		r.out.Linef("made tenant %s, %s, plan %s", t.GetName(), t.GetId(), output.Enum(t.GetPlan(), "TENANT_PLAN_"))
+		r.out.Notef("invite its first administrator: gestor users invite <e-mail> --tenant %s", t.GetId())
 		return nil
 	})
 	limits.add(c)

@@ -50,7 +50,7 @@ func (r reach) appsOut(ctx context.Context, apps ...gestor.App) ([]*gestorv1.App
 func (r reach) nameParts(ctx context.Context, out *gestorv1.App, a gestor.App, nodes []gestor.Node) error {
 	for i, id := range a.Settings.Nodes {
 		if at := slices.IndexFunc(nodes, func(n gestor.Node) bool { return n.ID == id }); at >= 0 {
-			out.Settings.Nodes[i] = nodes[at].Name
+			out.Settings.Nodes[i] = r.nodeRef(nodes[at], nodes)
 		}
 	}
 	if a.CurrentRelease == "" {

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 
 	"google.golang.org/protobuf/proto"
@@ -70,6 +71,29 @@ func (s *NodeService) share(ctx context.Context, r reach, op command.ShareNode) 
 		return nil, err
 	}
 	return s.out(ctx, r, n)[0], nil
+}
+
+// nodeRef is how the caller names a node: by its name, or by its id where the name means another, so that settings which are
+// read and written back mean the same nodes.
+func (r reach) nodeRef(n gestor.Node, all []gestor.Node) string {
+	meant := n
+	for _, other := range all {
+		if other.Name == n.Name && r.before(other, meant) {
+			meant = other
+		}
+	}
+	if meant.ID != n.ID {
+		return string(n.ID)
+	}
+	return n.Name
+}
+
+// before reports whether a name that a and b have means a: own nodes go first, then older ones, as state.NodeByName has it.
+func (r reach) before(a, b gestor.Node) bool {
+	if own := a.TenantID == r.caller.Tenant; own != (b.TenantID == r.caller.Tenant) {
+		return own
+	}
+	return cmp.Or(a.CreatedAt.Compare(b.CreatedAt), cmp.Compare(a.ID, b.ID)) < 0
 }
 
 // manages is the reach with which the caller changes a node: the own for a node of the tenant. A shared node of another

@@ -93,6 +93,30 @@ func TestNodeName_OfAnOwnAndASharedNodeMeansTheOwn(t *testing.T) {
 	}
 }
 
+func TestAppSettings_ThatAreReadAndWrittenBackMeanTheSameNodes(t *testing.T) {
+	n := operated(t)
+	if _, err := n.one.nodes.ShareNode(t.Context(), &gestorv1.ShareNodeRequest{Node: "web-1"}); err != nil {
+		t.Fatal(err)
+	}
+	set := onHost9()
+	set.Nodes = []string{"nod_one"} // the shared one; other has a web-1 too
+	if _, err := n.other.apps.CreateApp(t.Context(), &gestorv1.CreateAppRequest{Slug: "theirs", Settings: set}); err != nil {
+		t.Fatal(err)
+	}
+	read, err := n.other.apps.GetApp(t.Context(), &gestorv1.GetAppRequest{App: "theirs"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	written, err := n.other.apps.UpdateApp(t.Context(), &gestorv1.UpdateAppRequest{App: "theirs", Settings: read.GetApp().GetSettings()})
+	if err != nil || len(written.GetApp().GetSettings().GetNodes()) != 1 {
+		t.Fatalf("got %v, %v", written, err)
+	}
+	app, err := n.View(gestor.SystemScope()).AppBySlug(t.Context(), "theirs")
+	if err != nil || app.Settings.Nodes[0] != "nod_one" {
+		t.Errorf("the app has moved to %v, %v", app.Settings.Nodes, err)
+	}
+}
+
 func TestDedicateNode_IsRefusedWhileOthersAreThereAndMovesItWhenTheyHaveLeft(t *testing.T) {
 	n := shared(t)
 	if _, err := n.other.apps.CreateApp(t.Context(), &gestorv1.CreateAppRequest{Slug: "theirs", Settings: onHost9()}); err != nil {

@@ -2,9 +2,12 @@ package deploy_test
 
 import (
 	"errors"
+	"slices"
 	"testing"
+	"time"
 
 	"github.com/saas-gestor/gestor/proto/fault"
+	"github.com/saas-gestor/gestor/server/internal/command"
 	"github.com/saas-gestor/gestor/server/internal/deploy"
 	"github.com/saas-gestor/gestor/server/internal/gestor"
 	"github.com/saas-gestor/gestor/server/internal/nodes/nodestest"
@@ -44,6 +47,31 @@ func TestCreateBuild_StaysWithTheArchitectureOfTheAppsNodes(t *testing.T) {
 	task, err := s.View(gestor.SystemScope()).Task(t.Context(), b.TaskID)
 	if err != nil || len(task.Candidates) != 2 || task.Candidates[0] != own || task.Candidates[1] != like {
 		t.Fatalf("candidates = %v, %v", task.Candidates, err)
+	}
+}
+
+func TestCreateBuild_GoesToNoSharedNodeThatTheAppIsNotPlacedOn(t *testing.T) {
+	s := newSystem(t)
+	own, theirs := s.AddNode(t, "web-2"), s.AddNode(t, "web-1")
+	system := gestor.SystemActor("test")
+	for _, op := range []command.Op{
+		command.CreateTenant{Tenant: gestor.Tenant{ID: "ten_2", Name: "Two", Plan: gestor.PlanFree}},
+		command.ShareNode{ID: theirs, Shared: true, Owner: "ten_2"},
+	} {
+		if _, err := s.Propose(t.Context(), command.Command{At: time.Now(), Actor: system, Op: op}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for slug, nodes := range map[string][]gestor.NodeID{"shop": {own}, "blog": {theirs, own}} {
+		app := s.AddApp(t, slug, gestor.AppSettings{Branch: "main"}, nodes...)
+		b, err := s.deploy.CreateBuild(t.Context(), deploy.Call{Actor: nodestest.Person()}, app, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		task, err := s.View(gestor.SystemScope()).Task(t.Context(), b.TaskID)
+		if err != nil || !slices.Equal(task.Candidates, nodes) {
+			t.Errorf("%s may be built on %v, want %v (%v)", slug, task.Candidates, nodes, err)
+		}
 	}
 }
 

@@ -97,6 +97,31 @@ func TestNew_GivesTasksOfNoAppToAnyNodeThatIsFreeAndSpreadsThem(t *testing.T) {
 	}
 }
 
+func TestNew_UsesSharedNodesOfOthersWhereTheyAreNamedOrNothingElseIsThere(t *testing.T) {
+	shared, foreign, own := node("web-1"), node("web-2"), node("web-3")
+	shared.TenantID, shared.Shared, foreign.TenantID = "ten_2", true, "ten_2"
+	detect := gestor.Task{ID: "tsk_1", TenantID: "ten_1", Kind: gestor.TaskDetect, CreatedAt: noon}
+	for name, c := range map[string]struct {
+		task  gestor.Task
+		nodes map[gestor.NodeID]scheduler.Node
+		want  gestor.NodeID
+	}{
+		"named":          {build("tsk_1", "shop", "web-1"), byID(shared, foreign, own), "web-1"},
+		"any, with own":  {detect, byID(shared, foreign, own), "web-3"},
+		"any, none own":  {detect, byID(shared, foreign), "web-1"},
+		"dedicated only": {detect, byID(foreign), ""},
+	} {
+		plan := scheduler.New(scheduler.Snapshot{Queued: []gestor.Task{c.task}, Nodes: c.nodes}, noon)
+		got := gestor.NodeID("")
+		if len(plan.Leases) == 1 {
+			got = plan.Leases[0].Node
+		}
+		if got != c.want {
+			t.Errorf("%s: the task goes to %q, want %q (%v)", name, got, c.want, plan.Waiting)
+		}
+	}
+}
+
 func TestNew_PrefersTheNodeWithTheFewestBuildsThenTheFirstListed(t *testing.T) {
 	big1, big2, big3 := node("web-1"), node("web-2"), node("web-3")
 	big1.CPUs, big2.CPUs, big3.CPUs = 8, 8, 8
