@@ -21,6 +21,11 @@ type file struct {
 	Tenants     []json.RawMessage   `json:"tenants"`
 	Apps        []json.RawMessage   `json:"apps"`
 	Env         []json.RawMessage   `json:"env"`
+	EnvVersions []json.RawMessage   `json:"envVersions"`
+	EnvDiff     json.RawMessage     `json:"envDiff"`
+	Values      map[string]string   `json:"values"`
+	Unreadable  []string            `json:"unreadable"`
+	Keys        json.RawMessage     `json:"keys"`
 	Builds      []json.RawMessage   `json:"builds"`
 	Releases    []json.RawMessage   `json:"releases"`
 	AppLog      []json.RawMessage   `json:"appLog"`
@@ -59,6 +64,7 @@ func Load(raw []byte) (State, error) {
 	s := State{
 		Unclaimed: f.Unclaimed, Logs: f.Logs, Break: f.Break, Kill: f.Kill, Hang: f.Hang, Hold: f.Hold, Fail: map[string]*fault.Error{},
 		Tolerates: f.Tolerates, Notice: f.Notice, Backup: f.Backup, SecondFactor: f.SecondFactor, StepUp: f.StepUp,
+		Values: f.Values, Unreadable: f.Unreadable,
 	}
 	for method, e := range f.Fail {
 		s.Fail[method] = &fault.Error{Kind: fault.Kind(e.Kind), Message: e.Message, Field: e.Field, Fix: e.Fix}
@@ -70,6 +76,13 @@ func Load(raw []byte) (State, error) {
 	s.Nodes = list(l, f.Nodes, func() *gestorv1.Node { return &gestorv1.Node{} })
 	s.Apps = list(l, f.Apps, func() *gestorv1.App { return &gestorv1.App{} })
 	s.Env = list(l, f.Env, func() *gestorv1.EnvVar { return &gestorv1.EnvVar{} })
+	s.EnvVersions = list(l, f.EnvVersions, func() *gestorv1.EnvVersion { return &gestorv1.EnvVersion{} })
+	if len(f.EnvDiff) > 0 {
+		s.EnvDiff = list(l, []json.RawMessage{f.EnvDiff}, func() *gestorv1.DiffEnvResponse { return &gestorv1.DiffEnvResponse{} })[0]
+	}
+	if len(f.Keys) > 0 {
+		s.Keys = list(l, []json.RawMessage{f.Keys}, func() *gestorv1.GetKeysResponse { return &gestorv1.GetKeysResponse{} })[0]
+	}
 	s.Builds = list(l, f.Builds, func() *gestorv1.Build { return &gestorv1.Build{} })
 	s.Releases = list(l, f.Releases, func() *gestorv1.Release { return &gestorv1.Release{} })
 	s.AppLog = list(l, f.AppLog, func() *gestorv1.TailAppLogResponse { return &gestorv1.TailAppLogResponse{} })
