@@ -121,9 +121,9 @@ func MayApprove(d gestor.Deployment, a gestor.App, person gestor.User) error {
 		return fault.Denied("%s is %s", person.Email, person.Status).WithFix("ask somebody else to approve")
 	case asked(d, person):
 		return fault.Denied("%s asked for this deployment, and another person must approve it", person.Email).
-			WithFix("ask somebody with the role %s", roles(" or "))
+			WithFix("ask somebody else with the role %s", roles(" or "))
 	case !person.Role.Approves():
-		return fault.Denied("the role %s may not approve deployments", person.Role).WithFix("ask somebody with the role %s", roles(" or "))
+		return fault.Denied("the role %s may not approve deployments", person.Role).WithFix("ask somebody else with the role %s", roles(" or "))
 	}
 	return nil
 }
