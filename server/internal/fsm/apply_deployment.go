@@ -60,8 +60,12 @@ func (c *change) mayDeploy(a gestor.App) error {
 		if err != nil {
 			return err
 		}
-		return fault.Conflict("app %s is being deployed by %s since %s (deployment %s, %s)",
+		busy := fault.Conflict("app %s is being deployed by %s since %s (deployment %s, %s)",
 			a.Slug, d.CreatedBy, d.CreatedAt.Format(time.RFC3339), d.ID, d.State).WithFix("wait for it or cancel it")
+		if d.Waiting != "" { // it may wait for days, and nothing of it is live
+			return busy.WithFix("it %s; to go ahead without it: gestor deployments cancel %s", d.Waiting, d.ID)
+		}
+		return busy
 	}
 	if len(a.Settings.Nodes) == 0 {
 		return fault.Conflict("app %s has no nodes", a.Slug).WithFix("give it one: gestor apps set %s --node <name>", a.Slug)
