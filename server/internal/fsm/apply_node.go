@@ -59,6 +59,9 @@ func (c *change) enrollNode(op command.EnrollNode) error {
 		return fault.Unauthenticated("the join token for %s has expired", t.NodeName).
 			WithFix("make a new one: gestor nodes join-command %s", t.NodeName)
 	}
+	if err := c.tenantWorks(t.TenantID); err != nil {
+		return err
+	}
 	if err := c.nodeNameIsFree(t.TenantID, t.NodeName); err != nil {
 		return err
 	}

@@ -147,6 +147,9 @@ func TestFits_BoundsDatabasesAndStorageToo(t *testing.T) {
 func TestSuspendedTenant_ChangesNothingButItsSessions(t *testing.T) {
 	w := tenantsWorld(t)
 	w.must(command.CreateApp{App: newApp("app_b", "bravo", "nod_b")})
+	token := newToken("join_late", "nod_late", "late")
+	token.TenantID = "ten_b"
+	w.must(command.CreateJoinToken{Token: token})
 	session := gestor.Session{ID: "ses_b", UserID: "usr_b", TokenHash: hashOf("s1"), ExpiresAt: start.Add(time.Hour)}
 	w.must(command.CreateSession{Session: session})
 	for _, status := range []string{gestor.StatusSuspended, gestor.StatusCancelled} {
@@ -163,6 +166,8 @@ func TestSuspendedTenant_ChangesNothingButItsSessions(t *testing.T) {
 				t.Errorf("the refusal does not say why: %v", err)
 			}
 		}
+		w.as(system).refuses(fault.KindDenied, command.EnrollNode{TokenID: "join_late", SecretHash: secret, SPKI: hashOf("late")})
+		w.as(bob)
 		again := session
 		again.ID, again.TokenHash = gestor.SessionID("ses_"+status), hashOf(status)
 		w.must(command.CreateSession{Session: again})
