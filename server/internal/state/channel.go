@@ -70,7 +70,8 @@ var deliveries = newTable(Deliveries, "deliveries", []string{"id"}, func(d *gest
 		{"id", &d.ID},
 		{"tenant_id", &d.TenantID},
 		{"channel_id", &d.ChannelID},
-		{"key", &d.Event.Key}, // written for its index, and part of the event
+		{"app_id", &d.Event.AppID}, // of the event, like the key: for bounds and index
+		{"key", &d.Event.Key},
 		{"event_json", &d.Event},
 		{"more", &d.More},
 		{"state", &d.State},
@@ -82,7 +83,7 @@ var deliveries = newTable(Deliveries, "deliveries", []string{"id"}, func(d *gest
 		{"ended_at", &d.EndedAt},
 		{"revision", &d.Revision},
 	}
-})
+}).within(bounds{app: "app_id"})
 
 var deliveriesByAge = order[gestor.Delivery]{by: "id", desc: true, key: func(d gestor.Delivery) cursor {
 	return cursor{Text: string(d.ID), ID: string(d.ID)}

@@ -106,6 +106,16 @@ func populateIn(t *testing.T, s *Store, tenant gestor.TenantID, name string, uid
 		put(x.PutAudit(ctx, gestor.AuditEntry{TenantID: tenant, Action: "test." + name}))
 		put(x.PutServer(ctx, gestor.Server{ID: gestor.ServerID("srv_" + name), Name: "server-" + name}))
 		put(x.PutServerToken(ctx, gestor.ServerToken{ID: "token-" + name, CreatedBy: name}))
+		event := gestor.Event{
+			ID: gestor.EventID("evt_" + name), TenantID: tenant, Severity: gestor.SeverityError, Kind: "thing_" + name, ObjectID: "thing_" + name, AppID: app.ID,
+		}
+		put(x.PutEvent(ctx, event))
+		put(x.PutEventReads(ctx, gestor.EventReads{UserID: gestor.UserID("usr_" + name), TenantID: tenant}))
+		put(x.PutChannel(ctx, gestor.Channel{ID: gestor.ChannelID("chn_" + name), TenantID: tenant, Name: "channel-" + name}))
+		put(x.PutDelivery(ctx, gestor.Delivery{
+			ID: gestor.DeliveryID("dlv_" + name), TenantID: tenant, ChannelID: gestor.ChannelID("chn_" + name), Event: event,
+			State: gestor.DeliveryQueued, Attempts: 1,
+		}))
 		for _, err := range errs {
 			if err != nil {
 				return err
@@ -141,11 +151,12 @@ func argument(t *testing.T, method string, typ reflect.Type, name string) reflec
 	prefix := map[string]string{
 		"TenantID": "ten_", "UserID": "usr_", "SessionID": "ses_", "NodeID": "nod_", "AppID": "app_", "BuildID": "bld_",
 		"ReleaseID": "rel_", "DeploymentID": "dep_", "TaskID": "tsk_", "ServerID": "srv_", "TokenID": "tkn_", "InvitationID": "inv_", "FactorID": "fac_",
+		"EventID": "evt_", "ChannelID": "chn_", "DeliveryID": "dlv_",
 	}[typ.Name()]
 	named := map[string]string{
 		"UserByEmail": name + "@example.com", "InvitationByEmail": name + "@example.com", "JoinToken": "join_" + name, "NodeByName": "node-" + name, "OwnNodeByName": "node-" + name,
 		"AppBySlug": "app-" + name, "ReleaseByName": "r1", "ServerByName": "server-" + name,
-		"ServerToken": "token-" + name, "Protection": "production",
+		"ServerToken": "token-" + name, "Protection": "production", "ChannelByName": "channel-" + name, "LastEvent": "thing_" + name,
 	}
 	switch {
 	case prefix != "":
@@ -156,6 +167,10 @@ func argument(t *testing.T, method string, typ reflect.Type, name string) reflec
 		return reflect.ValueOf(named[method])
 	case typ == reflect.TypeFor[[]byte]():
 		return reflect.ValueOf([]byte(name))
+	case typ == reflect.TypeFor[gestor.DeliveryState]():
+		return reflect.ValueOf(gestor.DeliveryQueued)
+	case (method == "DueDeliveries" || method == "EventsChangedSince") && typ == reflect.TypeFor[int]():
+		return reflect.ValueOf(10)
 	case typ == reflect.TypeFor[gestor.App]():
 		return reflect.ValueOf(gestor.App{ID: gestor.AppID("app_" + name)})
 	case (method == "AuditAfter" || method == "FollowAudit") && typ == reflect.TypeFor[int64]():
@@ -177,7 +192,7 @@ func TestView_NeverReturnsAnotherTenantsRows(t *testing.T) {
 	foreign := callAll(t, s.View(gestor.TenantScope("ten_mine")), "theirs")
 	nobody := callAll(t, s.View(gestor.Scope{}), "mine")
 	installation := map[string]bool{"SealingKey": true, "SealingKeys": true, "KeyRotation": true, "SealedOtherwise": true, "SealedCounts": true, "Tenants": true, "TenantsByName": true, "TenantsInTrash": true, "Operators": true, "Cluster": true, "Servers": true, "Server": true, "ServerByName": true, "ServerToken": true, "AuditYears": true, "LastAuditSeq": true}
-	counts := map[string]string{"Use": "map[] <nil>", "UseOf": "{Apps:0 Databases:0 StorageBytes:0} <nil>", "CountNodes": "1 <nil>", "LastTaskRevision": "1 <nil>", "TaskCounts": "map[leased:1 queued:1] <nil>"}
+	counts := map[string]string{"UnreadEvents": "map[error:1] <nil>", "Use": "map[] <nil>", "UseOf": "{Apps:0 Databases:0 StorageBytes:0} <nil>", "CountNodes": "1 <nil>", "LastTaskRevision": "1 <nil>", "TaskCounts": "map[leased:1 queued:1] <nil>"}
 	for method, got := range own {
 		if want, ok := counts[method]; ok {
 			if got != want {

@@ -49,7 +49,8 @@ CREATE TABLE deliveries (
   id         TEXT NOT NULL PRIMARY KEY,  -- in the order in which they came to be
   tenant_id  TEXT NOT NULL,
   channel_id TEXT NOT NULL,
-  key        TEXT NOT NULL,              -- of the event
+  app_id     TEXT NOT NULL,              -- of the event, like key
+  key        TEXT NOT NULL,
   event_json TEXT NOT NULL,
   more       INTEGER NOT NULL,
   state      TEXT NOT NULL,
