@@ -456,11 +456,8 @@ func (w *world) valid(d gestor.Deployment, approved map[gestor.UserID]bool) int 
 		if err != nil || u.Status != "active" || u.Role != "admin" && u.Role != "devops" || id == d.AskedBy {
 			continue
 		}
-		sees := u.Narrow.IsZero()
-		for _, e := range u.Narrow.Environments {
-			sees = sees || e == d.Settings.WithDefaults().Environment && e == w.app(d.AppID).Settings.WithDefaults().Environment
-		}
-		if sees {
+		made, now := d.Settings.WithDefaults().Environment, w.app(d.AppID).Settings.WithDefaults().Environment
+		if e := u.Narrow.Environments; len(e) == 0 || slices.Contains(e, made) && slices.Contains(e, now) {
 			n++
 		}
 	}
