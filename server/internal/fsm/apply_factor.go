@@ -68,7 +68,17 @@ func (c *change) addFactor(op command.AddFactor) error {
 		}
 	}
 	u.HasFactor = true
-	return c.PutUser(c.ctx, u)
+	return errors.Join(c.PutUser(c.ctx, u), c.provedHere())
+}
+
+// provedHere notes that the acting session has shown a second factor: it has just set one up.
+func (c *change) provedHere() error {
+	s, err := c.mine().Session(c.ctx, c.actor.SessionID)
+	if none, err := absent(err); none || err != nil {
+		return err
+	}
+	s.SecondFactor = true
+	return c.PutSession(c.ctx, s)
 }
 
 // makeRoom refuses a second factor too many and a passkey that is there already; an app takes the place of another.

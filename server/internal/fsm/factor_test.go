@@ -67,6 +67,19 @@ func TestAddFactor_MarksTheUserAndReplacesAnApp(t *testing.T) {
 	w.refuses(fault.KindExists, addPasskey("fac_4", "k"))
 }
 
+func TestAddFactor_CountsForTheSessionThatSetItUp(t *testing.T) {
+	w := newWorld(t)
+	w.must(command.CreateSession{Session: newSession("ses_1")})
+	w.must(command.CreateSession{Session: newSession("ses_2")})
+	w.actor.SessionID = "ses_1"
+	w.must(addTOTP("fac_1"))
+	for id, want := range map[gestor.SessionID]bool{"ses_1": true, "ses_2": false} {
+		if s, err := w.view().Session(t.Context(), id); err != nil || s.SecondFactor != want {
+			t.Errorf("%s: got %v, %v", id, s.SecondFactor, err)
+		}
+	}
+}
+
 func TestAddFactor_StopsAtTheMost(t *testing.T) {
 	w := newWorld(t)
 	for i := range gestor.MostFactors {
