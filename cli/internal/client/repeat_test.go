@@ -10,14 +10,17 @@ import (
 
 // once are the methods that are not called again when nobody knows whether the first call arrived, each with the reason.
 var once = map[string]string{
-	"Claim":           "works once, by its secret",
-	"CreateSession":   "a session nobody knows of would be left behind",
-	"DeleteSession":   "the token is gone after the first",
-	"CreateJoinToken": "a token nobody knows of would be left behind",
-	"DeleteNode":      "the node is gone after the first",
-	"RetryTask":       "the task may have failed again meanwhile",
-	"TransferLeader":  "would move it twice",
-	"CheckServers":    "takes long",
+	"Claim":                 "works once, by its secret",
+	"CreateSession":         "a session nobody knows of would be left behind",
+	"CompleteSession":       "a code works once, and a session nobody knows of would be left behind",
+	"ReauthenticateSession": "a code works once",
+	"CreateRecoveryCodes":   "codes that nobody has seen would be those that count",
+	"DeleteSession":         "the token is gone after the first",
+	"CreateJoinToken":       "a token nobody knows of would be left behind",
+	"DeleteNode":            "the node is gone after the first",
+	"RetryTask":             "the task may have failed again meanwhile",
+	"TransferLeader":        "would move it twice",
+	"CheckServers":          "takes long",
 }
 
 func TestMethods_MayBeCalledAgainAtAnotherServer(t *testing.T) {
