@@ -115,12 +115,12 @@ func wire(s *Server) (_ *parts, err error) {
 	if err := s.wireGuards(p); err != nil {
 		return nil, err
 	}
+	s.wireAudit(p)
 	if err := s.wireSignIn(p); err != nil {
 		return nil, err
 	}
 	s.wireKeys(p)
 	s.wirePeers(p)
-	s.wireAudit(p)
 	if err := s.wireEvents(p); err != nil {
 		return nil, err
 	}

@@ -19,7 +19,7 @@ func (s *Server) wireSignIn(p *parts) error {
 	p.sessions = api.NewSessionService(api.SessionDeps{
 		Engine: s.engine, Passwords: p.passwords, Passkeys: passkeys, Sealer: s.ring,
 		Accounts: auth.NewThrottle(auth.ThrottleOptions{}), Networks: auth.NewThrottle(auth.ThrottleOptions{Free: 30}),
-		Codes: auth.NewThrottle(auth.ThrottleOptions{First: 2 * time.Second, Most: time.Hour}), Now: s.clock.Now, Log: log,
+		Codes: auth.NewThrottle(auth.ThrottleOptions{First: 2 * time.Second, Most: time.Hour}), Attempts: p.attempts, Now: s.clock.Now, Log: log,
 	})
 	p.factors = api.NewFactorService(api.FactorDeps{Engine: s.engine, Passkeys: passkeys, Sealer: s.ring, Now: s.clock.Now})
 	p.touches = api.NewTouches(s.engine, s.clock.Now, log)

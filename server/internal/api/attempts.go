@@ -30,6 +30,9 @@ func (noAttempts) Refused(context.Context, RefusedAttempt) {}
 const (
 	whyPermission = "permission"
 	whySuspended  = "suspended"
+	whyPassword   = "password"
+	whyFactor     = "second_factor_wrong"
+	whyBlocked    = "blocked"
 	whyTooOften   = "too_often"
 )
 

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -63,12 +64,21 @@ func newAuditWorld(t *testing.T) *auditWorld {
 	}
 	t.Cleanup(func() { _ = w.blobs.Close() })
 	service := api.NewAuditService(api.AuditDeps{Engine: w, Blobs: w.blobs})
+	sessions := api.NewSessionService(api.SessionDeps{
+		Engine: w, Passwords: auth.NewPasswords(1), Attempts: w.attempts, Accounts: auth.NewThrottle(auth.ThrottleOptions{Free: 1}),
+		Networks: auth.NewThrottle(auth.ThrottleOptions{}), Now: time.Now, Log: slog.New(slog.DiscardHandler),
+	})
 	handler, err := api.New(api.Deps{
 		Engine: w, Changes: w.store.Version, Revision: w.applied.Load, Attempts: w.attempts,
 		Agents: pki.AgentVerifier{Roots: x509.NewCertPool(), Cluster: "clu_test", Now: time.Now},
-		Mounts: []api.Mount{func(o ...connect.HandlerOption) (string, http.Handler) {
-			return gestorv1connect.NewAuditServiceHandler(service, o...)
-		}},
+		Mounts: []api.Mount{
+			func(o ...connect.HandlerOption) (string, http.Handler) {
+				return gestorv1connect.NewAuditServiceHandler(service, o...)
+			},
+			func(o ...connect.HandlerOption) (string, http.Handler) {
+				return gestorv1connect.NewSessionServiceHandler(sessions, o...)
+			},
+		},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -191,6 +201,31 @@ func TestAudit_IsNotForWhoIsKeptToSomeAppsOrMayNotReadIt(t *testing.T) {
 	all := w.attempts.all
 	if len(all) != 3 || all[0].Actor.ID != "usr_viewer" || all[0].Tenant != "ten_one" || all[0].Reason != "permission" || !strings.HasSuffix(all[0].Procedure, "ListAudit") {
 		t.Errorf("the audit log was told of %+v", all)
+	}
+}
+
+func TestCreateSession_TellsTheAuditLogOfWhatFailedButNotWhatWasTyped(t *testing.T) {
+	w := newAuditWorld(t)
+	w.person(w.admin("ten_one"))
+	c := gestorv1connect.NewSessionServiceClient(w.server.Client(), w.server.URL)
+	for _, email := range []string{"usr_admin_ten_one@example.com", "hunter2@example.com", "usr_admin_ten_one@example.com", "usr_admin_ten_one@example.com"} {
+		_, err := c.CreateSession(t.Context(), &gestorv1.CreateSessionRequest{Email: email, Password: "wrong-password"})
+		if err == nil {
+			t.Fatal("a wrong password let somebody in")
+		}
+	}
+	w.attempts.mu.Lock()
+	defer w.attempts.mu.Unlock()
+	all := w.attempts.all
+	if len(all) != 4 || strings.Contains(fmt.Sprintf("%+v", all), "hunter2") || strings.Contains(fmt.Sprintf("%+v", all), "wrong-password") {
+		t.Fatalf("got %+v", all)
+	}
+	known, unknown, often := all[0], all[1], all[3]
+	if known.Tenant != "ten_one" || known.Object != "usr_admin_ten_one" || known.Reason != "password" || known.Actor.Action != "session.create" {
+		t.Errorf("of an account that is there: %+v", known)
+	}
+	if unknown.Tenant != "" || unknown.Object != "" || often.Reason != "too_often" {
+		t.Errorf("got %+v and %+v", unknown, often)
 	}
 }
 

@@ -26,6 +26,7 @@ type SessionDeps struct {
 	Accounts  *auth.Throttle // by address of e-mail
 	Networks  *auth.Throttle // by network, more patient: one network may be a whole office
 	Codes     *auth.Throttle // by user: second factors, over all sign-ins that are under way; six digits must not be guessed
+	Attempts  Attempts       // is told of sign-ins that failed; may be nil
 	Now       func() time.Time
 	Log       *slog.Logger
 }
@@ -36,13 +37,19 @@ type SessionService struct{ deps SessionDeps }
 var _ gestorv1connect.SessionServiceHandler = (*SessionService)(nil)
 
 // NewSessionService makes the service.
-func NewSessionService(d SessionDeps) *SessionService { return &SessionService{deps: d} }
+func NewSessionService(d SessionDeps) *SessionService {
+	if d.Attempts == nil {
+		d.Attempts = noAttempts{}
+	}
+	return &SessionService{deps: d}
+}
 
 // CreateSession signs in. A user that does not exist gets the same answer after the same work as a wrong password; that a
 // second factor is asked for only shows after a right one.
 func (s *SessionService) CreateSession(ctx context.Context, req *gestorv1.CreateSessionRequest) (*gestorv1.CreateSessionResponse, error) {
 	email, network := normalEmail(req.GetEmail()), networkOf(ctx)
 	if wait := s.take(email, network); wait > 0 {
+		s.deps.Attempts.Refused(ctx, signInRefused(ctx, gestor.User{}, whyTooOften))
 		return nil, tooMany(wait)
 	}
 	user, err := s.verify(ctx, email, req.GetPassword())
@@ -94,9 +101,11 @@ func (s *SessionService) verify(ctx context.Context, email, password string) (ge
 	}
 	if !ok {
 		s.deps.Log.Warn("sign-in refused", "address", requestOf(ctx).address, "known", user.ID != "")
+		s.deps.Attempts.Refused(ctx, signInRefused(ctx, user, whyPassword))
 		return gestor.User{}, fault.Unauthenticated("the e-mail address or the password is wrong")
 	}
 	if user.Status != gestor.StatusActive {
+		s.deps.Attempts.Refused(ctx, signInRefused(ctx, user, whyBlocked))
 		return gestor.User{}, fault.Denied("the account is %s", user.Status).WithFix("ask an admin of your tenant")
 	}
 	return user, nil

@@ -43,6 +43,7 @@ func (s *SessionService) prove(ctx context.Context, user gestor.User, pr proof, 
 	}
 	if err != nil {
 		s.deps.Log.Warn("second factor refused", "address", requestOf(ctx).address, "user", user.ID)
+		s.deps.Attempts.Refused(ctx, signInRefused(ctx, user, whyFactor))
 	}
 	return use, err
 }
