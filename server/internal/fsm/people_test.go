@@ -303,7 +303,7 @@ func TestAcceptInvitation_MakesTheInvitedOnce(t *testing.T) {
 	i := newInvitation("inv_1", "bia@example.com", gestor.RoleDeveloper)
 	i.Operator, i.Narrow = true, gestor.Narrowing{Environments: []string{"staging"}}
 	w.must(command.CreateInvitation{Invitation: i})
-	w.actor = gestor.Actor{Kind: "anonymous", Action: "invitation.accept"}
+	w.actor = gestor.Actor{Kind: "anonymous"}
 	accept := command.AcceptInvitation{SecretHash: i.SecretHash, UserID: "usr_bia", Name: "Bia", PasswordHash: "$argon2id$bia"}
 	wrong := accept
 	wrong.SecretHash = hashOf("wrong")
@@ -405,7 +405,7 @@ func TestCreateInvitation_IsBounded(t *testing.T) {
 	w := peopled(t).by("usr_a")
 	for n := range gestor.MostInvitations {
 		id := string(rune('a'+n%26)) + strings.Repeat("x", n/26)
-		w.must(command.CreateInvitation{Invitation: newInvitation(gestor.InvitationID("inv_"+id), id+"@example.com", gestor.RoleViewer)})
+		w.must(command.CreateInvitation{Invitation: newInvitation(gestor.InvitationID("inv_"+id), "guest-"+id+"@example.com", gestor.RoleViewer)})
 	}
 	w.refuses(fault.KindExhausted, command.CreateInvitation{Invitation: newInvitation("inv_more", "more@example.com", gestor.RoleViewer)})
 }
