@@ -11,6 +11,7 @@ import (
 	"github.com/saas-gestor/gestor/proto/auditlog"
 	"github.com/saas-gestor/gestor/proto/fault"
 	"github.com/saas-gestor/gestor/server/internal/command"
+	"github.com/saas-gestor/gestor/server/internal/deploy"
 	"github.com/saas-gestor/gestor/server/internal/gestor"
 )
 
@@ -51,6 +52,9 @@ func TestArchive_TakesYearsThatAreOldEnoughAndNoOthers(t *testing.T) {
 	years := w.years()
 	if years[0].Digest == "" || years[1].Digest != "" || years[0].ArchivedAt.IsZero() {
 		t.Fatalf("got %+v", years)
+	}
+	if needed, err := deploy.NeededArtifacts(t.Context(), w.system()); err != nil || !needed[years[0].Digest] {
+		t.Errorf("the archive does not stay: %v, %v", needed, err)
 	}
 	if n := w.left(); n != 9 { // 8 of the years that stay, and one about the archive
 		t.Errorf("%d entries are left", n)
