@@ -33,6 +33,21 @@ func theirs(m member, other names) map[string]func(ctx context.Context) error {
 		"UpdateEnv": func(ctx context.Context) error {
 			return second(m.apps.UpdateEnv(ctx, &gestorv1.UpdateEnvRequest{App: other.app, Set: map[string]string{"A": "1"}}))
 		},
+		"ListEnvVersions": func(ctx context.Context) error {
+			return second(m.apps.ListEnvVersions(ctx, &gestorv1.ListEnvVersionsRequest{App: other.app}))
+		},
+		"DiffEnv": func(ctx context.Context) error {
+			return second(m.apps.DiffEnv(ctx, &gestorv1.DiffEnvRequest{App: other.slug, From: 1}))
+		},
+		"RollbackEnv": func(ctx context.Context) error {
+			return second(m.apps.RollbackEnv(ctx, &gestorv1.RollbackEnvRequest{App: other.app, Version: 1}))
+		},
+		"RevealEnv": func(ctx context.Context) error {
+			return second(m.apps.RevealEnv(ctx, &gestorv1.RevealEnvRequest{App: other.app}))
+		},
+		"ExportEnv": func(ctx context.Context) error {
+			return second(m.apps.ExportEnv(ctx, &gestorv1.ExportEnvRequest{App: other.app, Recipients: []string{"age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p"}}))
+		},
 		"ListBuilds": func(ctx context.Context) error {
 			return second(m.builds.ListBuilds(ctx, &gestorv1.ListBuildsRequest{App: other.app}))
 		},
