@@ -25,9 +25,10 @@ import (
 	"github.com/saas-gestor/gestor/server/internal/members"
 	"github.com/saas-gestor/gestor/server/internal/mirror"
 	"github.com/saas-gestor/gestor/server/internal/nodes"
+	"github.com/saas-gestor/gestor/server/internal/oidc"
 	"github.com/saas-gestor/gestor/server/internal/pki"
-	"github.com/saas-gestor/gestor/server/internal/web"
 	"github.com/saas-gestor/gestor/server/internal/tenants"
+	"github.com/saas-gestor/gestor/server/internal/web"
 )
 
 // parts are what runs above the engine.
@@ -49,6 +50,7 @@ type parts struct {
 	passwords *auth.Passwords
 	sessions  *api.SessionService
 	factors   *api.FactorService
+	providers *oidc.Service
 	touches   *api.Touches
 	keys      *keyring.Service
 	attempts  *audit.Attempts
@@ -119,6 +121,9 @@ func wire(s *Server) (_ *parts, err error) {
 	if err := s.wireSignIn(p); err != nil {
 		return nil, err
 	}
+	if err := s.wireProviders(p); err != nil {
+		return nil, err
+	}
 	s.wireKeys(p)
 	s.wirePeers(p)
 	if err := s.wireEvents(p); err != nil {
@@ -133,16 +138,18 @@ func wire(s *Server) (_ *parts, err error) {
 		Engine: s.engine, Revision: s.engine.Revision, Agents: verifier, RootPEM: s.id.serverRoot.PEM(),
 		Version: s.options.Version, Mounts: s.mounts(p), Checks: s.checks(p), Log: s.log.With("component", "api"),
 		Changes: s.engine.Version, Servers: s.directory(), Barrier: s.engine.Barrier, Contact: s.engine.LastContact, Limits: limits, Served: s.served, Seen: p.touches.Note, Refused: s.metrics.Refused,
-		Attempts: p.attempts, Pages: s.pages,
-		Metrics:  s.metrics.Handler(), Now: s.clock.Now,
+		Attempts: p.attempts, Pages: s.pages(p),
+		Metrics: s.metrics.Handler(), Now: s.clock.Now,
 	})
 	s.wireOperations(p, limits)
 	return p, err
 }
 
 // pages are what is served to browsers beside the services.
-func (s *Server) pages(services http.Handler) (http.Handler, error) {
-	return web.New(web.Options{API: services, Log: s.log.With("component", "web")})
+func (s *Server) pages(p *parts) func(services http.Handler) (http.Handler, error) {
+	return func(services http.Handler) (http.Handler, error) {
+		return web.New(web.Options{API: services, Providers: p.providers, Log: s.log.With("component", "web")})
+	}
 }
 
 // mounts are all services of the contract.
@@ -187,6 +194,7 @@ func (s *Server) mounts(p *parts) []api.Mount {
 		serve(gestorv1connect.NewChannelServiceHandler)(api.NewChannelService(api.ChannelDeps{
 			Engine: s.engine, Sealer: s.ring, Tester: p.sender, Mail: p.mail.Configured,
 		})),
+		serve(gestorv1connect.NewProviderServiceHandler)(api.NewProviderService(api.ProviderDeps{Engine: s.engine, Sealer: s.ring, Tester: p.providers})),
 		serve(gestorv1connect.NewTenantServiceHandler)(api.NewTenantService(api.TenantDeps{Engine: s.engine})),
 	)
 }

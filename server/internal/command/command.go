@@ -106,6 +106,9 @@ func decodeOp(m *raftv1.Command) (Op, error) {
 	if op, ok := decodeFactorOp(m); ok {
 		return op, nil
 	}
+	if op, ok := decodeProviderOp(m); ok {
+		return op, nil
+	}
 	if op, ok := decodeServerOp(m); ok {
 		return op, nil
 	}

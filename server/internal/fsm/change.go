@@ -107,6 +107,9 @@ func (c *change) apply(op command.Op) error {
 	if done, err := c.applyFactorOp(op); done {
 		return err
 	}
+	if done, err := c.applyProviderOp(op); done {
+		return err
+	}
 	if done, err := c.applyServerOp(op); done {
 		return err
 	}

@@ -236,6 +236,7 @@ func story(t testing.TB) []command.Command {
 		command.Prune{Before: start},
 	)
 	ops = append(ops, eventStory(uint64(len(ops)))...)
+	ops = append(ops, providerStory(uint64(len(ops)))...)
 	var out []command.Command
 	for i, op := range ops {
 		actor := alice

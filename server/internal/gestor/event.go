@@ -59,6 +59,8 @@ const (
 	EventTenantSuspended      = "tenant.suspended"
 	EventQuotaReached         = "quota.reached"
 	EventUserBlocked          = "user.blocked"
+	EventUserJoined           = "user.joined" // by signing in through a provider
+	EventProviderChanged      = "provider.changed"
 	EventSignInNewNetwork     = "session.new_network"
 	EventKeyLost              = "key.lost"
 	EventAuditBroken          = "audit.broken"

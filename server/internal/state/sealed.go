@@ -38,6 +38,7 @@ func sealedColumns() []sealedColumn {
 		{Env, "application_env_past", "sealed", append(envKey, "since"), envKey, envPlace, levelPeople},
 		{Factors, "factors", "secret", id, []string{"user_id"}, first(gestor.TOTPPlace), levelPeople},
 		{Channels, "channels", "secret_sealed", id, id, first(gestor.ChannelPlace), levelPeople},
+		{Providers, "providers", "secret_sealed", id, id, first(gestor.ProviderPlace), levelPeople},
 	}
 }
 

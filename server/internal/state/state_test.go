@@ -112,6 +112,13 @@ func populateIn(t *testing.T, s *Store, tenant gestor.TenantID, name string, uid
 		put(x.PutEvent(ctx, event))
 		put(x.PutEventReads(ctx, gestor.EventReads{UserID: gestor.UserID("usr_" + name), TenantID: tenant}))
 		put(x.PutChannel(ctx, gestor.Channel{ID: gestor.ChannelID("chn_" + name), TenantID: tenant, Name: "channel-" + name}))
+		put(x.PutProvider(ctx, gestor.Provider{
+			ID: gestor.ProviderID("prv_" + name), TenantID: tenant, Name: "provider-" + name, Domains: []string{name + ".example"},
+		}))
+		put(x.PutIdentity(ctx, gestor.Identity{
+			ID: gestor.IdentityID("idn_" + name), TenantID: tenant, ProviderID: gestor.ProviderID("prv_" + name), Subject: "subject-" + name,
+			UserID: gestor.UserID("usr_" + name),
+		}))
 		put(x.PutDelivery(ctx, gestor.Delivery{
 			ID: gestor.DeliveryID("dlv_" + name), TenantID: tenant, ChannelID: gestor.ChannelID("chn_" + name), Event: event,
 			State: gestor.DeliveryQueued, Attempts: 1,
@@ -151,12 +158,13 @@ func argument(t *testing.T, method string, typ reflect.Type, name string) reflec
 	prefix := map[string]string{
 		"TenantID": "ten_", "UserID": "usr_", "SessionID": "ses_", "NodeID": "nod_", "AppID": "app_", "BuildID": "bld_",
 		"ReleaseID": "rel_", "DeploymentID": "dep_", "TaskID": "tsk_", "ServerID": "srv_", "TokenID": "tkn_", "InvitationID": "inv_", "FactorID": "fac_",
-		"EventID": "evt_", "ChannelID": "chn_", "DeliveryID": "dlv_",
+		"EventID": "evt_", "ChannelID": "chn_", "DeliveryID": "dlv_", "ProviderID": "prv_", "IdentityID": "idn_",
 	}[typ.Name()]
 	named := map[string]string{
 		"UserByEmail": name + "@example.com", "InvitationByEmail": name + "@example.com", "JoinToken": "join_" + name, "NodeByName": "node-" + name, "OwnNodeByName": "node-" + name,
 		"AppBySlug": "app-" + name, "ReleaseByName": "r1", "ServerByName": "server-" + name,
-		"ServerToken": "token-" + name, "Protection": "production", "ChannelByName": "channel-" + name, "LastEvent": "thing_" + name,
+		"ServerToken": "token-" + name, "Protection": "production", "ChannelByName": "channel-" + name, "ProviderByName": "provider-" + name,
+		"ProviderByDomain": name + ".example", "IdentityBySubject": "subject-" + name, "LastEvent": "thing_" + name,
 	}
 	switch {
 	case prefix != "":
@@ -192,7 +200,7 @@ func TestView_NeverReturnsAnotherTenantsRows(t *testing.T) {
 	foreign := callAll(t, s.View(gestor.TenantScope("ten_mine")), "theirs")
 	nobody := callAll(t, s.View(gestor.Scope{}), "mine")
 	installation := map[string]bool{"SealingKey": true, "SealingKeys": true, "KeyRotation": true, "SealedOtherwise": true, "SealedCounts": true, "Tenants": true, "TenantsByName": true, "TenantsInTrash": true, "Operators": true, "Cluster": true, "Servers": true, "Server": true, "ServerByName": true, "ServerToken": true, "AuditYears": true, "LastAuditSeq": true}
-	counts := map[string]string{"UnreadEvents": "map[error:1] <nil>", "Use": "map[] <nil>", "UseOf": "{Apps:0 Databases:0 StorageBytes:0} <nil>", "CountNodes": "1 <nil>", "LastTaskRevision": "1 <nil>", "TaskCounts": "map[leased:1 queued:1] <nil>"}
+	counts := map[string]string{"HasProvider": "true <nil>", "UnreadEvents": "map[error:1] <nil>", "Use": "map[] <nil>", "UseOf": "{Apps:0 Databases:0 StorageBytes:0} <nil>", "CountNodes": "1 <nil>", "LastTaskRevision": "1 <nil>", "TaskCounts": "map[leased:1 queued:1] <nil>"}
 	for method, got := range own {
 		if want, ok := counts[method]; ok {
 			if got != want {

@@ -107,7 +107,7 @@ func (x *Txn) CountOperators(ctx context.Context, but gestor.UserID) (int64, err
 
 // DeleteUser removes a user with all that opens the door to them, if they are there.
 func (x *Txn) DeleteUser(ctx context.Context, id gestor.UserID) error {
-	if err := errors.Join(x.EndAccess(ctx, id), x.DeleteFactors(ctx, id)); err != nil {
+	if err := errors.Join(x.EndAccess(ctx, id), x.DeleteFactors(ctx, id), x.DeleteIdentities(ctx, id)); err != nil {
 		return err
 	}
 	x.touch(Users)

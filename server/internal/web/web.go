@@ -20,6 +20,7 @@ import (
 
 	"github.com/saas-gestor/gestor/proto/fault"
 	"github.com/saas-gestor/gestor/server/internal/auth"
+	"github.com/saas-gestor/gestor/server/internal/oidc"
 )
 
 //go:embed pages assets
@@ -32,11 +33,12 @@ type Options struct {
 	Log       *slog.Logger // nil discards
 }
 
-// Providers sends people to where else they sign in, and takes them back. It begins under /oidc/.
+// Providers sends people to where else they sign in, and takes them back, see package oidc.
 type Providers interface {
-	http.Handler
 	// Offered reports whether there is any, so that the page shows the way.
 	Offered(r *http.Request) bool
+	Begin(r *http.Request, email, next string) (oidc.Start, error)
+	Complete(r *http.Request) (oidc.Result, error)
 }
 
 // Web is the pages. It is safe for concurrent use.
@@ -81,7 +83,8 @@ func (w *Web) routes() {
 	w.mux.HandleFunc("POST /forgotten", w.forgotten)
 	w.mux.HandleFunc("POST /passkeys", w.addPasskey)
 	if w.options.Providers != nil {
-		w.mux.Handle("/oidc/", w.options.Providers)
+		w.mux.HandleFunc("GET /oidc/start", w.elsewhere)
+		w.mux.HandleFunc("GET /oidc/callback", w.back)
 	}
 	assets, err := fs.Sub(files, "assets")
 	if err != nil {

@@ -170,6 +170,11 @@ type Command struct {
 	//	*Command_TouchSessions
 	//	*Command_CreateToken
 	//	*Command_DeleteToken
+	//	*Command_CreateProvider
+	//	*Command_UpdateProvider
+	//	*Command_DeleteProvider
+	//	*Command_AdmitIdentity
+	//	*Command_DeleteIdentity
 	Op            isCommand_Op `protobuf_oneof:"op"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1007,6 +1012,51 @@ func (x *Command) GetDeleteToken() *DeleteToken {
 	return nil
 }
 
+func (x *Command) GetCreateProvider() *CreateProvider {
+	if x != nil {
+		if x, ok := x.Op.(*Command_CreateProvider); ok {
+			return x.CreateProvider
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetUpdateProvider() *UpdateProvider {
+	if x != nil {
+		if x, ok := x.Op.(*Command_UpdateProvider); ok {
+			return x.UpdateProvider
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetDeleteProvider() *DeleteProvider {
+	if x != nil {
+		if x, ok := x.Op.(*Command_DeleteProvider); ok {
+			return x.DeleteProvider
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetAdmitIdentity() *AdmitIdentity {
+	if x != nil {
+		if x, ok := x.Op.(*Command_AdmitIdentity); ok {
+			return x.AdmitIdentity
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetDeleteIdentity() *DeleteIdentity {
+	if x != nil {
+		if x, ok := x.Op.(*Command_DeleteIdentity); ok {
+			return x.DeleteIdentity
+		}
+	}
+	return nil
+}
+
 type isCommand_Op interface {
 	isCommand_Op()
 }
@@ -1441,6 +1491,31 @@ type Command_DeleteToken struct {
 	DeleteToken *DeleteToken `protobuf:"bytes,136,opt,name=delete_token,json=deleteToken,proto3,oneof"`
 }
 
+type Command_CreateProvider struct {
+	// A provider is made.
+	CreateProvider *CreateProvider `protobuf:"bytes,140,opt,name=create_provider,json=createProvider,proto3,oneof"`
+}
+
+type Command_UpdateProvider struct {
+	// A provider is changed.
+	UpdateProvider *UpdateProvider `protobuf:"bytes,141,opt,name=update_provider,json=updateProvider,proto3,oneof"`
+}
+
+type Command_DeleteProvider struct {
+	// A provider is removed.
+	DeleteProvider *DeleteProvider `protobuf:"bytes,142,opt,name=delete_provider,json=deleteProvider,proto3,oneof"`
+}
+
+type Command_AdmitIdentity struct {
+	// A provider has vouched for somebody.
+	AdmitIdentity *AdmitIdentity `protobuf:"bytes,143,opt,name=admit_identity,json=admitIdentity,proto3,oneof"`
+}
+
+type Command_DeleteIdentity struct {
+	// It is forgotten who somebody is at a provider.
+	DeleteIdentity *DeleteIdentity `protobuf:"bytes,144,opt,name=delete_identity,json=deleteIdentity,proto3,oneof"`
+}
+
 func (*Command_InitCluster) isCommand_Op() {}
 
 func (*Command_Claim) isCommand_Op() {}
@@ -1612,6 +1687,16 @@ func (*Command_TouchSessions) isCommand_Op() {}
 func (*Command_CreateToken) isCommand_Op() {}
 
 func (*Command_DeleteToken) isCommand_Op() {}
+
+func (*Command_CreateProvider) isCommand_Op() {}
+
+func (*Command_UpdateProvider) isCommand_Op() {}
+
+func (*Command_DeleteProvider) isCommand_Op() {}
+
+func (*Command_AdmitIdentity) isCommand_Op() {}
+
+func (*Command_DeleteIdentity) isCommand_Op() {}
 
 // Actor is who stands behind a command.
 type Actor struct {
@@ -8162,13 +8247,388 @@ func (x *DeleteToken) GetId() string {
 	return ""
 }
 
+// ProviderRecord is what the state has of a provider.
+type ProviderRecord struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// "prv_…".
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// What is chosen.
+	Settings *v1.ProviderSettings `protobuf:"bytes,2,opt,name=settings,proto3" json:"settings,omitempty"`
+	// The client secret, sealed; empty for none.
+	SecretSealed  []byte `protobuf:"bytes,3,opt,name=secret_sealed,json=secretSealed,proto3" json:"secret_sealed,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ProviderRecord) Reset() {
+	*x = ProviderRecord{}
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[98]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ProviderRecord) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ProviderRecord) ProtoMessage() {}
+
+func (x *ProviderRecord) ProtoReflect() protoreflect.Message {
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[98]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ProviderRecord.ProtoReflect.Descriptor instead.
+func (*ProviderRecord) Descriptor() ([]byte, []int) {
+	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{98}
+}
+
+func (x *ProviderRecord) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *ProviderRecord) GetSettings() *v1.ProviderSettings {
+	if x != nil {
+		return x.Settings
+	}
+	return nil
+}
+
+func (x *ProviderRecord) GetSecretSealed() []byte {
+	if x != nil {
+		return x.SecretSealed
+	}
+	return nil
+}
+
+// CreateProvider makes a provider.
+type CreateProvider struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The provider.
+	Provider      *ProviderRecord `protobuf:"bytes,1,opt,name=provider,proto3" json:"provider,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CreateProvider) Reset() {
+	*x = CreateProvider{}
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[99]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CreateProvider) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CreateProvider) ProtoMessage() {}
+
+func (x *CreateProvider) ProtoReflect() protoreflect.Message {
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[99]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CreateProvider.ProtoReflect.Descriptor instead.
+func (*CreateProvider) Descriptor() ([]byte, []int) {
+	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{99}
+}
+
+func (x *CreateProvider) GetProvider() *ProviderRecord {
+	if x != nil {
+		return x.Provider
+	}
+	return nil
+}
+
+// UpdateProvider replaces a provider.
+type UpdateProvider struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The provider. No secret keeps the old one.
+	Provider *ProviderRecord `protobuf:"bytes,1,opt,name=provider,proto3" json:"provider,omitempty"`
+	// Refused if the provider's revision is another; 0 takes any.
+	ExpectedRevision uint64 `protobuf:"varint,2,opt,name=expected_revision,json=expectedRevision,proto3" json:"expected_revision,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
+}
+
+func (x *UpdateProvider) Reset() {
+	*x = UpdateProvider{}
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[100]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UpdateProvider) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UpdateProvider) ProtoMessage() {}
+
+func (x *UpdateProvider) ProtoReflect() protoreflect.Message {
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[100]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UpdateProvider.ProtoReflect.Descriptor instead.
+func (*UpdateProvider) Descriptor() ([]byte, []int) {
+	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{100}
+}
+
+func (x *UpdateProvider) GetProvider() *ProviderRecord {
+	if x != nil {
+		return x.Provider
+	}
+	return nil
+}
+
+func (x *UpdateProvider) GetExpectedRevision() uint64 {
+	if x != nil {
+		return x.ExpectedRevision
+	}
+	return 0
+}
+
+// DeleteProvider removes a provider and its identities.
+type DeleteProvider struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The provider.
+	Id            string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteProvider) Reset() {
+	*x = DeleteProvider{}
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[101]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteProvider) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteProvider) ProtoMessage() {}
+
+func (x *DeleteProvider) ProtoReflect() protoreflect.Message {
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[101]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteProvider.ProtoReflect.Descriptor instead.
+func (*DeleteProvider) Descriptor() ([]byte, []int) {
+	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{101}
+}
+
+func (x *DeleteProvider) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+// AdmitIdentity records that a provider has vouched for somebody, and finds or makes the user.
+type AdmitIdentity struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The provider.
+	ProviderId string `protobuf:"bytes,1,opt,name=provider_id,json=providerId,proto3" json:"provider_id,omitempty"`
+	// The provider as it was when people were sent there; refused if it has changed since.
+	ProviderRevision uint64 `protobuf:"varint,2,opt,name=provider_revision,json=providerRevision,proto3" json:"provider_revision,omitempty"`
+	// The identity, if there is none yet.
+	IdentityId string `protobuf:"bytes,3,opt,name=identity_id,json=identityId,proto3" json:"identity_id,omitempty"`
+	// How the provider names them.
+	Subject string `protobuf:"bytes,4,opt,name=subject,proto3" json:"subject,omitempty"`
+	// Their address, which the provider has verified.
+	Email string `protobuf:"bytes,5,opt,name=email,proto3" json:"email,omitempty"`
+	// Their name, if they become a user.
+	Name string `protobuf:"bytes,6,opt,name=name,proto3" json:"name,omitempty"`
+	// The user, if they become one.
+	UserId string `protobuf:"bytes,7,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`
+	// SHA-256 of what makes the answer usable once.
+	Once []byte `protobuf:"bytes,8,opt,name=once,proto3" json:"once,omitempty"`
+	// Until when the answer could be shown again.
+	Until         *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=until,proto3" json:"until,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AdmitIdentity) Reset() {
+	*x = AdmitIdentity{}
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[102]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AdmitIdentity) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AdmitIdentity) ProtoMessage() {}
+
+func (x *AdmitIdentity) ProtoReflect() protoreflect.Message {
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[102]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AdmitIdentity.ProtoReflect.Descriptor instead.
+func (*AdmitIdentity) Descriptor() ([]byte, []int) {
+	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{102}
+}
+
+func (x *AdmitIdentity) GetProviderId() string {
+	if x != nil {
+		return x.ProviderId
+	}
+	return ""
+}
+
+func (x *AdmitIdentity) GetProviderRevision() uint64 {
+	if x != nil {
+		return x.ProviderRevision
+	}
+	return 0
+}
+
+func (x *AdmitIdentity) GetIdentityId() string {
+	if x != nil {
+		return x.IdentityId
+	}
+	return ""
+}
+
+func (x *AdmitIdentity) GetSubject() string {
+	if x != nil {
+		return x.Subject
+	}
+	return ""
+}
+
+func (x *AdmitIdentity) GetEmail() string {
+	if x != nil {
+		return x.Email
+	}
+	return ""
+}
+
+func (x *AdmitIdentity) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *AdmitIdentity) GetUserId() string {
+	if x != nil {
+		return x.UserId
+	}
+	return ""
+}
+
+func (x *AdmitIdentity) GetOnce() []byte {
+	if x != nil {
+		return x.Once
+	}
+	return nil
+}
+
+func (x *AdmitIdentity) GetUntil() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Until
+	}
+	return nil
+}
+
+// DeleteIdentity forgets an identity.
+type DeleteIdentity struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The identity.
+	Id            string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteIdentity) Reset() {
+	*x = DeleteIdentity{}
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[103]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteIdentity) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteIdentity) ProtoMessage() {}
+
+func (x *DeleteIdentity) ProtoReflect() protoreflect.Message {
+	mi := &file_gestor_raft_v1_command_proto_msgTypes[103]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteIdentity.ProtoReflect.Descriptor instead.
+func (*DeleteIdentity) Descriptor() ([]byte, []int) {
+	return file_gestor_raft_v1_command_proto_rawDescGZIP(), []int{103}
+}
+
+func (x *DeleteIdentity) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
 var File_gestor_raft_v1_command_proto protoreflect.FileDescriptor
 
 const file_gestor_raft_v1_command_proto_rawDesc = "" +
 	"\n" +
-	"\x1cgestor/raft/v1/command.proto\x12\x0egestor.raft.v1\x1a\x1agestor/agent/v1/task.proto\x1a\x13gestor/v1/app.proto\x1a\x17gestor/v1/channel.proto\x1a\x15gestor/v1/event.proto\x1a\x14gestor/v1/node.proto\x1a\x1agestor/v1/protection.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"<\n" +
+	"\x1cgestor/raft/v1/command.proto\x12\x0egestor.raft.v1\x1a\x1agestor/agent/v1/task.proto\x1a\x13gestor/v1/app.proto\x1a\x17gestor/v1/channel.proto\x1a\x15gestor/v1/event.proto\x1a\x14gestor/v1/node.proto\x1a\x1agestor/v1/protection.proto\x1a\x18gestor/v1/provider.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"<\n" +
 	"\x05Batch\x123\n" +
-	"\bcommands\x18\x01 \x03(\v2\x17.gestor.raft.v1.CommandR\bcommands\"\xf2.\n" +
+	"\bcommands\x18\x01 \x03(\v2\x17.gestor.raft.v1.CommandR\bcommands\"\xeb1\n" +
 	"\aCommand\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tR\trequestId\x12*\n" +
@@ -8285,7 +8745,12 @@ const file_gestor_raft_v1_command_proto_rawDesc = "" +
 	"\fend_sessions\x18\x84\x01 \x01(\v2\x1b.gestor.raft.v1.EndSessionsH\x00R\vendSessions\x12G\n" +
 	"\x0etouch_sessions\x18\x85\x01 \x01(\v2\x1d.gestor.raft.v1.TouchSessionsH\x00R\rtouchSessions\x12A\n" +
 	"\fcreate_token\x18\x87\x01 \x01(\v2\x1b.gestor.raft.v1.CreateTokenH\x00R\vcreateToken\x12A\n" +
-	"\fdelete_token\x18\x88\x01 \x01(\v2\x1b.gestor.raft.v1.DeleteTokenH\x00R\vdeleteTokenB\x04\n" +
+	"\fdelete_token\x18\x88\x01 \x01(\v2\x1b.gestor.raft.v1.DeleteTokenH\x00R\vdeleteToken\x12J\n" +
+	"\x0fcreate_provider\x18\x8c\x01 \x01(\v2\x1e.gestor.raft.v1.CreateProviderH\x00R\x0ecreateProvider\x12J\n" +
+	"\x0fupdate_provider\x18\x8d\x01 \x01(\v2\x1e.gestor.raft.v1.UpdateProviderH\x00R\x0eupdateProvider\x12J\n" +
+	"\x0fdelete_provider\x18\x8e\x01 \x01(\v2\x1e.gestor.raft.v1.DeleteProviderH\x00R\x0edeleteProvider\x12G\n" +
+	"\x0eadmit_identity\x18\x8f\x01 \x01(\v2\x1d.gestor.raft.v1.AdmitIdentityH\x00R\radmitIdentity\x12J\n" +
+	"\x0fdelete_identity\x18\x90\x01 \x01(\v2\x1e.gestor.raft.v1.DeleteIdentityH\x00R\x0edeleteIdentityB\x04\n" +
 	"\x02op\"\xbd\x02\n" +
 	"\x05Actor\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x0e\n" +
@@ -8793,6 +9258,31 @@ const file_gestor_raft_v1_command_proto_rawDesc = "" +
 	"expires_at\x18\n" +
 	" \x01(\v2\x1a.google.protobuf.TimestampR\texpiresAt\"\x1d\n" +
 	"\vDeleteToken\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\"~\n" +
+	"\x0eProviderRecord\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x127\n" +
+	"\bsettings\x18\x02 \x01(\v2\x1b.gestor.v1.ProviderSettingsR\bsettings\x12#\n" +
+	"\rsecret_sealed\x18\x03 \x01(\fR\fsecretSealed\"L\n" +
+	"\x0eCreateProvider\x12:\n" +
+	"\bprovider\x18\x01 \x01(\v2\x1e.gestor.raft.v1.ProviderRecordR\bprovider\"y\n" +
+	"\x0eUpdateProvider\x12:\n" +
+	"\bprovider\x18\x01 \x01(\v2\x1e.gestor.raft.v1.ProviderRecordR\bprovider\x12+\n" +
+	"\x11expected_revision\x18\x02 \x01(\x04R\x10expectedRevision\" \n" +
+	"\x0eDeleteProvider\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\"\xa1\x02\n" +
+	"\rAdmitIdentity\x12\x1f\n" +
+	"\vprovider_id\x18\x01 \x01(\tR\n" +
+	"providerId\x12+\n" +
+	"\x11provider_revision\x18\x02 \x01(\x04R\x10providerRevision\x12\x1f\n" +
+	"\videntity_id\x18\x03 \x01(\tR\n" +
+	"identityId\x12\x18\n" +
+	"\asubject\x18\x04 \x01(\tR\asubject\x12\x14\n" +
+	"\x05email\x18\x05 \x01(\tR\x05email\x12\x12\n" +
+	"\x04name\x18\x06 \x01(\tR\x04name\x12\x17\n" +
+	"\auser_id\x18\a \x01(\tR\x06userId\x12\x12\n" +
+	"\x04once\x18\b \x01(\fR\x04once\x120\n" +
+	"\x05until\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\x05until\" \n" +
+	"\x0eDeleteIdentity\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02idB\xbb\x01\n" +
 	"\x12com.gestor.raft.v1B\fCommandProtoP\x01Z=github.com/saas-gestor/gestor/proto/gen/gestor/raft/v1;raftv1\xa2\x02\x03GRX\xaa\x02\x0eGestor.Raft.V1\xca\x02\x0eGestor\\Raft\\V1\xe2\x02\x1aGestor\\Raft\\V1\\GPBMetadata\xea\x02\x10Gestor::Raft::V1b\x06proto3"
 
@@ -8808,7 +9298,7 @@ func file_gestor_raft_v1_command_proto_rawDescGZIP() []byte {
 	return file_gestor_raft_v1_command_proto_rawDescData
 }
 
-var file_gestor_raft_v1_command_proto_msgTypes = make([]protoimpl.MessageInfo, 102)
+var file_gestor_raft_v1_command_proto_msgTypes = make([]protoimpl.MessageInfo, 108)
 var file_gestor_raft_v1_command_proto_goTypes = []any{
 	(*Batch)(nil),                 // 0: gestor.raft.v1.Batch
 	(*Command)(nil),               // 1: gestor.raft.v1.Command
@@ -8908,25 +9398,32 @@ var file_gestor_raft_v1_command_proto_goTypes = []any{
 	(*RetryDelivery)(nil),         // 95: gestor.raft.v1.RetryDelivery
 	(*CreateToken)(nil),           // 96: gestor.raft.v1.CreateToken
 	(*DeleteToken)(nil),           // 97: gestor.raft.v1.DeleteToken
-	nil,                           // 98: gestor.raft.v1.CreateJoinToken.LabelsEntry
-	nil,                           // 99: gestor.raft.v1.UpdateEnv.SetEntry
-	nil,                           // 100: gestor.raft.v1.ExplainTasks.WaitingEntry
-	nil,                           // 101: gestor.raft.v1.RecordEvent.DataEntry
-	(*timestamppb.Timestamp)(nil), // 102: google.protobuf.Timestamp
-	(*v1.NodeFacts)(nil),          // 103: gestor.v1.NodeFacts
-	(v1.NodeStatus)(0),            // 104: gestor.v1.NodeStatus
-	(*v1.AppSettings)(nil),        // 105: gestor.v1.AppSettings
-	(*v11.TaskSpec)(nil),          // 106: gestor.agent.v1.TaskSpec
-	(*v11.TaskResult)(nil),        // 107: gestor.agent.v1.TaskResult
-	(*v1.Freeze)(nil),             // 108: gestor.v1.Freeze
-	(v1.EventSeverity)(0),         // 109: gestor.v1.EventSeverity
-	(v1.ChannelKind)(0),           // 110: gestor.v1.ChannelKind
-	(*v1.ChannelSettings)(nil),    // 111: gestor.v1.ChannelSettings
-	(v1.DeliveryState)(0),         // 112: gestor.v1.DeliveryState
+	(*ProviderRecord)(nil),        // 98: gestor.raft.v1.ProviderRecord
+	(*CreateProvider)(nil),        // 99: gestor.raft.v1.CreateProvider
+	(*UpdateProvider)(nil),        // 100: gestor.raft.v1.UpdateProvider
+	(*DeleteProvider)(nil),        // 101: gestor.raft.v1.DeleteProvider
+	(*AdmitIdentity)(nil),         // 102: gestor.raft.v1.AdmitIdentity
+	(*DeleteIdentity)(nil),        // 103: gestor.raft.v1.DeleteIdentity
+	nil,                           // 104: gestor.raft.v1.CreateJoinToken.LabelsEntry
+	nil,                           // 105: gestor.raft.v1.UpdateEnv.SetEntry
+	nil,                           // 106: gestor.raft.v1.ExplainTasks.WaitingEntry
+	nil,                           // 107: gestor.raft.v1.RecordEvent.DataEntry
+	(*timestamppb.Timestamp)(nil), // 108: google.protobuf.Timestamp
+	(*v1.NodeFacts)(nil),          // 109: gestor.v1.NodeFacts
+	(v1.NodeStatus)(0),            // 110: gestor.v1.NodeStatus
+	(*v1.AppSettings)(nil),        // 111: gestor.v1.AppSettings
+	(*v11.TaskSpec)(nil),          // 112: gestor.agent.v1.TaskSpec
+	(*v11.TaskResult)(nil),        // 113: gestor.agent.v1.TaskResult
+	(*v1.Freeze)(nil),             // 114: gestor.v1.Freeze
+	(v1.EventSeverity)(0),         // 115: gestor.v1.EventSeverity
+	(v1.ChannelKind)(0),           // 116: gestor.v1.ChannelKind
+	(*v1.ChannelSettings)(nil),    // 117: gestor.v1.ChannelSettings
+	(v1.DeliveryState)(0),         // 118: gestor.v1.DeliveryState
+	(*v1.ProviderSettings)(nil),   // 119: gestor.v1.ProviderSettings
 }
 var file_gestor_raft_v1_command_proto_depIdxs = []int32{
 	1,   // 0: gestor.raft.v1.Batch.commands:type_name -> gestor.raft.v1.Command
-	102, // 1: gestor.raft.v1.Command.at:type_name -> google.protobuf.Timestamp
+	108, // 1: gestor.raft.v1.Command.at:type_name -> google.protobuf.Timestamp
 	2,   // 2: gestor.raft.v1.Command.actor:type_name -> gestor.raft.v1.Actor
 	3,   // 3: gestor.raft.v1.Command.init_cluster:type_name -> gestor.raft.v1.InitCluster
 	11,  // 4: gestor.raft.v1.Command.claim:type_name -> gestor.raft.v1.Claim
@@ -9014,60 +9511,69 @@ var file_gestor_raft_v1_command_proto_depIdxs = []int32{
 	85,  // 86: gestor.raft.v1.Command.touch_sessions:type_name -> gestor.raft.v1.TouchSessions
 	96,  // 87: gestor.raft.v1.Command.create_token:type_name -> gestor.raft.v1.CreateToken
 	97,  // 88: gestor.raft.v1.Command.delete_token:type_name -> gestor.raft.v1.DeleteToken
-	102, // 89: gestor.raft.v1.CreateServerToken.expires_at:type_name -> google.protobuf.Timestamp
-	7,   // 90: gestor.raft.v1.EnrollServer.server:type_name -> gestor.raft.v1.ServerRecord
-	7,   // 91: gestor.raft.v1.PutServer.server:type_name -> gestor.raft.v1.ServerRecord
-	102, // 92: gestor.raft.v1.CreateSession.expires_at:type_name -> google.protobuf.Timestamp
-	98,  // 93: gestor.raft.v1.CreateJoinToken.labels:type_name -> gestor.raft.v1.CreateJoinToken.LabelsEntry
-	102, // 94: gestor.raft.v1.CreateJoinToken.expires_at:type_name -> google.protobuf.Timestamp
-	103, // 95: gestor.raft.v1.EnrollNode.facts:type_name -> gestor.v1.NodeFacts
-	104, // 96: gestor.raft.v1.SetNodeStatus.status:type_name -> gestor.v1.NodeStatus
-	103, // 97: gestor.raft.v1.SetNodeStatus.facts:type_name -> gestor.v1.NodeFacts
-	105, // 98: gestor.raft.v1.CreateApp.settings:type_name -> gestor.v1.AppSettings
-	105, // 99: gestor.raft.v1.UpdateApp.settings:type_name -> gestor.v1.AppSettings
-	25,  // 100: gestor.raft.v1.DeleteApp.tasks:type_name -> gestor.raft.v1.CreateTask
-	99,  // 101: gestor.raft.v1.UpdateEnv.set:type_name -> gestor.raft.v1.UpdateEnv.SetEntry
-	106, // 102: gestor.raft.v1.CreateTask.spec:type_name -> gestor.agent.v1.TaskSpec
-	102, // 103: gestor.raft.v1.CreateTask.not_before:type_name -> google.protobuf.Timestamp
-	25,  // 104: gestor.raft.v1.CreateBuild.task:type_name -> gestor.raft.v1.CreateTask
-	26,  // 105: gestor.raft.v1.CreateDeployment.build:type_name -> gestor.raft.v1.CreateBuild
-	25,  // 106: gestor.raft.v1.AdvanceDeployment.tasks:type_name -> gestor.raft.v1.CreateTask
-	102, // 107: gestor.raft.v1.AdvanceDeployment.clear_until:type_name -> google.protobuf.Timestamp
-	107, // 108: gestor.raft.v1.FinishTask.result:type_name -> gestor.agent.v1.TaskResult
-	100, // 109: gestor.raft.v1.ExplainTasks.waiting:type_name -> gestor.raft.v1.ExplainTasks.WaitingEntry
-	102, // 110: gestor.raft.v1.Prune.before:type_name -> google.protobuf.Timestamp
-	40,  // 111: gestor.raft.v1.CreateTenant.quotas:type_name -> gestor.raft.v1.TenantLimits
-	40,  // 112: gestor.raft.v1.UpdateTenant.quotas:type_name -> gestor.raft.v1.TenantLimits
-	48,  // 113: gestor.raft.v1.RecordAudit.records:type_name -> gestor.raft.v1.AuditRecord
-	102, // 114: gestor.raft.v1.AuditRecord.at:type_name -> google.protobuf.Timestamp
-	2,   // 115: gestor.raft.v1.AuditRecord.actor:type_name -> gestor.raft.v1.Actor
-	102, // 116: gestor.raft.v1.SnapshotHeader.at:type_name -> google.protobuf.Timestamp
-	108, // 117: gestor.raft.v1.UpdateProtection.freezes:type_name -> gestor.v1.Freeze
-	57,  // 118: gestor.raft.v1.UpdateUser.narrow:type_name -> gestor.raft.v1.PersonScope
-	57,  // 119: gestor.raft.v1.CreateInvitation.narrow:type_name -> gestor.raft.v1.PersonScope
-	102, // 120: gestor.raft.v1.CreateInvitation.expires_at:type_name -> google.protobuf.Timestamp
-	102, // 121: gestor.raft.v1.RenewInvitation.expires_at:type_name -> google.protobuf.Timestamp
-	72,  // 122: gestor.raft.v1.Reseal.values:type_name -> gestor.raft.v1.ResealedValue
-	102, // 123: gestor.raft.v1.FactorUse.until:type_name -> google.protobuf.Timestamp
-	102, // 124: gestor.raft.v1.SignIn.expires_at:type_name -> google.protobuf.Timestamp
-	81,  // 125: gestor.raft.v1.SignIn.use:type_name -> gestor.raft.v1.FactorUse
-	81,  // 126: gestor.raft.v1.Reauthenticate.use:type_name -> gestor.raft.v1.FactorUse
-	86,  // 127: gestor.raft.v1.TouchSessions.touches:type_name -> gestor.raft.v1.Touch
-	102, // 128: gestor.raft.v1.Touch.at:type_name -> google.protobuf.Timestamp
-	109, // 129: gestor.raft.v1.RecordEvent.severity:type_name -> gestor.v1.EventSeverity
-	101, // 130: gestor.raft.v1.RecordEvent.data:type_name -> gestor.raft.v1.RecordEvent.DataEntry
-	110, // 131: gestor.raft.v1.ChannelRecord.kind:type_name -> gestor.v1.ChannelKind
-	111, // 132: gestor.raft.v1.ChannelRecord.settings:type_name -> gestor.v1.ChannelSettings
-	89,  // 133: gestor.raft.v1.CreateChannel.channel:type_name -> gestor.raft.v1.ChannelRecord
-	89,  // 134: gestor.raft.v1.UpdateChannel.channel:type_name -> gestor.raft.v1.ChannelRecord
-	112, // 135: gestor.raft.v1.RecordDelivery.state:type_name -> gestor.v1.DeliveryState
-	102, // 136: gestor.raft.v1.RecordDelivery.next_at:type_name -> google.protobuf.Timestamp
-	102, // 137: gestor.raft.v1.CreateToken.expires_at:type_name -> google.protobuf.Timestamp
-	138, // [138:138] is the sub-list for method output_type
-	138, // [138:138] is the sub-list for method input_type
-	138, // [138:138] is the sub-list for extension type_name
-	138, // [138:138] is the sub-list for extension extendee
-	0,   // [0:138] is the sub-list for field type_name
+	99,  // 89: gestor.raft.v1.Command.create_provider:type_name -> gestor.raft.v1.CreateProvider
+	100, // 90: gestor.raft.v1.Command.update_provider:type_name -> gestor.raft.v1.UpdateProvider
+	101, // 91: gestor.raft.v1.Command.delete_provider:type_name -> gestor.raft.v1.DeleteProvider
+	102, // 92: gestor.raft.v1.Command.admit_identity:type_name -> gestor.raft.v1.AdmitIdentity
+	103, // 93: gestor.raft.v1.Command.delete_identity:type_name -> gestor.raft.v1.DeleteIdentity
+	108, // 94: gestor.raft.v1.CreateServerToken.expires_at:type_name -> google.protobuf.Timestamp
+	7,   // 95: gestor.raft.v1.EnrollServer.server:type_name -> gestor.raft.v1.ServerRecord
+	7,   // 96: gestor.raft.v1.PutServer.server:type_name -> gestor.raft.v1.ServerRecord
+	108, // 97: gestor.raft.v1.CreateSession.expires_at:type_name -> google.protobuf.Timestamp
+	104, // 98: gestor.raft.v1.CreateJoinToken.labels:type_name -> gestor.raft.v1.CreateJoinToken.LabelsEntry
+	108, // 99: gestor.raft.v1.CreateJoinToken.expires_at:type_name -> google.protobuf.Timestamp
+	109, // 100: gestor.raft.v1.EnrollNode.facts:type_name -> gestor.v1.NodeFacts
+	110, // 101: gestor.raft.v1.SetNodeStatus.status:type_name -> gestor.v1.NodeStatus
+	109, // 102: gestor.raft.v1.SetNodeStatus.facts:type_name -> gestor.v1.NodeFacts
+	111, // 103: gestor.raft.v1.CreateApp.settings:type_name -> gestor.v1.AppSettings
+	111, // 104: gestor.raft.v1.UpdateApp.settings:type_name -> gestor.v1.AppSettings
+	25,  // 105: gestor.raft.v1.DeleteApp.tasks:type_name -> gestor.raft.v1.CreateTask
+	105, // 106: gestor.raft.v1.UpdateEnv.set:type_name -> gestor.raft.v1.UpdateEnv.SetEntry
+	112, // 107: gestor.raft.v1.CreateTask.spec:type_name -> gestor.agent.v1.TaskSpec
+	108, // 108: gestor.raft.v1.CreateTask.not_before:type_name -> google.protobuf.Timestamp
+	25,  // 109: gestor.raft.v1.CreateBuild.task:type_name -> gestor.raft.v1.CreateTask
+	26,  // 110: gestor.raft.v1.CreateDeployment.build:type_name -> gestor.raft.v1.CreateBuild
+	25,  // 111: gestor.raft.v1.AdvanceDeployment.tasks:type_name -> gestor.raft.v1.CreateTask
+	108, // 112: gestor.raft.v1.AdvanceDeployment.clear_until:type_name -> google.protobuf.Timestamp
+	113, // 113: gestor.raft.v1.FinishTask.result:type_name -> gestor.agent.v1.TaskResult
+	106, // 114: gestor.raft.v1.ExplainTasks.waiting:type_name -> gestor.raft.v1.ExplainTasks.WaitingEntry
+	108, // 115: gestor.raft.v1.Prune.before:type_name -> google.protobuf.Timestamp
+	40,  // 116: gestor.raft.v1.CreateTenant.quotas:type_name -> gestor.raft.v1.TenantLimits
+	40,  // 117: gestor.raft.v1.UpdateTenant.quotas:type_name -> gestor.raft.v1.TenantLimits
+	48,  // 118: gestor.raft.v1.RecordAudit.records:type_name -> gestor.raft.v1.AuditRecord
+	108, // 119: gestor.raft.v1.AuditRecord.at:type_name -> google.protobuf.Timestamp
+	2,   // 120: gestor.raft.v1.AuditRecord.actor:type_name -> gestor.raft.v1.Actor
+	108, // 121: gestor.raft.v1.SnapshotHeader.at:type_name -> google.protobuf.Timestamp
+	114, // 122: gestor.raft.v1.UpdateProtection.freezes:type_name -> gestor.v1.Freeze
+	57,  // 123: gestor.raft.v1.UpdateUser.narrow:type_name -> gestor.raft.v1.PersonScope
+	57,  // 124: gestor.raft.v1.CreateInvitation.narrow:type_name -> gestor.raft.v1.PersonScope
+	108, // 125: gestor.raft.v1.CreateInvitation.expires_at:type_name -> google.protobuf.Timestamp
+	108, // 126: gestor.raft.v1.RenewInvitation.expires_at:type_name -> google.protobuf.Timestamp
+	72,  // 127: gestor.raft.v1.Reseal.values:type_name -> gestor.raft.v1.ResealedValue
+	108, // 128: gestor.raft.v1.FactorUse.until:type_name -> google.protobuf.Timestamp
+	108, // 129: gestor.raft.v1.SignIn.expires_at:type_name -> google.protobuf.Timestamp
+	81,  // 130: gestor.raft.v1.SignIn.use:type_name -> gestor.raft.v1.FactorUse
+	81,  // 131: gestor.raft.v1.Reauthenticate.use:type_name -> gestor.raft.v1.FactorUse
+	86,  // 132: gestor.raft.v1.TouchSessions.touches:type_name -> gestor.raft.v1.Touch
+	108, // 133: gestor.raft.v1.Touch.at:type_name -> google.protobuf.Timestamp
+	115, // 134: gestor.raft.v1.RecordEvent.severity:type_name -> gestor.v1.EventSeverity
+	107, // 135: gestor.raft.v1.RecordEvent.data:type_name -> gestor.raft.v1.RecordEvent.DataEntry
+	116, // 136: gestor.raft.v1.ChannelRecord.kind:type_name -> gestor.v1.ChannelKind
+	117, // 137: gestor.raft.v1.ChannelRecord.settings:type_name -> gestor.v1.ChannelSettings
+	89,  // 138: gestor.raft.v1.CreateChannel.channel:type_name -> gestor.raft.v1.ChannelRecord
+	89,  // 139: gestor.raft.v1.UpdateChannel.channel:type_name -> gestor.raft.v1.ChannelRecord
+	118, // 140: gestor.raft.v1.RecordDelivery.state:type_name -> gestor.v1.DeliveryState
+	108, // 141: gestor.raft.v1.RecordDelivery.next_at:type_name -> google.protobuf.Timestamp
+	108, // 142: gestor.raft.v1.CreateToken.expires_at:type_name -> google.protobuf.Timestamp
+	119, // 143: gestor.raft.v1.ProviderRecord.settings:type_name -> gestor.v1.ProviderSettings
+	98,  // 144: gestor.raft.v1.CreateProvider.provider:type_name -> gestor.raft.v1.ProviderRecord
+	98,  // 145: gestor.raft.v1.UpdateProvider.provider:type_name -> gestor.raft.v1.ProviderRecord
+	108, // 146: gestor.raft.v1.AdmitIdentity.until:type_name -> google.protobuf.Timestamp
+	147, // [147:147] is the sub-list for method output_type
+	147, // [147:147] is the sub-list for method input_type
+	147, // [147:147] is the sub-list for extension type_name
+	147, // [147:147] is the sub-list for extension extendee
+	0,   // [0:147] is the sub-list for field type_name
 }
 
 func init() { file_gestor_raft_v1_command_proto_init() }
@@ -9162,6 +9668,11 @@ func file_gestor_raft_v1_command_proto_init() {
 		(*Command_TouchSessions)(nil),
 		(*Command_CreateToken)(nil),
 		(*Command_DeleteToken)(nil),
+		(*Command_CreateProvider)(nil),
+		(*Command_UpdateProvider)(nil),
+		(*Command_DeleteProvider)(nil),
+		(*Command_AdmitIdentity)(nil),
+		(*Command_DeleteIdentity)(nil),
 	}
 	file_gestor_raft_v1_command_proto_msgTypes[42].OneofWrappers = []any{}
 	file_gestor_raft_v1_command_proto_msgTypes[58].OneofWrappers = []any{}
@@ -9171,7 +9682,7 @@ func file_gestor_raft_v1_command_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_gestor_raft_v1_command_proto_rawDesc), len(file_gestor_raft_v1_command_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   102,
+			NumMessages:   108,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
