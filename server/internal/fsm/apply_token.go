@@ -30,6 +30,9 @@ func (c *change) createToken(op command.CreateToken) error {
 		return err
 	}
 	t.TenantID, t.UserID, t.CreatedAt = maker.TenantID, maker.ID, c.at
+	if err := c.provedEnough(maker); err != nil {
+		return err
+	}
 	if err := c.mayMake(t, maker); err != nil {
 		return err
 	}
@@ -48,6 +51,20 @@ func (c *change) createToken(op command.CreateToken) error {
 	c.is(t)
 	c.notable()
 	return c.PutToken(c.ctx, t)
+}
+
+// provedEnough refuses who has to set up a second factor first: a token needs none, and would be the way around it.
+func (c *change) provedEnough(maker gestor.User) error {
+	tenant, err := c.In(gestor.SystemScope()).Tenant(c.ctx, maker.TenantID)
+	if err != nil || !tenant.SecondFactor || maker.HasFactor {
+		return err
+	}
+	s, err := c.mine().Session(c.ctx, c.actor.SessionID)
+	if none, err := absent(err); err != nil || !none && s.SecondFactor {
+		return err
+	}
+	return fault.Denied("%s wants everybody to have a second factor, and you have none", tenant.Name).
+		WithFix("set one up with `gestor account totp`, then sign in again").WithReason(fault.ReasonSecondFactor)
 }
 
 // mayMake refuses a token that could do more than its maker.

@@ -1,6 +1,7 @@
 package fsm
 
 import (
+	"errors"
 	"fmt"
 	"testing"
 	"time"
@@ -97,4 +98,26 @@ func TestCreateSession_TakesAHashOnceOnly(t *testing.T) {
 	}
 	w.must(session("ses_1"))
 	w.refuses(fault.KindExists, session("ses_2"))
+}
+
+// Without this, who has to set up a second factor first would make a token instead, which needs none.
+func TestCreateToken_IsNotTheWayAroundASecondFactorThatTheTenantDemands(t *testing.T) {
+	w := newWorld(t)
+	session := func(second bool) {
+		x := begin(t, w)
+		err := errors.Join(
+			x.PutTenant(t.Context(), gestor.Tenant{ID: "ten_a", Name: "A", Status: gestor.StatusActive, Plan: "enterprise", SecondFactor: true}),
+			x.PutSession(t.Context(), gestor.Session{ID: "ses_a", UserID: "usr_a", TenantID: "ten_a", TokenHash: hashOf("s"), SecondFactor: second}),
+			x.Commit(t.Context(), w.index),
+		)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.actor.SessionID = "ses_a"
+	}
+	session(false)
+	w.refuses(fault.KindDenied, ofToken("tkn_1", "ci", nil))
+	w.refuses(fault.KindDenied, ofToken("tkn_1", "ci", func(t *gestor.Token) { t.Kind, t.Role = gestor.TokenService, gestor.RoleAdmin }))
+	session(true)
+	w.must(ofToken("tkn_1", "ci", nil))
 }
