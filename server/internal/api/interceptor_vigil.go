@@ -3,15 +3,17 @@ package api
 import (
 	"context"
 	"net/http"
+	"reflect"
 	"time"
 
 	"connectrpc.com/connect"
 
+	"github.com/saas-gestor/gestor/proto/fault"
 	"github.com/saas-gestor/gestor/server/internal/auth"
 )
 
-// vigil ends a person's stream whose sign-in or role has ended: a stream may last for days, and what it brings is shown
-// only to who may see it when it is sent. Streams of agents are ended by the service they belong to.
+// vigil ends a person's stream whose sign-in or role has ended, or who sees something else now than when it began: a stream
+// may last for days, and what it brings is shown only to who may see it when it is sent. Streams of agents are ended by the service they belong to.
 type vigil struct{ gate *gate }
 
 var _ connect.Interceptor = (*vigil)(nil)
@@ -57,6 +59,13 @@ func (c *guardedConn) Send(message any) error {
 
 // stillMay refuses a caller who could not make the call again, as far as this server knows.
 func (g *gate) stillMay(ctx context.Context, spec connect.Spec, header http.Header) error {
-	_, err := g.recognise(ctx, spec, func() (auth.Caller, error) { return g.authenticate(ctx, header) })
-	return err
+	now, err := g.recognise(ctx, spec, func() (auth.Caller, error) { return g.authenticate(ctx, header) })
+	if err != nil {
+		return err
+	}
+	// The handler reads with what the caller had when the stream began.
+	if then, _ := auth.CallerFrom(ctx); !reflect.DeepEqual(then.Scope(), now.Scope()) || then.User.Operator != now.User.Operator {
+		return fault.Unavailable("what you may see has changed").WithFix("begin anew")
+	}
+	return nil
 }

@@ -82,6 +82,36 @@ func (s *pacedTasks) WatchTask(_ context.Context, _ *gestorv1.WatchTaskRequest, 
 }
 
 func TestStreams_EndWithTheSignInTheyBelongTo(t *testing.T) {
+	streamEnds(t, fault.KindUnauthenticated, func(r *revocation) error { return r.arrive(t.Context()) })
+}
+
+// A stream reads with the scope it began with, so one that went on would show for days what its reader no longer sees.
+func TestStreams_EndWhenTheirReaderSeesLess(t *testing.T) {
+	change := func(what func(*gestor.User)) func(r *revocation) error {
+		return func(r *revocation) error {
+			u, err := r.store.View(gestor.SystemScope()).User(t.Context(), "usr_viewer")
+			if err != nil {
+				return err
+			}
+			what(&u)
+			x, err := r.store.Begin(t.Context())
+			if err != nil {
+				return err
+			}
+			return errors.Join(x.PutUser(t.Context(), u), x.Commit(t.Context(), 8))
+		}
+	}
+	t.Run("narrowed", func(t *testing.T) {
+		streamEnds(t, fault.KindUnavailable, change(func(u *gestor.User) { u.Narrow.Environments = []string{"staging"} }))
+	})
+	t.Run("operator", func(t *testing.T) {
+		streamEnds(t, fault.KindUnavailable, change(func(u *gestor.User) { u.Operator = true }))
+	})
+}
+
+// streamEnds checks that a stream of "viewer" ends, in a certain way, after something has happened to them.
+func streamEnds(t *testing.T, with fault.Kind, happens func(*revocation) error) {
+	t.Helper()
 	tasks, r := &pacedTasks{ask: make(chan struct{}, 1)}, &revocation{}
 	begun, later := time.Now(), atomic.Int64{}
 	w := newWallOf(t, true, begun, func(d *Deps) {
@@ -114,11 +144,11 @@ func TestStreams_EndWithTheSignInTheyBelongTo(t *testing.T) {
 		t.Fatal(stream.Err())
 	}
 	later.Add(int64(2 * time.Second))
-	if err := r.arrive(t.Context()); err != nil {
+	if err := happens(r); err != nil {
 		t.Fatal(err)
 	}
 	tasks.ask <- struct{}{}
-	if stream.Receive() || !errors.Is(stream.Err(), fault.KindUnauthenticated) {
+	if stream.Receive() || !errors.Is(stream.Err(), with) {
 		t.Errorf("got %v, %v", stream.Msg(), stream.Err())
 	}
 }
