@@ -3,7 +3,7 @@
 //
 //	bench [-bin DIR] [-rounds N] [-agents N] [section ...]
 //
-// Sections: memory, release, rollback, switch, commands, logs, cluster, failover, agents; all of them by default.
+// Sections: memory, release, rollback, switch, commands, access, logs, cluster, failover, agents; all of them by default.
 package main
 
 import (
@@ -28,6 +28,7 @@ var sections = []section{
 	{"rollback", (*bench).rollback},
 	{"switch", (*bench).switching},
 	{"commands", (*bench).commands},
+	{"access", (*bench).access},
 	{"logs", (*bench).logs},
 	{"cluster", (*bench).cluster},
 	{"failover", (*bench).failover},

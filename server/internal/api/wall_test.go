@@ -55,9 +55,10 @@ type wall struct {
 	keys    map[string]*tls.Certificate // client certificates by caller
 	policy  Policy
 	clients map[string]*rpc.Client
+	deps    Deps
 }
 
-func newWall(t *testing.T, claimed bool, now time.Time) *wall {
+func newWall(t testing.TB, claimed bool, now time.Time) *wall {
 	t.Helper()
 	return newWallOf(t, claimed, now, func(*Deps) {})
 }
@@ -68,7 +69,7 @@ func newWallWith(t *testing.T, claimed bool, now time.Time, times Times) *wall {
 }
 
 // newWallOf makes a wall with what change does to its parts.
-func newWallOf(t *testing.T, claimed bool, now time.Time, change func(*Deps)) *wall {
+func newWallOf(t testing.TB, claimed bool, now time.Time, change func(*Deps)) *wall {
 	t.Helper()
 	store, err := state.Open(t.Context(), t.TempDir())
 	if err != nil {
@@ -87,6 +88,7 @@ func newWallOf(t *testing.T, claimed bool, now time.Time, change func(*Deps)) *w
 		Version: "test", Mounts: unimplemented(), Now: func() time.Time { return now },
 	}
 	change(&deps)
+	w.deps = deps.withDefaults()
 	handler, err := New(deps)
 	if err != nil {
 		t.Fatal(err)
@@ -104,7 +106,7 @@ func newWallOf(t *testing.T, claimed bool, now time.Time, change func(*Deps)) *w
 	return w
 }
 
-func mustRoot(t *testing.T, role string) *pki.Root {
+func mustRoot(t testing.TB, role string) *pki.Root {
 	t.Helper()
 	root, err := pki.NewRoot(wallCluster, role, time.Now().Add(-30*24*time.Hour))
 	if err != nil {
@@ -114,7 +116,7 @@ func mustRoot(t *testing.T, role string) *pki.Root {
 }
 
 // fill makes everybody who may come to the wall.
-func (w *wall) fill(t *testing.T, store *state.Store, claimed bool, now time.Time) {
+func (w *wall) fill(t testing.TB, store *state.Store, claimed bool, now time.Time) {
 	t.Helper()
 	ctx := t.Context()
 	x, err := store.Begin(ctx)
@@ -162,7 +164,7 @@ func (w *wall) fill(t *testing.T, store *state.Store, claimed bool, now time.Tim
 	}
 }
 
-func (w *wall) certificate(t *testing.T, node string, made time.Time) (*tls.Certificate, []byte) {
+func (w *wall) certificate(t testing.TB, node string, made time.Time) (*tls.Certificate, []byte) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
