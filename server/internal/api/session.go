@@ -12,6 +12,7 @@ import (
 	"github.com/saas-gestor/gestor/server/internal/auth"
 	"github.com/saas-gestor/gestor/server/internal/command"
 	"github.com/saas-gestor/gestor/server/internal/gestor"
+	"github.com/saas-gestor/gestor/server/internal/limit"
 )
 
 // sessionLifetime is how long a sign-in is good for.
@@ -32,7 +33,14 @@ type SessionDeps struct {
 }
 
 // SessionService signs people in and out.
-type SessionService struct{ deps SessionDeps }
+type SessionService struct {
+	deps     SessionDeps
+	checking *limit.Counts // passwords of strangers, by network
+}
+
+// The most passwords of strangers that are checked or wait for that at once. Checks are slow on purpose, and few at a time: more
+// that wait would take the places of all other calls that change something.
+const mostCheckingOfOne, mostChecking = 16, 64
 
 var _ gestorv1connect.SessionServiceHandler = (*SessionService)(nil)
 
@@ -41,13 +49,18 @@ func NewSessionService(d SessionDeps) *SessionService {
 	if d.Attempts == nil {
 		d.Attempts = noAttempts{}
 	}
-	return &SessionService{deps: d}
+	return &SessionService{deps: d, checking: &limit.Counts{Most: mostCheckingOfOne, MostAll: mostChecking}}
 }
 
 // CreateSession signs in. A user that does not exist gets the same answer after the same work as a wrong password; that a
 // second factor is asked for only shows after a right one.
 func (s *SessionService) CreateSession(ctx context.Context, req *gestorv1.CreateSessionRequest) (*gestorv1.CreateSessionResponse, error) {
 	email, network := normalEmail(req.GetEmail()), networkOf(ctx)
+	leave, ok := s.checking.Enter(network)
+	if !ok {
+		return nil, fault.Exhausted("too many people sign in at once").WithRetryAfter(time.Second).WithFix("try again in a moment").WithNothingDone()
+	}
+	defer leave()
 	if wait := s.take(email, network); wait > 0 {
 		s.deps.Attempts.Refused(ctx, signInRefused(ctx, gestor.User{}, whyTooOften))
 		return nil, tooMany(wait)
@@ -56,6 +69,7 @@ func (s *SessionService) CreateSession(ctx context.Context, req *gestorv1.Create
 	if err != nil {
 		return nil, err
 	}
+	leave()
 	s.deps.Accounts.Succeeded(email)
 	s.deps.Networks.Undo(network)
 	return s.Admit(ctx, user, false)
