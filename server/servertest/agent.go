@@ -192,7 +192,8 @@ func (a *FakeAgent) session(ctx context.Context, address string, config *tls.Con
 	if err != nil || m.GetHello() == nil || !slow.Stop() {
 		return 0
 	}
-	a.opened(address, m.GetHello())
+	a.learn(m.GetHello())
+	a.opened(address)
 	defer a.closed()
 	var parts sync.WaitGroup
 	defer parts.Wait()
@@ -212,6 +213,10 @@ func (a *FakeAgent) session(ctx context.Context, address string, config *tls.Con
 			a.goodbyes = append(a.goodbyes, bye.GetReason())
 			a.mu.Unlock()
 			return bye.GetRetryAfter().AsDuration()
+		}
+		if again := m.GetHello(); again != nil {
+			a.learn(again)
+			continue
 		}
 		a.take(m) //nolint:contextcheck // tasks outlive the session that brought them
 	}
@@ -242,14 +247,20 @@ func (a *FakeAgent) held() []*agentv1.HeldTask {
 	return out
 }
 
-func (a *FakeAgent) opened(address string, h *agentv1.ServerHello) {
+func (a *FakeAgent) opened(address string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.sessions = append(a.sessions, address)
+	close(a.linked)
+}
+
+// learn takes over where the servers are, told at the beginning of a session and whenever it changes.
+func (a *FakeAgent) learn(h *agentv1.ServerHello) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
 	if len(h.GetServers()) > 0 {
 		a.servers = h.GetServers()
 	}
-	close(a.linked)
 }
 
 func (a *FakeAgent) closed() {

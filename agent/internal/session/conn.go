@@ -30,10 +30,11 @@ type controlStream = connect.BidiStreamForClientSimple[agentv1.SessionRequest, a
 
 // conn is one session.
 type conn struct {
-	s      *Session
-	stream *controlStream
-	link   agentv1connect.AgentServiceClient
-	outbox chan *agentv1.SessionRequest // what is of this session only
+	s       *Session
+	address string // of the server
+	stream  *controlStream
+	link    agentv1connect.AgentServiceClient
+	outbox  chan *agentv1.SessionRequest // what is of this session only
 }
 
 // once opens a session and keeps it until it ends; the error says why.
@@ -57,7 +58,7 @@ func (s *Session) once(ctx context.Context, address string) error {
 		cancel(nil)
 		_ = stream.CloseRequest()
 	}()
-	c := &conn{s: s, stream: stream, link: link, outbox: make(chan *agentv1.SessionRequest, outboxSize)}
+	c := &conn{s: s, address: address, stream: stream, link: link, outbox: make(chan *agentv1.SessionRequest, outboxSize)}
 	welcome, err := c.hello(ctx, cancel)
 	if err != nil {
 		return err
@@ -155,6 +156,8 @@ func (c *conn) listen() error {
 func (c *conn) handle(m *agentv1.SessionResponse) error {
 	tasks := c.s.tasks
 	switch m := m.GetMessage().(type) {
+	case *agentv1.SessionResponse_Hello: // again: the servers have changed
+		c.s.learn(c.address, m.Hello.GetServers())
 	case *agentv1.SessionResponse_Assign:
 		c.s.saw(m.Assign.GetTask().GetFence())
 		tasks.Assign(m.Assign)
@@ -169,7 +172,7 @@ func (c *conn) handle(m *agentv1.SessionResponse) error {
 	case *agentv1.SessionResponse_Goodbye:
 		return &goodbyeError{retryAfter: min(m.Goodbye.GetRetryAfter().AsDuration(), mostHeartbeat), reason: m.Goodbye.GetReason()}
 	}
-	return nil // a hello again, or something a newer server says
+	return nil // or something a newer server says
 }
 
 // speak is the only sender on the stream.

@@ -86,9 +86,25 @@ func (a *addresses) get(ctx context.Context) []string {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if time.Now().After(a.until) {
-		if known, err := a.read(ctx); err == nil {
-			a.known, a.until = known, time.Now().Add(time.Second)
-		}
+		a.renew(ctx)
 	}
 	return a.known
+}
+
+// fresh reads them anew.
+func (a *addresses) fresh(ctx context.Context) []string {
+	if a.read == nil {
+		return nil
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.renew(ctx)
+	return a.known
+}
+
+// renew reads; a.mu is held.
+func (a *addresses) renew(ctx context.Context) {
+	if known, err := a.read(ctx); err == nil {
+		a.known, a.until = known, time.Now().Add(time.Second)
+	}
 }

@@ -165,6 +165,7 @@ func (s *Service) Run(ctx context.Context) error {
 	g.Go(func() error { return s.guard(ctx) })
 	g.Go(func() error { return s.tell(ctx) })
 	g.Go(func() error { return s.revoke(ctx) })
+	g.Go(func() error { return s.announce(ctx) })
 	return g.Wait()
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -49,9 +50,10 @@ type session struct {
 	recalled  bool                          // wanted is known
 	held      []*agentv1.HeldTask           // what it says it works on
 	load      *gestorv1.NodeLoad
-	loadNew   bool  // the leader was not told
-	factsTold bool  // it was
-	toldSeen  int64 // what of seen it was told
+	loadNew   bool     // the leader was not told
+	factsTold bool     // it was
+	toldSeen  int64    // what of seen it was told
+	told      []string // where the servers are, as the hello had it
 }
 
 // heard is when the agent was last heard.
@@ -83,12 +85,14 @@ func (s *Service) Session(ctx context.Context, stream *sessionStream) error {
 	if err != nil {
 		return err
 	}
-	if err := stream.Send(s.hello(ctx)); err != nil {
+	greeting := s.hello(ctx)
+	if err := stream.Send(greeting); err != nil {
 		return fmt.Errorf("greet node %s: %w", n.Name, err)
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	sess := newSession(n, cancel)
+	sess.told = greeting.GetHello().GetServers()
 	hello := make(chan *agentv1.AgentHello, 1)
 	go s.read(ctx, sess, stream, hello)
 	h, err := s.await(ctx, hello)
@@ -143,6 +147,9 @@ func (s *Service) serve(ctx context.Context, sess *session, stream *sessionStrea
 		return err
 	}
 	defer s.leave(ctx, sess)
+	if again := s.hello(ctx); !slices.Equal(again.GetHello().GetServers(), sess.told) {
+		sess.offer(again) // they changed before the session was one of those that are told
+	}
 	// What the node holds must be known before its reports are judged.
 	if err := s.recall(ctx, sess); err != nil {
 		if ctx.Err() != nil {

@@ -554,7 +554,7 @@ func (x *HeldTask) GetFence() uint64 {
 	return 0
 }
 
-// ServerHello answers it.
+// ServerHello answers it. It comes again during a session when the servers have changed.
 type ServerHello struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The server's version.
