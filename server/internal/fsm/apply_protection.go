@@ -36,6 +36,9 @@ func (c *change) updateProtection(op command.UpdateProtection) error {
 	if p.TenantID = c.actor.TenantID; p.TenantID == "" {
 		return fault.Invalid("tenant", "a protection belongs to a tenant")
 	}
+	if err := c.overEnvironment(p.Environment); err != nil {
+		return err
+	}
 	before, err := c.Protection(c.ctx, p.TenantID, p.Environment)
 	if err != nil {
 		return err
@@ -47,6 +50,20 @@ func (c *change) updateProtection(op command.UpdateProtection) error {
 	c.is(p)
 	p.UpdatedBy, p.UpdatedAt = c.actor.Name, c.at
 	return c.PutProtection(c.ctx, p)
+}
+
+// overEnvironment refuses who does not see all apps of an environment to say what its deployments need.
+func (c *change) overEnvironment(name string) error {
+	by, err := c.authority()
+	if err != nil {
+		return err
+	}
+	for _, own := range by.narrow {
+		if !own.Covers(gestor.Narrowing{Environments: []string{name}}) {
+			return fault.Denied("the protection of %s is for all apps there, and you see only some", name).WithFix("ask an admin of your tenant who sees all")
+		}
+	}
+	return nil
 }
 
 // holdDeployment records why a deployment waits. The time from which approvals are waited for is that of the first such

@@ -136,6 +136,9 @@ func (c *change) updateTenant(op command.UpdateTenant) error {
 			return err
 		}
 	}
+	if err := c.overTenant(); err != nil {
+		return err
+	}
 	if t.Status == gestor.StatusTrash {
 		return fault.Conflict("the tenant %s is in the trash", t.Name).WithFix("restore it first: gestor tenants restore %s", t.ID)
 	}
@@ -150,6 +153,21 @@ func (c *change) updateTenant(op command.UpdateTenant) error {
 	give(&t.SecondFactor, op.SecondFactor)
 	c.is(t)
 	return c.PutTenant(c.ctx, t)
+}
+
+// overTenant refuses who is kept to some apps to decide for the tenant as a whole.
+func (c *change) overTenant() error {
+	if c.actor.Operator {
+		return nil
+	}
+	by, err := c.authority()
+	if err != nil {
+		return err
+	}
+	if by.mayGive(gestor.RoleAdmin, false, gestor.Narrowing{}) != nil {
+		return fault.Denied("only administrators who are not narrowed decide for the tenant as a whole")
+	}
+	return nil
 }
 
 // give writes a value that was given.

@@ -1,6 +1,8 @@
 package fsm
 
 import (
+	"errors"
+
 	"github.com/saas-gestor/gestor/proto/fault"
 	"github.com/saas-gestor/gestor/server/internal/command"
 	"github.com/saas-gestor/gestor/server/internal/gestor"
@@ -34,6 +36,10 @@ func (c *change) createToken(op command.CreateToken) error {
 		return err
 	}
 	if err := c.mayMake(t, maker); err != nil {
+		return err
+	}
+	there := fault.Exists("the token %s is there already", t.ID)
+	if err := errors.Join(unless(second(c.Token(c.ctx, t.ID)), there), unless(second(c.TokenByHash(c.ctx, t.Hash)), there)); err != nil {
 		return err
 	}
 	all, err := c.tokensBeside(t)
@@ -96,5 +102,24 @@ func (c *change) deleteToken(op command.DeleteToken) error {
 		return err
 	}
 	c.was(t)
+	if err := c.overToken(t); err != nil {
+		return err
+	}
 	return c.DeleteToken(c.ctx, t.ID)
+}
+
+// overToken refuses who has less than a token, or than the person it belongs to.
+func (c *change) overToken(t gestor.Token) error {
+	own := t.Kind == gestor.TokenPersonal && c.actor.ID == string(t.UserID)
+	if own {
+		return nil
+	}
+	owner := gestor.User{Email: t.Name, Role: t.Role, Narrow: t.Narrow}
+	if t.Kind == gestor.TokenPersonal {
+		var err error
+		if owner, err = c.mine().User(c.ctx, t.UserID); err != nil {
+			return err
+		}
+	}
+	return c.over(owner)
 }
