@@ -9,8 +9,9 @@ import (
 	"time"
 )
 
-// startTimeout is how long what has been started may take to be there.
-const startTimeout = 30 * time.Second
+// startTimeout is how long what has been started may take to be there: far longer than it takes, because a machine that does
+// other work besides replays a long log slowly, and what is stuck stays stuck.
+const startTimeout = 2 * time.Minute
 
 // WaitConnected waits until every agent is connected.
 func (s *Stack) WaitConnected(ctx context.Context) error {
