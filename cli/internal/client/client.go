@@ -169,6 +169,11 @@ func (c *Client) Channels() gestorv1connect.ChannelServiceClient {
 	return gestorv1connect.NewChannelServiceClient(c.HTTP, c.URL, c.Options()...)
 }
 
+// Providers is the service of other places where people may sign in.
+func (c *Client) Providers() gestorv1connect.ProviderServiceClient {
+	return gestorv1connect.NewProviderServiceClient(c.HTTP, c.URL, c.Options()...)
+}
+
 // Permissions is the service that tells who may do what.
 func (c *Client) Permissions() gestorv1connect.PermissionServiceClient {
 	return gestorv1connect.NewPermissionServiceClient(c.HTTP, c.URL, c.Options()...)

@@ -102,7 +102,7 @@ func (r *run) add(root *cobra.Command) {
 	)
 	group(root, "work", r.deployCmd(), r.rollbackCmd(), r.logsCmd(), r.buildCmd(), r.protectCmd())
 	group(root, "things", r.appsCmd(), r.nodesCmd(), r.deploymentsCmd(), r.releasesCmd(), r.buildsCmd(), r.tasksCmd(), r.protectionsCmd(), r.eventsCmd(), r.channelsCmd())
-	group(root, "access", r.setupCmd(), r.loginCmd(), r.logoutCmd(), r.whoamiCmd(), r.contextCmd(), r.usersCmd(), r.accountCmd(), r.acceptCmd(), r.tokensCmd(), r.permissionsCmd(), r.tenantsCmd(), r.auditCmd(), r.serversCmd())
+	group(root, "access", r.setupCmd(), r.loginCmd(), r.logoutCmd(), r.whoamiCmd(), r.contextCmd(), r.usersCmd(), r.accountCmd(), r.acceptCmd(), r.tokensCmd(), r.providersCmd(), r.permissionsCmd(), r.tenantsCmd(), r.auditCmd(), r.serversCmd())
 	root.AddCommand(r.versionCmd(), r.completionCmd(), exitCodesTopic(), environmentTopic())
 }
 

@@ -146,12 +146,13 @@ func (c *change) deleteProvider(op command.DeleteProvider) error {
 
 // notAdmitted is one message for all that the outside shall not tell apart: whether there is such a person, and where.
 func notAdmitted() *fault.Error {
-	return fault.Denied("your company's sign-in is right, but nobody here can be signed in with it").WithFix("ask an administrator of your organisation to let you in")
+	return fault.Denied("your company's sign-in is right, but nobody here can be signed in with it").WithFix("ask an administrator of your organisation to let you in").
+		WithReason("company_nobody")
 }
 
 // startAgain is for an answer that cannot be taken, but another one can.
 func startAgain() *fault.Error {
-	return fault.Unauthenticated("this took too long, or was done already").WithFix("start again")
+	return fault.Unauthenticated("this took too long, or was done already").WithFix("start again").WithReason("company_again")
 }
 
 func (c *change) admitIdentity(op command.AdmitIdentity) error {

@@ -98,7 +98,7 @@ func (s *Service) underWay(r *http.Request) (underWay, error) {
 }
 
 func startAgain(why string, cause error) error {
-	err := fault.Unauthenticated("%s", why).WithFix("start again")
+	err := fault.Unauthenticated("%s", why).WithFix("start again").WithReason(ReasonAgain)
 	if cause != nil {
 		return err.WithCause(cause)
 	}

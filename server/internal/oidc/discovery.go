@@ -111,13 +111,13 @@ func (c *cache) discover(ctx context.Context, issuer string) (*elsewhere, error)
 		return nil, err
 	}
 	if d.Issuer != issuer {
-		return nil, fault.Unavailable("the provider calls itself by another issuer than %s", issuer).
+		return nil, down("the provider calls itself by another issuer than %s", issuer).
 			WithFix("an administrator must write the issuer exactly as the provider does, with or without / at its end")
 	}
 	for _, address := range []string{d.Authorization, d.Token, d.Keys} {
 		u, err := url.Parse(address)
 		if err != nil || u.Host == "" || u.Scheme != "https" && (u.Scheme != "http" || !strings.HasPrefix(issuer, "http://")) {
-			return nil, fault.Unavailable("the provider's description names no good address for sign-ins, tokens and keys")
+			return nil, down("the provider's description names no good address for sign-ins, tokens and keys")
 		}
 	}
 	supported := algorithms()
@@ -125,7 +125,7 @@ func (c *cache) discover(ctx context.Context, issuer string) (*elsewhere, error)
 		supported = slices.DeleteFunc(supported, func(a string) bool { return !slices.Contains(d.Algorithms, a) })
 	}
 	if len(supported) == 0 {
-		return nil, fault.Unavailable("the provider signs with nothing that is taken here").WithFix("have it sign with RS256 or ES256")
+		return nil, down("the provider signs with nothing that is taken here").WithFix("have it sign with RS256 or ES256")
 	}
 	d.Algorithms = supported
 	style := oauth2.AuthStyleInHeader
@@ -143,7 +143,7 @@ func (c *cache) discover(ctx context.Context, issuer string) (*elsewhere, error)
 func (c *cache) fetch(ctx context.Context, address string, into any) error {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 	if err != nil {
-		return fault.Unavailable("the provider's address is none").WithCause(err)
+		return down("the provider's address is none").WithCause(err)
 	}
 	req.Header.Set("Accept", "application/json")
 	res, err := c.http.Do(req)
@@ -151,15 +151,15 @@ func (c *cache) fetch(ctx context.Context, address string, into any) error {
 		if f, ok := errors.AsType[*fault.Error](err); ok {
 			return f
 		}
-		return fault.Unavailable("the provider %s does not answer", req.URL.Hostname()).WithCause(err)
+		return down("the provider %s does not answer", req.URL.Hostname()).WithCause(err)
 	}
 	defer res.Body.Close()
 	if res.StatusCode != http.StatusOK {
-		return fault.Unavailable("the provider answers %d at %s", res.StatusCode, req.URL.Hostname()+req.URL.Path).
+		return down("the provider answers %d at %s", res.StatusCode, req.URL.Hostname()+req.URL.Path).
 			WithFix("check the issuer: the provider describes itself below it")
 	}
 	if err := json.NewDecoder(res.Body).Decode(into); err != nil {
-		return fault.Unavailable("what the provider says of itself cannot be read").WithCause(err)
+		return down("what the provider says of itself cannot be read").WithCause(err)
 	}
 	return nil
 }
@@ -177,7 +177,7 @@ func (s *Service) Test(ctx context.Context, p gestor.Provider) (endpoint string,
 		return "", 0, err
 	}
 	if len(set.Keys) == 0 {
-		return "", 0, fault.Unavailable("the provider has no keys to sign with")
+		return "", 0, down("the provider has no keys to sign with")
 	}
 	s.known.keep(p.Issuer, entry{there: there, until: s.known.now().Add(knownFor)})
 	return there.said.Authorization, len(set.Keys), nil

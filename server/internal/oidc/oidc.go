@@ -29,6 +29,17 @@ type Admitter interface {
 	AdmitIdentity(ctx context.Context, p gestor.Provider, op command.AdmitIdentity) (*gestorv1.CreateSessionResponse, error)
 }
 
+// The reasons of refusals, for pages that say them in other words.
+const (
+	ReasonUnknown    fault.Reason = "company_unknown"    // nobody has set up the domain
+	ReasonAgain      fault.Reason = "company_again"      // what came back is too late, or of something else
+	ReasonRefused    fault.Reason = "company_refused"    // the provider said no
+	ReasonDown       fault.Reason = "company_down"       // the provider cannot be asked
+	ReasonUnverified fault.Reason = "company_unverified" // it has not verified the address
+	ReasonDomain     fault.Reason = "company_domain"     // the address is of another domain
+	ReasonBad        fault.Reason = "company_bad"        // its word is not good
+)
+
 // Options are what signing in elsewhere is made of; all of it.
 type Options struct {
 	View      func(gestor.Scope) *state.View
@@ -106,7 +117,8 @@ func (s *Service) Begin(r *http.Request, email, next string) (Start, error) {
 }
 
 func notOffered(domain string) error {
-	return fault.NotFound("there is no company sign-in for %s here", domain).WithFix("sign in with your password, or ask your administrator")
+	return fault.NotFound("there is no company sign-in for %s here", domain).WithFix("sign in with your password, or ask your administrator").
+		WithReason(ReasonUnknown)
 }
 
 // Result is what came of a sign-in elsewhere.

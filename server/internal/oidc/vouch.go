@@ -33,7 +33,7 @@ func (s *Service) begin(there *elsewhere, p gestor.Provider, email, next string)
 	address := config.AuthCodeURL(w.State, coreos.Nonce(w.Nonce), oauth2.S256ChallengeOption(w.Verifier), oauth2.SetAuthURLParam("login_hint", email))
 	u, err := url.Parse(address)
 	if err != nil {
-		return Start{}, fault.Unavailable("the provider's address is none").WithCause(err)
+		return Start{}, down("the provider's address is none").WithCause(err)
 	}
 	return Start{URL: address, Host: u.Hostname(), Cookie: cookie}, nil
 }
@@ -43,7 +43,7 @@ func (s *Service) config(there *elsewhere, p gestor.Provider) (*oauth2.Config, e
 	if len(p.SecretSealed) > 0 {
 		var err error
 		if secret, err = s.o.Sealer.Open(p.SecretSealed, gestor.ProviderPlace(p.ID)); err != nil {
-			return nil, fault.Unavailable("the client secret of the provider cannot be read").WithFix("an administrator must set it anew: gestor providers set").WithCause(err)
+			return nil, down("the client secret of the provider cannot be read").WithFix("an administrator must set it anew: gestor providers set").WithCause(err)
 		}
 	}
 	endpoint := there.endpoint
@@ -88,7 +88,7 @@ func (s *Service) vouch(r *http.Request, p gestor.Provider, w underWay) (person,
 	}
 	raw, ok := token.Extra("id_token").(string)
 	if !ok {
-		return person{}, fault.Unavailable("the provider did not say who signed in").WithFix("an administrator must let it give an ID token")
+		return person{}, down("the provider did not say who signed in").WithFix("an administrator must let it give an ID token")
 	}
 	c, err := s.check(ctx, there, p, w, raw)
 	if err != nil {
@@ -108,7 +108,12 @@ func saidNo(q url.Values) error {
 	if more := plainText(q.Get("error_description"), 200); more != "" {
 		said += " (" + more + ")"
 	}
-	return fault.Denied("the provider did not sign you in: %s", said).WithFix("start again, or ask your administrator")
+	return fault.Denied("the provider did not sign you in: %s", said).WithFix("start again, or ask your administrator").WithReason(ReasonRefused)
+}
+
+// down is that a provider cannot be asked, or cannot answer.
+func down(format string, args ...any) *fault.Error {
+	return fault.Unavailable(format, args...).WithReason(ReasonDown)
 }
 
 // plainText is at most so many characters of a text that came from outside, those that can be seen.
@@ -133,11 +138,11 @@ func notExchanged(err error) error {
 		if f, ok := errors.AsType[*fault.Error](err); ok {
 			return f
 		}
-		return fault.Unavailable("the provider does not answer").WithFix("try again in a moment").WithCause(errors.New("exchange the code: no good answer"))
+		return down("the provider does not answer").WithFix("try again in a moment").WithCause(errors.New("exchange the code: no good answer"))
 	}
 	code := plainText(refused.ErrorCode, 60)
 	if code == "invalid_client" || code == "unauthorized_client" {
-		return fault.Unavailable("the provider does not know this installation").
+		return down("the provider does not know this installation").
 			WithFix("an administrator must check client id, client secret and redirect address").WithCause(errors.New(code))
 	}
 	return startAgain("the provider did not take its own answer back", errors.New("exchange the code: "+code))
@@ -199,7 +204,7 @@ func (s *Service) check(ctx context.Context, there *elsewhere, p gestor.Provider
 const mostSubject = 255 // OpenID Connect Core 2
 
 func notGood(why string, cause error) error {
-	err := fault.Unauthenticated("the provider's word is not good: %s", why).WithFix("start again, or ask your administrator")
+	err := fault.Unauthenticated("the provider's word is not good: %s", why).WithFix("start again, or ask your administrator").WithReason(ReasonBad)
 	if cause != nil {
 		return err.WithCause(cause)
 	}
@@ -213,7 +218,7 @@ func (s *Service) askMore(ctx context.Context, there *elsewhere, token *oauth2.T
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, there.said.UserInfo, nil)
 	if err != nil {
-		return fault.Unavailable("the provider's address is none").WithCause(err)
+		return down("the provider's address is none").WithCause(err)
 	}
 	token.SetAuthHeader(req)
 	res, err := s.o.HTTP.Do(req)
@@ -221,12 +226,12 @@ func (s *Service) askMore(ctx context.Context, there *elsewhere, token *oauth2.T
 		if f, ok := errors.AsType[*fault.Error](err); ok {
 			return f
 		}
-		return fault.Unavailable("the provider does not answer").WithCause(err)
+		return down("the provider does not answer").WithCause(err)
 	}
 	defer res.Body.Close()
 	var more claims
 	if err := json.NewDecoder(res.Body).Decode(&more); err != nil || res.StatusCode != http.StatusOK || more.Subject != c.Subject {
-		return fault.Unavailable("the provider does not say which address you have").WithFix("an administrator must let it give the scope email")
+		return down("the provider does not say which address you have").WithFix("an administrator must let it give the scope email")
 	}
 	c.Email, c.Verified, c.Name = more.Email, more.Verified, more.Name
 	return nil
@@ -238,14 +243,14 @@ func (c claims) person(p gestor.Provider) (person, error) {
 		return person{}, fault.Denied("the provider does not say which address you have").WithFix("an administrator must let it give the scope email")
 	}
 	if !c.Verified {
-		return person{}, fault.Denied("the provider has not verified your address").WithFix("confirm your address there, then sign in again")
+		return person{}, fault.Denied("the provider has not verified your address").WithFix("confirm your address there, then sign in again").WithReason(ReasonUnverified)
 	}
 	email, err := gestor.CheckEmail("email", c.Email)
 	if err != nil {
 		return person{}, fault.Denied("the address that the provider gave is none")
 	}
 	if !p.Takes(email) {
-		return person{}, fault.Denied("addresses of this domain do not sign in through this provider").WithFix("sign in there with your company's address")
+		return person{}, fault.Denied("addresses of this domain do not sign in through this provider").WithFix("sign in there with your company's address").WithReason(ReasonDomain)
 	}
 	name, err := gestor.CheckTitle("name", c.Name)
 	if err != nil {

@@ -85,7 +85,7 @@ func (w *Web) forgotten(out http.ResponseWriter, r *http.Request) {
 
 func sameTwice(r *http.Request) error {
 	if r.PostFormValue("password") != r.PostFormValue("repeat") {
-		return fault.Invalid("", "the two passwords are not the same")
+		return fault.Invalid("repeat", "the two passwords are not the same")
 	}
 	return nil
 }
@@ -109,7 +109,7 @@ func (w *Web) addPasskey(out http.ResponseWriter, r *http.Request) {
 	out.Header().Set("Content-Type", "application/json")
 	if err != nil {
 		_, words := wordsOf(r)
-		text, fix := inWords(err, words)
+		text, fix := inWords(err, words, "account")
 		out.WriteHeader(statusOf(err))
 		answer = map[string]string{"error": text, "fix": fix, "reason": string(fault.ReasonOf(err))}
 	}

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"strings"
 	"sync"
 
 	"golang.org/x/text/language"
@@ -41,11 +42,19 @@ func wordsOf(r *http.Request) (string, texts) {
 	return languages[i].String(), catalogues()[i]
 }
 
-// inWords is a refusal as its reader sees it.
-func inWords(err error, t texts) (text, fix string) {
+// inWords is a refusal as its reader sees it, on a page. Refusals are English; those that are frequent have words in the other
+// languages, found by reason, or by page, kind and field, from the most exact on. "{}" stands for the English words.
+func inWords(err error, t texts, name string) (text, fix string) {
 	f, ok := errors.AsType[*fault.Error](err)
 	if !ok {
 		return t["internal"], ""
+	}
+	kind := string(f.Kind)
+	for _, key := range []string{"!" + string(f.Reason), "!" + name + "/" + kind + "/" + f.Field, "!" + name + "/" + kind, "!" + kind} {
+		if words, ok := t[key]; ok {
+			text, fix, _ = strings.Cut(words, "|")
+			return strings.ReplaceAll(text, "{}", f.Message), strings.TrimSpace(fix)
+		}
 	}
 	return f.Message, f.Fix
 }

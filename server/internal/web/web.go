@@ -160,7 +160,7 @@ func (w *Web) show(out http.ResponseWriter, name string, p page, refusal error) 
 	status := http.StatusOK
 	if refusal != nil {
 		status = statusOf(refusal)
-		p.Error, p.Fix = inWords(refusal, p.T)
+		p.Error, p.Fix = inWords(refusal, p.T, name)
 	}
 	var b bytes.Buffer
 	if err := w.pages[name].ExecuteTemplate(&b, "frame.html", p); err != nil {
