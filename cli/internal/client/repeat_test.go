@@ -18,9 +18,22 @@ var once = map[string]string{
 	"DeleteSession":         "the token is gone after the first",
 	"CreateJoinToken":       "a token nobody knows of would be left behind",
 	"DeleteNode":            "the node is gone after the first",
-	"RetryTask":             "the task may have failed again meanwhile",
-	"TransferLeader":        "would move it twice",
-	"CheckServers":          "takes long",
+
+	"ApproveLogin":             "a request is approved once",
+	"AcceptInvitation":         "an invitation is used once",
+	"ChangePassword":           "the old password is wrong after the first",
+	"ConfirmEmail":             "a link works once",
+	"ConfirmPasswordReset":     "a link works once",
+	"RequestEmailChange":       "two links would be on their way",
+	"RequestEmailVerification": "two links would be on their way",
+	"RequestPasswordReset":     "two links would be on their way",
+	"RevealEnv":                "each time is an entry of the audit log",
+	"ExportEnv":                "each time is an entry of the audit log",
+	"TestProvider":             "asks somebody else's server",
+
+	"RetryTask":      "the task may have failed again meanwhile",
+	"TransferLeader": "would move it twice",
+	"CheckServers":   "takes long",
 }
 
 func TestMethods_MayBeCalledAgainAtAnotherServer(t *testing.T) {
