@@ -38,8 +38,10 @@ func (c *change) updateEnv(op command.UpdateEnv) error {
 
 // nextEnv makes the next version of an app's variables. restores is the version whose values it has again; 0 for none.
 func (c *change) nextEnv(a gestor.App, set map[string][]byte, unset []string, restores int64) error {
-	if err := c.sealedFits(slices.Collect(maps.Values(set))...); err != nil {
-		return err
+	for _, name := range slices.Sorted(maps.Keys(set)) { // in order, so that every server refuses in the same words
+		if err := c.sealedFits(set[name]); err != nil {
+			return err
+		}
 	}
 	now, err := c.envByName(a.ID)
 	if err != nil {

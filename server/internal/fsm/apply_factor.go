@@ -55,6 +55,9 @@ func (c *change) addFactor(op command.AddFactor) error {
 	if err != nil {
 		return err
 	}
+	if err := unless(second(c.Factor(c.ctx, f.ID)), fault.Exists("the second factor %s is there already", f.ID)); err != nil {
+		return err
+	}
 	if err := c.makeRoom(f); err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package fsm
 
 import (
+	"cmp"
 	"errors"
 	"time"
 
@@ -23,6 +24,10 @@ func (c *change) createInvitation(op command.CreateInvitation) error {
 		return err
 	}
 	if err := c.checkInvitationTime(i.ExpiresAt); err != nil {
+		return err
+	}
+	there := fault.Exists("the invitation %s is there already", i.ID)
+	if err := cmp.Or(unless(second(c.Invitation(c.ctx, i.ID)), there), unless(second(c.InvitationBySecret(c.ctx, i.SecretHash)), there)); err != nil {
 		return err
 	}
 	if err := c.freeForInvitation(i); err != nil {
@@ -145,6 +150,9 @@ func (c *change) renewInvitation(op command.RenewInvitation) error {
 	if err := c.checkInvitationTime(op.ExpiresAt); err != nil {
 		return err
 	}
+	if err := unless(second(c.InvitationBySecret(c.ctx, op.SecretHash)), fault.Exists("the secret is of an invitation already")); err != nil {
+		return err
+	}
 	c.was(i)
 	i.SecretHash, i.ExpiresAt, i.Mailed = op.SecretHash, op.ExpiresAt, op.Mailed
 	i.InvitedBy, i.Inviter = c.inviter(), c.actor.Name
@@ -178,6 +186,9 @@ func (c *change) acceptInvitation(op command.AcceptInvitation) error {
 	} else if !none {
 		return badLink()
 	}
+	if err := unless(second(c.User(c.ctx, op.UserID)), fault.Exists("the user %s is there already", op.UserID)); err != nil {
+		return err
+	}
 	u := gestor.User{
 		ID: op.UserID, TenantID: i.TenantID, Email: i.Email, Name: op.Name, Role: i.Role, Operator: i.Operator, Narrow: i.Narrow,
 		Status: gestor.StatusActive, PasswordHash: op.PasswordHash, CreatedAt: c.at, PasswordSetAt: c.at,
@@ -189,10 +200,10 @@ func (c *change) acceptInvitation(op command.AcceptInvitation) error {
 	return errors.Join(c.DeleteInvitation(c.ctx, i.ID), c.PutUser(c.ctx, u))
 }
 
-// prunePeople removes invitations that ended long ago.
+// prunePeople removes invitations and tokens that ended long ago.
 func (c *change) prunePeople(op command.Prune) error {
 	if !c.atLeast(2) {
 		return nil
 	}
-	return c.PruneInvitations(c.ctx, op.Before)
+	return errors.Join(c.PruneInvitations(c.ctx, op.Before), c.PruneTokens(c.ctx, op.Before))
 }

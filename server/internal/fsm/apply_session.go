@@ -1,6 +1,7 @@
 package fsm
 
 import (
+	"cmp"
 	"crypto/subtle"
 	"errors"
 	"slices"
@@ -65,7 +66,7 @@ func (c *change) openSession(user gestor.User, s gestor.Session, network string)
 	c.tenant = user.TenantID
 	if c.atLeast(2) { // the hash may be of a terminal's choosing, and is unique in the table
 		taken := fault.Exists("this sign-in was approved already")
-		if err := unless(second(c.SessionByTokenHash(c.ctx, s.TokenHash)), taken); err != nil {
+		if err := cmp.Or(unless(second(c.SessionByTokenHash(c.ctx, s.TokenHash)), taken), unless(second(c.Session(c.ctx, s.ID)), taken)); err != nil {
 			return err
 		}
 	}

@@ -1,7 +1,7 @@
 package fsm
 
 import (
-	"errors"
+	"cmp"
 
 	"github.com/saas-gestor/gestor/proto/fault"
 	"github.com/saas-gestor/gestor/server/internal/command"
@@ -39,7 +39,7 @@ func (c *change) createToken(op command.CreateToken) error {
 		return err
 	}
 	there := fault.Exists("the token %s is there already", t.ID)
-	if err := errors.Join(unless(second(c.Token(c.ctx, t.ID)), there), unless(second(c.TokenByHash(c.ctx, t.Hash)), there)); err != nil {
+	if err := cmp.Or(unless(second(c.Token(c.ctx, t.ID)), there), unless(second(c.TokenByHash(c.ctx, t.Hash)), there)); err != nil {
 		return err
 	}
 	all, err := c.tokensBeside(t)

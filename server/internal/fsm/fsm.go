@@ -3,7 +3,7 @@
 //
 // It is a pure function of state and entry: no clock but a command's At, no randomness, and no files or network but
 // in snapshot.go and apply_mark.go. A command that the state of things forbids is refused: it changes nothing, and its result is the same
-// *fault.Error on every server. An entry that cannot be decoded, an op this server does not know, and a database that
+// *fault.Error on every server, and so is one whose values or rows have no place in the tables. An entry that cannot be decoded, an op this server does not know, and a database that
 // fails stop the program by a panic, because going on would part this server's state from the others'.
 // DESIGN.md says what the commands mean.
 package fsm
@@ -157,11 +157,21 @@ func (c *change) run(op command.Op) (*fault.Error, error) {
 	if err == nil {
 		return nil, c.Keep(c.ctx)
 	}
+	if state.IsUnfit(err) {
+		return unfit(err), c.Undo(c.ctx)
+	}
 	refusal, ok := errors.AsType[*fault.Error](err)
 	if !ok {
 		return nil, err
 	}
 	return refusal, c.Undo(c.ctx)
+}
+
+// unfit is for a command that nobody foresaw, which the apply functions should have refused. Every server must refuse it: it
+// is in the log, and whoever stopped at it would stop again at every start.
+func unfit(err error) *fault.Error {
+	refusal := fault.Error{Kind: fault.KindInternal, Message: "this has no place in the state of the installation"}
+	return refusal.WithFix("look whether a name or an id is in use already").WithCause(err)
 }
 
 // record remembers the request and writes the audit entry.

@@ -91,6 +91,27 @@ func IsFull(err error) bool {
 	return ok && code.Code()&0xff == sqlite3.SQLITE_FULL || errors.Is(err, unix.ENOSPC)
 }
 
+// errUnfit is for values that no column can hold.
+var errUnfit = errors.New("the value cannot be stored")
+
+// IsUnfit reports whether err says that a value or a row has no place in the state: it is not unique, say, or too long. That
+// depends on nothing but the state and what was to be written, so it is the same on every server, and nothing is wrong
+// with the database.
+func IsUnfit(err error) bool {
+	if errors.Is(err, errUnfit) {
+		return true
+	}
+	failed, ok := errors.AsType[*sqlite.Error](err)
+	if !ok {
+		return false
+	}
+	switch failed.Code() & 0xff {
+	case sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_TOOBIG, sqlite3.SQLITE_MISMATCH:
+		return true
+	}
+	return false
+}
+
 func (d *database) close() error {
 	err := errors.Join(d.writing.close(), d.reading.close(), d.conn.Close(), d.write.Close())
 	if d.read != nil {

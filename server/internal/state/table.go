@@ -148,7 +148,10 @@ func stored(field any) (any, error) {
 		return int64(v.Uint()), nil
 	default:
 		b, err := json.Marshal(field)
-		return string(b), err
+		if err != nil { // a number that is none, a year with five digits
+			return nil, fmt.Errorf("%w: %w", errUnfit, err)
+		}
+		return string(b), nil
 	}
 }
 
