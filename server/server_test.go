@@ -23,12 +23,14 @@ type running struct {
 	stop    func()
 }
 
-func start(t *testing.T, dir string) *running {
+func start(t *testing.T, dir string, change ...func(*server.Config)) *running {
 	t.Helper()
 	r := &running{}
-	s, err := server.New(t.Context(), server.Options{
-		Config: server.Config{DataDir: dir, Listen: "127.0.0.1:0", LogLevel: "info", LogFormat: "text"}, Version: "test", Out: &r.out,
-	})
+	config := server.Config{DataDir: dir, Listen: "127.0.0.1:0", LogLevel: "info", LogFormat: "text"}
+	for _, c := range change {
+		c(&config)
+	}
+	s, err := server.New(t.Context(), server.Options{Config: config, Version: "test", Out: &r.out})
 	if err != nil {
 		t.Fatal(err)
 	}

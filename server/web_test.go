@@ -15,6 +15,7 @@ import (
 	gestorv1 "github.com/saas-gestor/gestor/proto/gen/gestor/v1"
 	"github.com/saas-gestor/gestor/proto/gen/gestor/v1/gestorv1connect"
 	"github.com/saas-gestor/gestor/proto/rpc"
+	"github.com/saas-gestor/gestor/server"
 )
 
 // browser is a person with a cookie jar in front of a claimed server.
@@ -23,6 +24,7 @@ type browser struct {
 	client *http.Client
 	base   string
 	lang   string
+	pin    []byte // of the server's root
 }
 
 const (
@@ -30,10 +32,10 @@ const (
 	anasPassword = "walk the quiet harbour"
 )
 
-func newBrowser(t *testing.T) (*browser, *rpc.Client) {
+func newBrowser(t *testing.T, change ...func(*server.Config)) (*browser, *rpc.Client) {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "data")
-	s := start(t, dir)
+	s := start(t, dir, change...)
 	pin, err := hex.DecodeString(read(t, dir, "server-root.pin"))
 	if err != nil {
 		t.Fatal(err)
@@ -51,7 +53,7 @@ func newBrowser(t *testing.T) (*browser, *rpc.Client) {
 	}
 	transport := &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}} //nolint:gosec // pages are the subject, the chain is tested elsewhere
 	t.Cleanup(transport.CloseIdleConnections)
-	return &browser{t: t, client: &http.Client{Jar: jar, Transport: transport}, base: "https://" + s.address, lang: "en"}, c
+	return &browser{t: t, client: &http.Client{Jar: jar, Transport: transport}, base: "https://" + s.address, lang: "en", pin: pin}, c
 }
 
 func (b *browser) do(req *http.Request) (*http.Response, string) {
