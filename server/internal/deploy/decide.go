@@ -39,8 +39,14 @@ func (s *snapshot) building() []command.Op {
 	case s.Release == nil:
 		return s.to(gestor.DeploymentPreparing, "", nil, nil) // this makes the release, whose name the tasks need
 	}
+	if s.early() {
+		return s.to(gestor.DeploymentPreparing, "", nil, nil) // and see whether that may be
+	}
 	return s.to(gestor.DeploymentPreparing, "", s.missing(stepPrepare), s.tidying())
 }
+
+// early reports whether preparing a node runs what is deployed, so that it needs what the switch needs.
+func (s *snapshot) early() bool { return protect.Early(s.Deployment, *s.Release) }
 
 func buildFailure(b gestor.Build) string {
 	if b.Status == gestor.BuildCancelled {
@@ -74,29 +80,47 @@ func (s *snapshot) preparing() []command.Op {
 	case s.Release == nil:
 		return nil
 	case len(s.missing(stepPrepare)) > 0:
-		return s.to(gestor.DeploymentPreparing, "", s.missing(stepPrepare), s.tidying())
+		return s.prepares()
 	case all(tasks):
 		return s.prepared()
 	}
 	return nil
 }
 
+// prepares gives out what prepares the nodes, unless that is held like a switch.
+func (s *snapshot) prepares() []command.Op {
+	if s.early() {
+		if hold := s.Case.Hold(s.Now); hold.Waits() {
+			return s.held(hold)
+		}
+		if s.Deployment.Waiting != "" {
+			return []command.Op{command.HoldDeployment{ID: s.Deployment.ID}} // for nothing any more
+		}
+	}
+	return s.to(gestor.DeploymentPreparing, "", s.missing(stepPrepare), s.tidying())
+}
+
 // prepared gives out the switches, unless the protection of the environment holds them.
 func (s *snapshot) prepared() []command.Op {
-	d, hold := s.Deployment, s.Case.Hold(s.Now)
-	expires := s.Case.Expires()
+	if hold := s.Case.Hold(s.Now); hold.Waits() {
+		return s.held(hold)
+	}
+	return []command.Op{command.AdvanceDeployment{
+		ID: s.Deployment.ID, From: s.Deployment.State, To: gestor.DeploymentSwitching, Tasks: s.missing(stepSwitch),
+		JudgedBy: s.Case.JudgedBy(), ClearUntil: s.Case.ClearUntil(s.Now),
+	}}
+}
+
+// held says once what the deployment waits for, until that took too long.
+func (s *snapshot) held(hold protect.Hold) []command.Op {
+	d, expires := s.Deployment, s.Case.Expires()
 	switch {
 	case hold.Missing > 0 && !expires.IsZero() && !s.Now.Before(expires):
 		return s.to(gestor.DeploymentCancelled, unapproved(s.Case), s.retires(), nil)
-	case hold.Waits() && d.Waiting == hold.Reason && d.ApprovalAskedAt.IsZero() == (hold.Missing == 0):
+	case d.Waiting == hold.Reason && d.ApprovalAskedAt.IsZero() == (hold.Missing == 0):
 		return nil
-	case hold.Waits():
-		return []command.Op{command.HoldDeployment{ID: d.ID, Waiting: hold.Reason, Approval: hold.Missing > 0}}
 	}
-	return []command.Op{command.AdvanceDeployment{
-		ID: d.ID, From: d.State, To: gestor.DeploymentSwitching, Tasks: s.missing(stepSwitch),
-		JudgedBy: s.Case.JudgedBy(), ClearUntil: s.Case.ClearUntil(s.Now),
-	}}
+	return []command.Op{command.HoldDeployment{ID: d.ID, Waiting: hold.Reason, Approval: hold.Missing > 0}}
 }
 
 func unapproved(c protect.Case) string {

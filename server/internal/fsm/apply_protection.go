@@ -261,10 +261,35 @@ func (c *change) guardSwitch(d gestor.Deployment, a gestor.App, op command.Advan
 	if op.From == gestor.DeploymentPreparing && op.To == gestor.DeploymentSwitching {
 		return c.maySwitch(d, a, op)
 	}
+	if err := c.guardPrepare(d, a, op); err != nil {
+		return err
+	}
 	early := op.To == gestor.DeploymentBuilding || op.To == gestor.DeploymentPreparing
 	switches := func(t command.CreateTask) bool { return t.Task.Kind == gestor.TaskSwitch }
 	if early && slices.ContainsFunc(op.Tasks, switches) {
 		return fault.Conflict("deployment %s cannot switch while it is %s", d.ID, op.To)
+	}
+	return nil
+}
+
+// guardPrepare keeps what is not approved from running while a host is prepared for it.
+func (c *change) guardPrepare(d gestor.Deployment, a gestor.App, op command.AdvanceDeployment) error {
+	if !slices.ContainsFunc(op.Tasks, func(t command.CreateTask) bool { return t.Task.Kind == gestor.TaskPrepare }) {
+		return nil
+	}
+	r, err := c.Release(c.ctx, d.ReleaseID)
+	if none, err := absent(err); none || err != nil {
+		return err
+	}
+	if !protect.Early(d, r) {
+		return nil
+	}
+	k, err := protect.Read(c.ctx, &c.View, d, a)
+	if err != nil {
+		return err
+	}
+	if missing := k.Missing(); missing > 0 {
+		return fault.Conflict("deployment %s has %d of %d approvals, and preparing it runs it", d.ID, len(k.Approvals), k.Needed())
 	}
 	return nil
 }

@@ -112,6 +112,12 @@ func (c *Case) counts(ctx context.Context, view *state.View, a gestor.App, given
 	return err == nil && MayApprove(c.Deployment, a, person) == nil, err
 }
 
+// Early reports whether preparing a host for a deployment runs what is deployed there already, with the variables of the app: a
+// command before the switch, or the program itself. Then that needs what the switch needs.
+func Early(d gestor.Deployment, r gestor.Release) bool {
+	return d.Settings.PreSwitch != "" && !d.Rollback || r.Artifact.Kind == gestor.KindProcess
+}
+
 // MayApprove says why a person may not approve a deployment; nil if they may.
 func MayApprove(d gestor.Deployment, a gestor.App, person gestor.User) error {
 	switch {
