@@ -60,13 +60,21 @@ func (c *change) settingsFit(a gestor.App) error {
 }
 
 func (c *change) addressIsFree(a gestor.App, node gestor.Node) error {
-	others, err := c.AppsByNode(c.ctx, node.ID)
+	others, err := c.appsOn(node)
 	if err != nil {
 		return err
 	}
 	for _, o := range others {
+		if o.ID == a.ID {
+			continue
+		}
 		domain, clash := clashes(a.Settings, o.Settings)
-		if o.ID == a.ID || !clash {
+		if clash = clash && slices.Contains(o.Settings.Nodes, node.ID); !clash {
+			if domain, clash, err = c.liveClash(a, o); err != nil {
+				return err
+			}
+		}
+		if !clash {
 			continue
 		}
 		name := "another app"
@@ -77,6 +85,36 @@ func (c *change) addressIsFree(a gestor.App, node gestor.Node) error {
 			WithFix("give one of them another port or another domain")
 	}
 	return nil
+}
+
+// appsOn are the apps that are to be on a node, and those that still are.
+func (c *change) appsOn(node gestor.Node) ([]gestor.App, error) {
+	if !c.atLeast(levelPeople) {
+		return c.AppsByNode(c.ctx, node.ID)
+	}
+	return c.AppsUsing(c.ctx, node.ID)
+}
+
+// liveClash is clashes with what an app answers until its next deployment, if that is in another environment, which is
+// protected. Otherwise one could change the settings of a protected app, and take its place with an app that is not.
+func (c *change) liveClash(a, o gestor.App) (what string, clash bool, err error) {
+	if !c.atLeast(levelPeople) || o.CurrentRelease == "" {
+		return "", false, nil
+	}
+	live, err := c.LastSuccess(c.ctx, o.ID, o.CurrentRelease, "")
+	if none, err := absent(err); none || err != nil {
+		return "", false, err
+	}
+	environment := live.Settings.WithDefaults().Environment
+	if o.TenantID == a.TenantID && environment == a.Settings.WithDefaults().Environment {
+		return "", false, nil
+	}
+	p, err := c.Protection(c.ctx, o.TenantID, environment)
+	if err != nil || p.IsZero() {
+		return "", false, err
+	}
+	what, clash = clashes(a.Settings, live.Settings)
+	return what, clash, nil
 }
 
 // clashes reports whether two apps on one node would answer the same requests, and which.
