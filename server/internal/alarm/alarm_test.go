@@ -126,3 +126,17 @@ func TestRunTerm_LooksUntilTheTermEnds(t *testing.T) {
 		t.Errorf("%v, %v", err, m.kinds(t))
 	}
 }
+
+func TestTell_WaitsInSilenceForAStateThatHasEvents(t *testing.T) {
+	m := newMachine(t, 1)
+	w := New(Options{Engine: m, Patience: 1})
+	tell(t, w, true, true)
+	raise := command.Command{At: time.Now(), Actor: gestor.SystemActor("test"), Op: command.RaiseLevel{Level: 2}}
+	if _, err := m.Propose(t.Context(), raise); err != nil {
+		t.Fatal(err)
+	}
+	tell(t, w, true, true)
+	if got := m.kinds(t); len(got) != 1 {
+		t.Errorf("got %v", got)
+	}
+}

@@ -6,7 +6,7 @@ import (
 	"github.com/saas-gestor/gestor/server/internal/gestor"
 )
 
-var auditYears = newTable(Audit, "audit_years", []string{"year"}, func(y *gestor.AuditYear) []column {
+var auditYears = newTableOf(levelPeople, Audit, "audit_years", []string{"year"}, func(y *gestor.AuditYear) []column {
 	return []column{
 		{"year", &y.Year},
 		{"first_seq", &y.FirstSeq},

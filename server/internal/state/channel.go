@@ -9,7 +9,7 @@ import (
 	"github.com/saas-gestor/gestor/server/internal/gestor"
 )
 
-var channels = newTable(Channels, "channels", []string{"id"}, func(c *gestor.Channel) []column {
+var channels = newTableOf(levelPeople, Channels, "channels", []string{"id"}, func(c *gestor.Channel) []column {
 	return []column{
 		{"id", &c.ID},
 		{"tenant_id", &c.TenantID},
@@ -65,7 +65,7 @@ func (x *Txn) DeleteChannel(ctx context.Context, id gestor.ChannelID) error {
 	)
 }
 
-var deliveries = newTable(Deliveries, "deliveries", []string{"id"}, func(d *gestor.Delivery) []column {
+var deliveries = newTableOf(levelPeople, Deliveries, "deliveries", []string{"id"}, func(d *gestor.Delivery) []column {
 	return []column{
 		{"id", &d.ID},
 		{"tenant_id", &d.TenantID},
@@ -118,6 +118,9 @@ ORDER BY next_at, id`
 
 // DeliveryCounts is how many deliveries of each channel are in a state.
 func (v *View) DeliveryCounts(ctx context.Context, state gestor.DeliveryState) (map[gestor.ChannelID]int64, error) {
+	if v.from.level() < levelPeople {
+		return nil, nil
+	}
 	where, args := v.where(deliveries.bounds, string(state))
 	rows, err := v.from.query(ctx, "SELECT channel_id, COUNT(*)\nFROM deliveries\n"+where+" AND state = ?\nGROUP BY channel_id", args...)
 	if err != nil {

@@ -33,7 +33,7 @@ type pastRow struct {
 	until int64
 }
 
-var pastEnv = newTable(Env, "application_env_past", []string{"app_id", "name", "since"}, func(e *pastRow) []column {
+var pastEnv = newTableOf(levelPeople, Env, "application_env_past", []string{"app_id", "name", "since"}, func(e *pastRow) []column {
 	return []column{
 		{"app_id", &e.app},
 		{"name", &e.Name},
@@ -47,7 +47,7 @@ var pastEnv = newTable(Env, "application_env_past", []string{"app_id", "name", "
 	}
 }).within(bounds{app: "app_id"})
 
-var envVersions = newTable(Env, "application_env_versions", []string{"app_id", "version"}, func(v *gestor.EnvVersion) []column {
+var envVersions = newTableOf(levelPeople, Env, "application_env_versions", []string{"app_id", "version"}, func(v *gestor.EnvVersion) []column {
 	return []column{
 		{"app_id", &v.AppID},
 		{"version", &v.Version},

@@ -11,7 +11,7 @@ import (
 	"github.com/saas-gestor/gestor/server/internal/gestor"
 )
 
-var events = newTable(Events, "system_events", []string{"id"}, func(e *gestor.Event) []column {
+var events = newTableOf(levelPeople, Events, "system_events", []string{"id"}, func(e *gestor.Event) []column {
 	return []column{
 		{"id", &e.ID},
 		{"tenant_id", &e.TenantID},
@@ -30,7 +30,7 @@ var events = newTable(Events, "system_events", []string{"id"}, func(e *gestor.Ev
 	}
 }).within(bounds{app: "app_id", installation: true})
 
-var eventReads = newTable(Events, "event_reads", []string{"user_id"}, func(r *gestor.EventReads) []column {
+var eventReads = newTableOf(levelPeople, Events, "event_reads", []string{"user_id"}, func(r *gestor.EventReads) []column {
 	return []column{
 		{"user_id", &r.UserID},
 		{"tenant_id", &r.TenantID},
@@ -114,6 +114,9 @@ func (v *View) EventReads(ctx context.Context, user gestor.UserID) (gestor.Event
 
 // UnreadEvents counts what is not among reads, by severity.
 func (v *View) UnreadEvents(ctx context.Context, reads gestor.EventReads) (map[gestor.Severity]int64, error) {
+	if v.from.level() < levelPeople {
+		return nil, nil
+	}
 	rest, args := EventFilter{Unread: &reads}.condition()
 	where, args := v.where(events.bounds, args...)
 	rows, err := v.from.query(ctx, "SELECT severity, COUNT(*)\nFROM system_events\n"+where+rest+"\nGROUP BY severity", args...)

@@ -6,7 +6,7 @@ import (
 	"github.com/saas-gestor/gestor/server/internal/gestor"
 )
 
-var factors = newTable(Factors, "factors", []string{"id"}, func(f *gestor.Factor) []column {
+var factors = newTableOf(levelPeople, Factors, "factors", []string{"id"}, func(f *gestor.Factor) []column {
 	return []column{
 		{"id", &f.ID},
 		{"tenant_id", &f.TenantID},
@@ -64,7 +64,7 @@ func (x *Txn) DeleteFactors(ctx context.Context, id gestor.UserID) error {
 	return x.exec(ctx, "DELETE FROM recovery_codes WHERE user_id = ?", string(id))
 }
 
-var recoveryCodes = newTable(Factors, "recovery_codes", []string{"user_id", "hash"}, func(r *gestor.RecoveryCode) []column {
+var recoveryCodes = newTableOf(levelPeople, Factors, "recovery_codes", []string{"user_id", "hash"}, func(r *gestor.RecoveryCode) []column {
 	return []column{
 		{"user_id", &r.UserID},
 		{"hash", &r.Hash},

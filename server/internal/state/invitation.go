@@ -12,7 +12,7 @@ type invitationRow struct {
 	revision uint64
 }
 
-var invitations = newTable(Invitations, "invitations", []string{"id"}, func(i *invitationRow) []column {
+var invitations = newTableOf(levelPeople, Invitations, "invitations", []string{"id"}, func(i *invitationRow) []column {
 	return []column{
 		{"id", &i.ID},
 		{"tenant_id", &i.TenantID},

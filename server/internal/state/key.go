@@ -8,7 +8,7 @@ import (
 	"github.com/saas-gestor/gestor/server/internal/gestor"
 )
 
-var keys = newTable(Keys, "sealing_keys", []string{"id"}, func(k *gestor.SealingKey) []column {
+var keys = newTableOf(levelPeople, Keys, "sealing_keys", []string{"id"}, func(k *gestor.SealingKey) []column {
 	return []column{
 		{"id", &k.ID},
 		{"status", &k.Status},
@@ -25,7 +25,7 @@ type rotationRow struct {
 	id int
 }
 
-var rotations = newTable(Keys, "key_rotation", []string{"id"}, func(r *rotationRow) []column {
+var rotations = newTableOf(levelPeople, Keys, "key_rotation", []string{"id"}, func(r *rotationRow) []column {
 	return []column{
 		{"id", &r.id},
 		{"phase", &r.Phase},

@@ -6,7 +6,7 @@ import (
 	"github.com/saas-gestor/gestor/server/internal/gestor"
 )
 
-var protections = newTable(Protections, "protections", []string{"tenant_id", "environment"}, func(p *gestor.Protection) []column {
+var protections = newTableOf(levelPeople, Protections, "protections", []string{"tenant_id", "environment"}, func(p *gestor.Protection) []column {
 	return []column{
 		{"tenant_id", &p.TenantID},
 		{"environment", &p.Environment},
@@ -39,7 +39,7 @@ func (x *Txn) PutProtection(ctx context.Context, p gestor.Protection) error {
 }
 
 // Approvals belong to deployments: whoever watches those hears of them.
-var approvals = newTable(Deployments, "deployment_approvals", []string{"deployment_id", "user_id"}, func(a *gestor.Approval) []column {
+var approvals = newTableOf(levelPeople, Deployments, "deployment_approvals", []string{"deployment_id", "user_id"}, func(a *gestor.Approval) []column {
 	return []column{
 		{"deployment_id", &a.DeploymentID},
 		{"user_id", &a.UserID},

@@ -8,7 +8,7 @@ import (
 	"github.com/saas-gestor/gestor/server/internal/gestor"
 )
 
-var providers = newTable(Providers, "providers", []string{"id"}, func(p *gestor.Provider) []column {
+var providers = newTableOf(levelPeople, Providers, "providers", []string{"id"}, func(p *gestor.Provider) []column {
 	return []column{
 		{"id", &p.ID},
 		{"tenant_id", &p.TenantID},
@@ -36,7 +36,7 @@ type domainRow struct {
 	revision uint64
 }
 
-var providerDomains = newTable(Providers, "provider_domains", []string{"domain"}, func(d *domainRow) []column {
+var providerDomains = newTableOf(levelPeople, Providers, "provider_domains", []string{"domain"}, func(d *domainRow) []column {
 	return []column{{"domain", &d.domain}, {"tenant_id", &d.tenant}, {"provider_id", &d.provider}, {"revision", &d.revision}}
 })
 
@@ -100,7 +100,7 @@ func (x *Txn) DeleteProvider(ctx context.Context, id gestor.ProviderID) error {
 	)
 }
 
-var identities = newTable(Providers, "identities", []string{"id"}, func(i *gestor.Identity) []column {
+var identities = newTableOf(levelPeople, Providers, "identities", []string{"id"}, func(i *gestor.Identity) []column {
 	return []column{
 		{"id", &i.ID},
 		{"tenant_id", &i.TenantID},
@@ -144,6 +144,9 @@ func (v *View) Identities(ctx context.Context, user gestor.UserID, page gestor.P
 
 // IdentityCounts is how many people are linked to providers, by provider.
 func (v *View) IdentityCounts(ctx context.Context) (map[gestor.ProviderID]int64, error) {
+	if v.from.level() < levelPeople {
+		return nil, nil
+	}
 	where, args := v.where(bounds{})
 	rows, err := v.from.query(ctx, "SELECT provider_id, count(*)\nFROM identities\n"+where+"\nGROUP BY provider_id", args...)
 	if err != nil {

@@ -36,8 +36,13 @@ type form[T any] struct {
 
 // newTable prepares the statements of a table of the first level; key names the columns of its primary key.
 func newTable[T any](touches Table, name string, key []string, columns func(*T) []column) *table[T] {
+	return newTableOf(firstLevel, touches, name, key, columns)
+}
+
+// newTableOf is newTable for a table that came with a level. Below it nothing is found there.
+func newTableOf[T any](level uint32, touches Table, name string, key []string, columns func(*T) []column) *table[T] {
 	t := &table[T]{touches: touches, name: name, key: key}
-	t.forms = []form[T]{t.form(firstLevel, columns)}
+	t.forms = []form[T]{t.form(level, columns)}
 	return t
 }
 
@@ -101,6 +106,9 @@ func (t *table[T]) save(ctx context.Context, x *Txn, v *T) error {
 // find reads the values that fit the rest of a SELECT.
 func (t *table[T]) find(ctx context.Context, from source, rest string, args ...any) ([]T, error) {
 	f := t.at(from.level())
+	if from.level() < f.level {
+		return nil, nil
+	}
 	rows, err := from.query(ctx, f.sel+"\n"+rest, args...)
 	if err != nil {
 		return nil, err

@@ -7,7 +7,7 @@ import (
 	"github.com/saas-gestor/gestor/server/internal/gestor"
 )
 
-var tokens = newTable(Tokens, "tokens", []string{"id"}, func(t *gestor.Token) []column {
+var tokens = newTableOf(levelPeople, Tokens, "tokens", []string{"id"}, func(t *gestor.Token) []column {
 	return []column{
 		{"id", &t.ID},
 		{"tenant_id", &t.TenantID},
