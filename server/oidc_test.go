@@ -286,8 +286,8 @@ func TestOIDC_TakesNoTokenThatIsNotGood(t *testing.T) {
 		"a subject too long": {map[string]any{"sub": strings.Repeat("x", 300)}, nil, "names nobody"},
 		"not verified":       {map[string]any{"email_verified": false}, nil, "has not verified"},
 		"verified as a text": {map[string]any{"email_verified": "false"}, nil, "has not verified"},
-		"another domain":     {map[string]any{"email": "dora@evil.example"}, nil, "addresses of this domain"},
-		"a domain within":    {map[string]any{"email": "dora@firm.example.evil.example"}, nil, "addresses of this domain"},
+		"another domain":     {map[string]any{"email": "dora@evil.example"}, nil, "of this domain"},
+		"a domain within":    {map[string]any{"email": "dora@firm.example.evil.example"}, nil, "of this domain"},
 		"no address":         {map[string]any{"email": ""}, nil, "which address"},
 		"hardly an address":  {map[string]any{"email": "dora@x@firm.example"}, nil, "is none"},
 		"another key": {nil, func(c map[string]any) string {

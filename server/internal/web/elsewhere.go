@@ -10,8 +10,8 @@ import (
 // content security policy keeps forms from ending up anywhere else.
 func (w *Web) elsewhere(out http.ResponseWriter, r *http.Request) {
 	p := w.page(r, "sign_in")
-	p.Email = r.FormValue("email")
-	start, err := w.options.Providers.Begin(r, p.Email, p.Next)
+	p.CompanyEmail = r.FormValue("email")
+	start, err := w.options.Providers.Begin(r, p.CompanyEmail, p.Next)
 	if err != nil {
 		w.show(out, "signin", p, err)
 		return
@@ -27,7 +27,7 @@ func (w *Web) back(out http.ResponseWriter, r *http.Request) {
 	http.SetCookie(out, oidc.NoCookie()) // whatever comes of it, it counts once
 	p := w.page(r, "sign_in")
 	res, err := w.options.Providers.Complete(r)
-	p.Email = res.Email
+	p.CompanyEmail = res.Email
 	if res.Next != "" {
 		p.Next = res.Next
 	}

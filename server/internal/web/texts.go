@@ -6,6 +6,8 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"unicode"
+	"unicode/utf8"
 
 	"golang.org/x/text/language"
 
@@ -56,5 +58,14 @@ func inWords(err error, t texts, name string) (text, fix string) {
 			return strings.ReplaceAll(text, "{}", f.Message), strings.TrimSpace(fix)
 		}
 	}
-	return f.Message, f.Fix
+	return sentence(f.Message), sentence(f.Fix)
+}
+
+// sentence is a text of a refusal as a page shows it.
+func sentence(s string) string {
+	first, size := utf8.DecodeRuneInString(s)
+	if s == "" || first == utf8.RuneError {
+		return s
+	}
+	return string(unicode.ToUpper(first)) + strings.TrimSuffix(s[size:], ".") + "."
 }

@@ -148,6 +148,8 @@ type page struct {
 	Secret  string
 	Data    any
 	Company bool // whether there are other places to sign in
+
+	CompanyEmail string // with which one of them was tried
 }
 
 func (w *Web) page(r *http.Request, title string) page {

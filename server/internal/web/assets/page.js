@@ -51,8 +51,10 @@ async function create(form) {
   const made = await navigator.credentials.create({ publicKey: PublicKeyCredential.parseCreationOptionsFromJSON(publicKey(begun.options)) });
   const kept = await send({ pending: begun.pending, credential: JSON.stringify(made.toJSON()), name: form.elements.name.value });
   if (kept.codes && kept.codes.length) {
-    say(form, kept.codes.join("  "));
-    form.elements.name.disabled = true;
+    const codes = document.querySelector("[data-codes]");
+    codes.querySelector("pre").textContent = kept.codes.join("\n");
+    codes.hidden = false;
+    form.hidden = true;
     return;
   }
   location.reload();
