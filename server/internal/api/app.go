@@ -90,6 +90,9 @@ func (s *AppService) CreateApp(ctx context.Context, req *gestorv1.CreateAppReque
 		return nil, err
 	}
 	app := gestor.App{ID: gestor.NewID[gestor.AppID]("app"), TenantID: r.caller.Tenant, Slug: req.GetSlug(), Settings: settings}
+	if err := r.stays(app.ID, settings); err != nil {
+		return nil, err
+	}
 	if err := s.giveDeployKey(&app); err != nil {
 		return nil, err
 	}
@@ -133,6 +136,9 @@ func (s *AppService) UpdateApp(ctx context.Context, req *gestorv1.UpdateAppReque
 	}
 	settings, err := r.settingsIn(ctx, req.GetSettings())
 	if err != nil {
+		return nil, err
+	}
+	if err := r.stays(app.ID, settings); err != nil {
 		return nil, err
 	}
 	op := command.UpdateApp{

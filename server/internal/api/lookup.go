@@ -51,6 +51,22 @@ func platformOf(ctx context.Context, e Engine) (reach, error) {
 	return reach{engine: e, view: e.View(gestor.SystemScope()), caller: caller}, nil
 }
 
+// seesAll refuses who is kept to some apps to change what is for all of them.
+func (r reach) seesAll(what string) error {
+	if len(r.caller.Scope().Narrow) == 0 {
+		return nil
+	}
+	return fault.Denied("%s for all apps of the tenant, and you are kept to some", what).WithFix("ask an admin of your tenant")
+}
+
+// stays refuses settings with which an app would be out of the caller's sight.
+func (r reach) stays(id gestor.AppID, s gestor.AppSettings) error {
+	if r.caller.Scope().Allows(id, s.Environment) {
+		return nil
+	}
+	return fault.Denied("you are kept to some apps, and this would be none of them").WithFix("choose an environment that is yours, or ask an admin of your tenant")
+}
+
 // propose proposes op and returns once this server has applied it. requestID may be empty.
 func (r reach) propose(ctx context.Context, requestID string, op command.Op) (command.Receipt, error) {
 	receipt, err := r.engine.Propose(ctx, command.Command{RequestID: requestID, At: time.Now(), Actor: r.caller.Actor, Op: op})

@@ -94,6 +94,9 @@ func (s *NodeService) CreateJoinToken(ctx context.Context, req *gestorv1.CreateJ
 	if err != nil {
 		return nil, err
 	}
+	if err := r.seesAll("nodes are"); err != nil {
+		return nil, err
+	}
 	ttl, err := joinTokenTTL(req)
 	if err != nil {
 		return nil, err

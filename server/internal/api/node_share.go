@@ -100,7 +100,7 @@ func (r reach) before(a, b gestor.Node) bool {
 // tenant is managed by operators only.
 func (r reach) manages(n gestor.Node) (reach, error) {
 	if n.TenantID == r.caller.Tenant {
-		return r, nil
+		return r, r.seesAll("nodes are")
 	}
 	if !r.caller.User.Operator || !r.caller.May(gestorv1.Permission_PERMISSION_PLATFORM_MANAGE) {
 		return reach{}, fault.Denied("the node %s is shared and belongs to another tenant", n.Name).WithFix("ask an operator of this installation")
