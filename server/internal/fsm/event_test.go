@@ -352,3 +352,19 @@ func TestPrune_RemovesOldEventsAndThoseBeyondTheNumber(t *testing.T) {
 		t.Errorf("%d left, %v", len(got), err)
 	}
 }
+
+// Commands that come together are one entry, and what one of them makes another one may remove.
+func TestDeliveries_OfOneEntryDoNotTakeThePlaceOfOthers(t *testing.T) {
+	w := newWorld(t)
+	w.must(command.CreateChannel{Channel: newChannel("chn_1", "one")})
+	w.must(command.CreateChannel{Channel: newChannel("chn_2", "two")})
+	of := func(op command.Op) command.Command { return command.Command{At: w.now, Actor: alice, Op: op} }
+	w.apply(
+		of(command.RecordEvent{Event: newEvent("thing.broke", "thing_1")}),
+		of(command.DeleteChannel{ID: "chn_1"}),
+		of(command.RecordEvent{Event: newEvent("thing.broke", "thing_2")}),
+	)
+	if got := w.deliveries("chn_2"); len(got) != 2 || got[0].Event.Key != "thing_1" || got[1].Event.Key != "thing_2" {
+		t.Errorf("got %+v", got)
+	}
+}

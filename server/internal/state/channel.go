@@ -177,11 +177,11 @@ func (x *Txn) newestDelivery(ctx context.Context, rest string, args ...any) (ges
 
 // AddDelivery writes a new delivery and gives it its id.
 func (x *Txn) AddDelivery(ctx context.Context, d gestor.Delivery) error {
-	before, err := x.number(ctx, "SELECT COUNT(*) FROM deliveries WHERE id >= ?", string(gestor.NewDeliveryID(x.Revision, 0)))
+	n, err := x.nextOf(ctx, "SELECT MAX(id) FROM deliveries WHERE id >= ?", string(gestor.NewDeliveryID(x.Revision, 0)))
 	if err != nil {
 		return err
 	}
-	d.ID = gestor.NewDeliveryID(x.Revision, int(before))
+	d.ID = gestor.NewDeliveryID(x.Revision, n)
 	return x.PutDelivery(ctx, d)
 }
 

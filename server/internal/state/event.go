@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -138,13 +139,27 @@ func (v *View) UnreadEvents(ctx context.Context, reads gestor.EventReads) (map[g
 
 // AddEvent writes a new event and gives it its id.
 func (x *Txn) AddEvent(ctx context.Context, e gestor.Event) (gestor.Event, error) {
-	before, err := x.number(ctx, "SELECT COUNT(*) FROM system_events WHERE id >= ?", string(gestor.NewEventID(x.Revision, 0)))
+	n, err := x.nextOf(ctx, "SELECT MAX(id) FROM system_events WHERE id >= ?", string(gestor.NewEventID(x.Revision, 0)))
 	if err != nil {
 		return e, err
 	}
-	e.ID = gestor.NewEventID(x.Revision, int(before))
+	e.ID = gestor.NewEventID(x.Revision, n)
 	return e, x.PutEvent(ctx, e)
 }
+
+// nextOf is the number behind the last of those that an entry of the log has given out, the first of which is first. They
+// are not counted, because some may be gone again.
+func (x *Txn) nextOf(ctx context.Context, last, first string) (int, error) {
+	found, err := texts(ctx, x, "SELECT COALESCE(("+last+"), '')", first)
+	if err != nil || len(found) == 0 || found[0] == "" {
+		return 0, err
+	}
+	n, err := strconv.ParseInt(found[0][len(first)-idDigits:], 16, 32)
+	return int(n) + 1, err
+}
+
+// idDigits is how many digits of the ids of events and deliveries count within an entry of the log.
+const idDigits = 4
 
 // PutEvent writes an event that is known.
 func (x *Txn) PutEvent(ctx context.Context, e gestor.Event) error {
