@@ -164,10 +164,17 @@ func (s *suffering) healed() {
 func (s *suffering) emptied(server *stack.Server) {
 	s.t.Helper()
 	s.must(server.Disk.Repair())
-	if !server.Running() {
-		s.back(server)
+	caughtUp := make(chan error, 1)
+	go func() { caughtUp <- s.WaitServers(s.ctx()) }()
+	for {
+		select {
+		case err := <-caughtUp:
+			s.must(err)
+			return
+		case <-server.Done(): // also of what it met before there was room; its unit would start it again
+			s.must(server.Start())
+		}
 	}
-	s.must(s.WaitServers(s.ctx()))
 }
 
 func (s *suffering) slow(server *stack.Server) {

@@ -60,7 +60,7 @@ type Line struct {
 }
 
 // Hash is the hash of an entry; empty for none.
-type Hash []byte
+type Hash []byte //nolint:recvcheck // text is read into it, so that has to have a pointer
 
 // MarshalText writes h in hexadecimal.
 func (h Hash) MarshalText() ([]byte, error) { return hex.AppendEncode(nil, h), nil }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"slices"
 	"time"
 
 	"connectrpc.com/connect"
@@ -67,8 +68,8 @@ func (h audits) ListPlatformAudit(context.Context, *gestorv1.ListPlatformAuditRe
 // WatchAudit sends the entries behind the one that was seen.
 func (h audits) WatchAudit(_ context.Context, r *gestorv1.WatchAuditRequest, s *connect.ServerStream[gestorv1.WatchAuditResponse]) error {
 	all := auditEntries()
-	for i := len(all) - 1; i >= 0; i-- {
-		if all[i].GetSeq() <= r.GetAfterSeq() {
+	for i, e := range slices.Backward(all) {
+		if e.GetSeq() <= r.GetAfterSeq() {
 			continue
 		}
 		if err := s.Send(&gestorv1.WatchAuditResponse{Entries: all[i : i+1]}); err != nil {

@@ -115,7 +115,7 @@ func (h invitations) AcceptInvitation(_ context.Context, r *gestorv1.AcceptInvit
 }
 
 func (h account) GetAccount(context.Context, *gestorv1.GetAccountRequest) (*gestorv1.GetAccountResponse, error) {
-	u, err := users{h.Server}.user(Email)
+	u, err := users(h).user(Email)
 	return &gestorv1.GetAccountResponse{User: u, MailConfigured: true}, err
 }
 

@@ -161,6 +161,9 @@ func (s *Server) routes() http.Handler {
 			return gestorv1connect.NewChannelServiceHandler(newChannels(s), opts)
 		},
 		func() (string, http.Handler) {
+			return gestorv1connect.NewProviderServiceHandler(newProviders(), opts)
+		},
+		func() (string, http.Handler) {
 			return gestorv1connect.NewProtectionServiceHandler(protections{s}, opts)
 		},
 		func() (string, http.Handler) { return gestorv1connect.NewAuditServiceHandler(audits{s}, opts) },

@@ -3,9 +3,9 @@ package cmd
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -115,7 +115,7 @@ func (r *run) audit(ctx context.Context, conn *client.Client, o auditOptions) er
 		return err
 	}
 	if o.follow {
-		return r.followAudit(ctx, conn, filter, int32(min(max(o.last, 0), pageSize))) //nolint:gosec // bounded
+		return r.followAudit(ctx, conn, filter, int32(min(max(o.last, 0), pageSize)))
 	}
 	entries, err := collect(o.last, func(p *gestorv1.PageRequest) ([]*gestorv1.AuditEntry, *gestorv1.PageResponse, error) {
 		if o.all {
@@ -142,7 +142,7 @@ func (r *run) audit(ctx context.Context, conn *client.Client, o auditOptions) er
 
 func auditCells(r *run, e *gestorv1.AuditEntry) []any {
 	return []any{
-		fmt.Sprint(e.GetSeq()), auditClock(e), r.auditSeverity(e), auditWho(e), e.GetAction(), e.GetObject(), auditWhat(e),
+		strconv.FormatInt(e.GetSeq(), 10), auditClock(e), r.auditSeverity(e), auditWho(e), e.GetAction(), e.GetObject(), auditWhat(e),
 	}
 }
 

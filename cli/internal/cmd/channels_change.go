@@ -240,7 +240,7 @@ func parseQuiet(text string) (*gestorv1.QuietHours, error) {
 func dayOf(name string) int32 {
 	for i, day := range quietDays() {
 		if day == name {
-			return int32(i) //nolint:gosec // 0 to 6
+			return int32(i)
 		}
 	}
 	return -1
@@ -252,7 +252,7 @@ func minuteOf(text string, into *int32) bool {
 		return true
 	}
 	t, err := time.Parse("15:04", text)
-	*into = int32(t.Hour()*60 + t.Minute()) //nolint:gosec // minutes of a day
+	*into = int32(t.Hour()*60 + t.Minute())
 	return err == nil
 }
 

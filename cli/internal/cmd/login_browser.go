@@ -65,7 +65,7 @@ func (r *run) awaitApproval(ctx context.Context, most time.Duration) (*gestorv1.
 		if err == nil {
 			return res.GetSession(), nil
 		}
-		switch fault.KindOf(err) { //nolint:exhaustive // everything else will not heal by waiting
+		switch fault.KindOf(err) {
 		case fault.KindUnauthenticated, fault.KindUnavailable, fault.KindExhausted:
 		default:
 			return nil, err
