@@ -54,6 +54,7 @@ async function create(form) {
     const codes = document.querySelector("[data-codes]");
     codes.querySelector("pre").textContent = kept.codes.join("\n");
     codes.hidden = false;
+    document.querySelector("[data-none]")?.remove();
     form.hidden = true;
     return;
   }
