@@ -2,6 +2,7 @@ package fsm
 
 import (
 	"cmp"
+	"errors"
 
 	"github.com/saas-gestor/gestor/proto/fault"
 	"github.com/saas-gestor/gestor/server/internal/command"
@@ -105,7 +106,7 @@ func (c *change) deleteToken(op command.DeleteToken) error {
 	if err := c.overToken(t); err != nil {
 		return err
 	}
-	return c.DeleteToken(c.ctx, t.ID)
+	return errors.Join(c.DeleteInvitationsBy(c.ctx, string(t.ID)), c.DeleteToken(c.ctx, t.ID)) // who was invited with it is not let in either
 }
 
 // overToken refuses who has less than a token, or than the person it belongs to.

@@ -121,3 +121,14 @@ func TestCreateToken_IsNotTheWayAroundASecondFactorThatTheTenantDemands(t *testi
 	session(true)
 	w.must(ofToken("tkn_1", "ci", nil))
 }
+
+// Who has got hold of a token must not leave a door open for when it is taken back.
+func TestDeleteToken_TakesBackWhatItInvited(t *testing.T) {
+	w := peopled(t)
+	w.by("usr_a").must(ofToken("tkn_ci", "ci", func(k *gestor.Token) { k.Kind, k.Role = gestor.TokenService, gestor.RoleAdmin }))
+	w.actor = gestor.Actor{Kind: "token", ID: "tkn_ci", Name: "ci", TenantID: "ten_a", TokenID: "tkn_ci"}
+	w.must(command.CreateInvitation{Invitation: newInvitation("inv_thief", "thief@example.org", gestor.RoleAdmin)})
+	w.by("usr_a").must(command.DeleteToken{ID: "tkn_ci"})
+	w.actor = gestor.Actor{Kind: "anonymous"}
+	w.refuses(fault.KindUnauthenticated, command.AcceptInvitation{SecretHash: hashOf("inv_thief"), UserID: "usr_thief", PasswordHash: "x"})
+}
