@@ -15,6 +15,7 @@ import (
 	"github.com/saas-gestor/gestor/server/internal/auth"
 	"github.com/saas-gestor/gestor/server/internal/command"
 	"github.com/saas-gestor/gestor/server/internal/gestor"
+	"github.com/saas-gestor/gestor/server/internal/limit"
 	"github.com/saas-gestor/gestor/server/internal/mail"
 )
 
@@ -31,12 +32,17 @@ type InvitationDeps struct {
 }
 
 // InvitationService lets people in.
-type InvitationService struct{ deps InvitationDeps }
+type InvitationService struct {
+	deps  InvitationDeps
+	mails *limit.Rates
+}
 
 var _ gestorv1connect.InvitationServiceHandler = (*InvitationService)(nil)
 
 // NewInvitationService makes the service.
-func NewInvitationService(d InvitationDeps) *InvitationService { return &InvitationService{deps: d} }
+func NewInvitationService(d InvitationDeps) *InvitationService {
+	return &InvitationService{deps: d, mails: posting(d.Now)}
+}
 
 // CreateInvitation invites a person into the caller's tenant.
 func (s *InvitationService) CreateInvitation(ctx context.Context, req *gestorv1.CreateInvitationRequest) (*gestorv1.CreateInvitationResponse, error) {
@@ -54,7 +60,7 @@ func (s *InvitationService) CreateInvitation(ctx context.Context, req *gestorv1.
 	if err := r.mayGrant(i.Role, i.Operator); err != nil {
 		return nil, err
 	}
-	d, err := s.delivery(req.GetTtl(), req.GetShowLink())
+	d, err := s.delivery(r, req.GetTtl(), req.GetShowLink())
 	if err != nil {
 		return nil, err
 	}
@@ -79,7 +85,7 @@ func (s *InvitationService) InviteAdministrator(ctx context.Context, req *gestor
 	if err := r.mayGrant(gestor.RoleAdmin, false); err != nil {
 		return nil, err
 	}
-	d, err := s.delivery(req.GetTtl(), req.GetShowLink())
+	d, err := s.delivery(r, req.GetTtl(), req.GetShowLink())
 	if err != nil {
 		return nil, err
 	}
@@ -94,7 +100,7 @@ type delivery struct {
 	mailed bool
 }
 
-func (s *InvitationService) delivery(ttl *durationpb.Duration, show bool) (delivery, error) {
+func (s *InvitationService) delivery(r reach, ttl *durationpb.Duration, show bool) (delivery, error) {
 	span, err := spanIn("ttl", ttl)
 	switch {
 	case err != nil:
@@ -104,7 +110,11 @@ func (s *InvitationService) delivery(ttl *durationpb.Duration, show bool) (deliv
 	case span < time.Minute || span > gestor.MostInvitationTime:
 		return delivery{}, fault.Invalid("ttl", "%s is not between a minute and 30 days", span).WithFix("leave it out for 7 days")
 	}
-	return delivery{ends: s.deps.Now().Add(span), mailed: s.deps.Mail.Configured() && !show}, nil
+	d := delivery{ends: s.deps.Now().Add(span), mailed: s.deps.Mail.Configured() && !show}
+	if d.mailed {
+		return d, mayPost(s.mails, r.caller.Tenant)
+	}
+	return d, nil
 }
 
 // create makes an invitation. A repeated request makes a new link: the one of the answer that was lost is worth nothing.
@@ -218,7 +228,7 @@ func (s *InvitationService) ResendInvitation(ctx context.Context, req *gestorv1.
 	if err := r.mayGrant(i.Role, i.Operator); err != nil {
 		return nil, err
 	}
-	d, err := s.delivery(req.GetTtl(), req.GetShowLink())
+	d, err := s.delivery(r, req.GetTtl(), req.GetShowLink())
 	if err != nil {
 		return nil, err
 	}

@@ -6,11 +6,31 @@ import (
 	"time"
 
 	"github.com/saas-gestor/gestor/server/internal/gestor"
+	"github.com/saas-gestor/gestor/server/internal/limit"
 	"github.com/saas-gestor/gestor/server/internal/mail"
 )
 
 // mailTimeout is how long a caller waits for a mail server.
 const mailTimeout = 15 * time.Second
+
+// How many messages a tenant's people may have sent to addresses they name, at once and after that.
+const (
+	mailsAtOnce    = 50
+	mailsPerSecond = 0.1
+)
+
+// posting bounds, by tenant, what is sent to addresses that people name.
+func posting(now func() time.Time) *limit.Rates {
+	return limit.NewRates(limit.RatesOptions{PerSecond: mailsPerSecond, Burst: mailsAtOnce, Now: now})
+}
+
+// mayPost takes one message of a tenant's allowance.
+func mayPost(mails *limit.Rates, tenant gestor.TenantID) error {
+	if wait := mails.Take(string(tenant)); wait > 0 {
+		return tooMuchMail(wait)
+	}
+	return nil
+}
 
 // send hands a message to the mail server while the caller waits.
 func send(ctx context.Context, s mail.Sender, m mail.Message) error {

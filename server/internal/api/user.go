@@ -12,6 +12,7 @@ import (
 	"github.com/saas-gestor/gestor/server/internal/auth"
 	"github.com/saas-gestor/gestor/server/internal/command"
 	"github.com/saas-gestor/gestor/server/internal/gestor"
+	"github.com/saas-gestor/gestor/server/internal/limit"
 	"github.com/saas-gestor/gestor/server/internal/mail"
 )
 
@@ -24,12 +25,15 @@ type UserDeps struct {
 }
 
 // UserService keeps the people of a tenant.
-type UserService struct{ deps UserDeps }
+type UserService struct {
+	deps  UserDeps
+	mails *limit.Rates
+}
 
 var _ gestorv1connect.UserServiceHandler = (*UserService)(nil)
 
 // NewUserService makes the service.
-func NewUserService(d UserDeps) *UserService { return &UserService{deps: d} }
+func NewUserService(d UserDeps) *UserService { return &UserService{deps: d, mails: posting(d.Now)} }
 
 // ListUsers lists the tenant's people by address.
 func (s *UserService) ListUsers(ctx context.Context, req *gestorv1.ListUsersRequest) (*gestorv1.ListUsersResponse, error) {
@@ -176,6 +180,11 @@ func (s *UserService) ResetPassword(ctx context.Context, req *gestorv1.ResetPass
 	}
 	if err := r.mayGrant(u.Role, u.Operator); err != nil {
 		return nil, err
+	}
+	if s.deps.Mail.Configured() && !req.GetShowLink() {
+		if err := mayPost(s.mails, r.caller.Tenant); err != nil {
+			return nil, err
+		}
 	}
 	if _, err := r.propose(ctx, req.GetRequestId(), command.ResetUserPassword{ID: u.ID}); err != nil {
 		return nil, err
