@@ -108,6 +108,7 @@ func (i *clientHeaders) add(h http.Header) {
 	}
 	if i.o.Version != "" {
 		h.Set(HeaderVersion, i.o.Version)
+		h.Set("User-Agent", "gestor/"+i.o.Version) // sessions and the audit log tell people by what they came
 	}
 	if i.o.Consistency != "" {
 		h.Set(HeaderConsistency, i.o.Consistency)

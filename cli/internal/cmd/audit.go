@@ -29,9 +29,16 @@ type auditOptions struct {
 }
 
 func (r *run) auditCmd() *cobra.Command {
+	c := r.auditListCmd()
+	c.Use, c.Aliases, c.Short = "audit", nil, "Who did what: list, check and export the audit log"
+	c.AddCommand(r.auditListCmd(), r.auditVerifyCmd(), r.auditExportCmd(), r.auditArchivesCmd())
+	return c
+}
+
+func (r *run) auditListCmd() *cobra.Command {
 	var o auditOptions
 	c := &cobra.Command{
-		Use: "audit", Short: "Who did what: list, check and export the audit log", Args: cobra.NoArgs,
+		Use: "list", Aliases: []string{"ls"}, Short: "List the audit log", Args: cobra.NoArgs,
 		Long: `List the audit log, the newest last. Secrets are not in it: where one was set it shows •••.
 
 With --all, operators see the installation and all tenants: of other tenants who did what when, and no more.`,
@@ -47,7 +54,6 @@ With --all, operators see the installation and all tenants: of other tenants who
 	f.BoolVarP(&o.follow, "follow", "f", false, "go on with what comes")
 	c.MarkFlagsMutuallyExclusive("follow", "all")
 	c.MarkFlagsMutuallyExclusive("follow", "to")
-	c.AddCommand(r.auditVerifyCmd(), r.auditExportCmd(), r.auditArchivesCmd())
 	return c
 }
 

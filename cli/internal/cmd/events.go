@@ -24,9 +24,16 @@ type eventOptions struct {
 }
 
 func (r *run) eventsCmd() *cobra.Command {
+	c := r.eventsListCmd()
+	c.Use, c.Aliases, c.Short = "events", nil, "What happened that people want to hear of"
+	c.AddCommand(r.eventsListCmd(), r.eventsReadCmd())
+	return c
+}
+
+func (r *run) eventsListCmd() *cobra.Command {
 	var o eventOptions
 	c := &cobra.Command{
-		Use: "events", Short: "What happened that people want to hear of, newest first", Args: cobra.NoArgs,
+		Use: "list", Aliases: []string{"ls"}, Short: "List the events, newest first", Args: cobra.NoArgs,
 		Long: `Show events: nodes and servers that were lost or came back, deployments that ended, what fails or needs somebody.
 
 Events are read for yourself alone. Operators see those of the installation too, marked with *.`,
@@ -54,7 +61,6 @@ Events are read for yourself alone. Operators see those of the installation too,
 	f.IntVar(&o.limit, "limit", 50, "how many; 0 for all")
 	_ = c.RegisterFlagCompletionFunc("severity", cobra.FixedCompletions(severities(), cobra.ShellCompDirectiveNoFileComp))
 	_ = c.RegisterFlagCompletionFunc("app", r.completeApps)
-	c.AddCommand(r.eventsReadCmd())
 	return c
 }
 
