@@ -108,13 +108,20 @@ func (v *View) Deliveries(ctx context.Context, channel gestor.ChannelID, state g
 
 // DueDeliveries are deliveries that wait, at most a number of each channel, those that are due first first.
 func (v *View) DueDeliveries(ctx context.Context, ofEach int) ([]gestor.Delivery, error) {
-	const first = ` AND state = 'queued' AND id IN (
-  SELECT id
-  FROM (SELECT id, row_number() OVER (PARTITION BY channel_id ORDER BY next_at, id) AS place FROM deliveries WHERE state = 'queued')
-  WHERE place <= ?)
-ORDER BY next_at, id`
-	return many(ctx, v, deliveries, first, ofEach)
+	return many(ctx, v, deliveries, firstDue, ofEach)
 }
+
+// firstDue finds a few deliveries of each channel by the index, however many more of them wait.
+const firstDue = ` AND id IN (
+  SELECT q.id
+  FROM channels AS c CROSS JOIN deliveries AS q
+  WHERE q.id IN (
+    SELECT id
+    FROM deliveries
+    WHERE channel_id = c.id AND state = 'queued'
+    ORDER BY next_at, id
+    LIMIT ?))
+ORDER BY next_at, id`
 
 // DeliveryCounts is how many deliveries of each channel are in a state.
 func (v *View) DeliveryCounts(ctx context.Context, state gestor.DeliveryState) (map[gestor.ChannelID]int64, error) {

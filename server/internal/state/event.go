@@ -188,28 +188,52 @@ func (x *Txn) PutEventReads(ctx context.Context, r gestor.EventReads) error {
 const (
 	pruneEventsByAge = "DELETE FROM system_events WHERE last_at < ?"
 
-	pruneEventsByNumber = `
+	// Both go by the index of tenants alone: there may be a million events, and nothing else is applied meanwhile.
+	tenantsOfEvents = "SELECT tenant_id\nFROM system_events\nGROUP BY tenant_id\nHAVING count(*) > ?\nORDER BY tenant_id"
+	pruneEventsOf   = `
 DELETE FROM system_events
-WHERE id IN (
-  SELECT id
-  FROM (SELECT id, row_number() OVER (PARTITION BY tenant_id ORDER BY id DESC) AS place FROM system_events)
-  WHERE place > ?)`
+WHERE tenant_id = ?1 AND id <= (SELECT id FROM system_events WHERE tenant_id = ?1 ORDER BY id DESC LIMIT 1 OFFSET ?2)`
 
 	pruneEventReads = "DELETE FROM event_reads WHERE user_id NOT IN (SELECT id FROM users)"
-
-	pruneEventReadsOfGone = "DELETE FROM system_events WHERE tenant_id <> '' AND tenant_id NOT IN (SELECT id FROM tenants)"
 )
 
 // PruneEvents removes events that happened last before a time, of each tenant all but the newest, and what belongs to
 // people and tenants that are gone.
 func (x *Txn) PruneEvents(ctx context.Context, before time.Time, most int) error {
 	x.touch(Events)
-	return errors.Join(
-		x.exec(ctx, pruneEventsByAge, nanos(before)),
-		x.exec(ctx, pruneEventsByNumber, most),
-		x.exec(ctx, pruneEventReads),
-		x.exec(ctx, pruneEventReadsOfGone),
-	)
+	if err := errors.Join(x.exec(ctx, pruneEventsByAge, nanos(before)), x.exec(ctx, pruneEventReads)); err != nil {
+		return err
+	}
+	all, err := texts(ctx, x, tenantsOfEvents, 0)
+	if err != nil {
+		return err
+	}
+	many, err := texts(ctx, x, tenantsOfEvents, most)
+	if err != nil {
+		return err
+	}
+	for _, id := range many {
+		if err := x.exec(ctx, pruneEventsOf, id, most); err != nil {
+			return err
+		}
+	}
+	return x.forgetEventsOfGone(ctx, all)
+}
+
+func (x *Txn) forgetEventsOfGone(ctx context.Context, tenants []string) error {
+	for _, id := range tenants {
+		n, err := x.number(ctx, "SELECT count(*) FROM tenants WHERE id = ?", id)
+		if err != nil {
+			return err
+		}
+		if n > 0 || id == "" { // what is of the installation stays
+			continue
+		}
+		if err := x.exec(ctx, "DELETE FROM system_events WHERE tenant_id = ?", id); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // LastEvent is the newest event about an object of one of two kinds; false if there is none. A state of the first level has
