@@ -91,7 +91,7 @@ func (s *Service) underWay(r *http.Request) (underWay, error) {
 	if !now.Before(w.At.Add(gestor.ProviderAnswerTime)) || w.At.After(now.Add(skew)) {
 		return underWay{}, startAgain("this took too long", nil)
 	}
-	if subtle.ConstantTimeCompare([]byte(r.URL.Query().Get("state")), []byte(w.State)) != 1 {
+	if w.State == "" || w.Nonce == "" || w.Verifier == "" || subtle.ConstantTimeCompare([]byte(r.URL.Query().Get("state")), []byte(w.State)) != 1 {
 		return underWay{}, startAgain("the answer is to another question", nil)
 	}
 	return w, nil
