@@ -1661,14 +1661,14 @@ const file_gestor_v1_server_proto_rawDesc = "" +
 	"\x16KEY_STATUS_UNSPECIFIED\x10\x00\x12\x18\n" +
 	"\x14KEY_STATUS_SPREADING\x10\x01\x12\x16\n" +
 	"\x12KEY_STATUS_SEALING\x10\x02\x12\x12\n" +
-	"\x0eKEY_STATUS_OLD\x10\x032\x8a\a\n" +
+	"\x0eKEY_STATUS_OLD\x10\x032\x8e\a\n" +
 	"\rServerService\x12W\n" +
 	"\vListServers\x12\x1d.gestor.v1.ListServersRequest\x1a\x1e.gestor.v1.ListServersResponse\"\t\xa2\xbb\x18\x02\b2\x90\x02\x01\x12{\n" +
 	"\x11CreateServerToken\x12#.gestor.v1.CreateServerTokenRequest\x1a$.gestor.v1.CreateServerTokenResponse\"\x1b\xa2\xbb\x18\x17\b3\x12\x11server.join_token\x18\x01\x12h\n" +
-	"\fRemoveServer\x12\x1e.gestor.v1.RemoveServerRequest\x1a\x1f.gestor.v1.RemoveServerResponse\"\x17\xa2\xbb\x18\x13\b3\x12\rserver.remove\x18\x01\x12u\n" +
-	"\x0eTransferLeader\x12 .gestor.v1.TransferLeaderRequest\x1a!.gestor.v1.TransferLeaderResponse\"\x1e\xa2\xbb\x18\x1a\b3\x12\x16server.transfer_leader\x12W\n" +
-	"\fCheckServers\x12\x1e.gestor.v1.CheckServersRequest\x1a\x1f.gestor.v1.CheckServersResponse\"\x06\xa2\xbb\x18\x02\b2\x12V\n" +
-	"\x06Backup\x12\x18.gestor.v1.BackupRequest\x1a\x19.gestor.v1.BackupResponse\"\x15\xa2\xbb\x18\x11\b3\x12\rserver.backup0\x01\x12c\n" +
+	"\fRemoveServer\x12\x1e.gestor.v1.RemoveServerRequest\x1a\x1f.gestor.v1.RemoveServerResponse\"\x17\xa2\xbb\x18\x13\b3\x12\rserver.remove\x18\x01\x12w\n" +
+	"\x0eTransferLeader\x12 .gestor.v1.TransferLeaderRequest\x1a!.gestor.v1.TransferLeaderResponse\" \xa2\xbb\x18\x1c\b3\x12\x16server.transfer_leader\x18\x01\x12W\n" +
+	"\fCheckServers\x12\x1e.gestor.v1.CheckServersRequest\x1a\x1f.gestor.v1.CheckServersResponse\"\x06\xa2\xbb\x18\x02\b2\x12X\n" +
+	"\x06Backup\x12\x18.gestor.v1.BackupRequest\x1a\x19.gestor.v1.BackupResponse\"\x17\xa2\xbb\x18\x13\b3\x12\rserver.backup\x18\x010\x01\x12c\n" +
 	"\tRotateKey\x12\x1b.gestor.v1.RotateKeyRequest\x1a\x1c.gestor.v1.RotateKeyResponse\"\x1b\xa2\xbb\x18\x17\b3\x12\x11server.rotate_key\x18\x01\x12K\n" +
 	"\aGetKeys\x12\x19.gestor.v1.GetKeysRequest\x1a\x1a.gestor.v1.GetKeysResponse\"\t\xa2\xbb\x18\x02\b2\x90\x02\x01\x12_\n" +
 	"\bDropKeys\x12\x1a.gestor.v1.DropKeysRequest\x1a\x1b.gestor.v1.DropKeysResponse\"\x1a\xa2\xbb\x18\x16\b3\x12\x10server.drop_keys\x18\x01B\x9d\x01\n" +

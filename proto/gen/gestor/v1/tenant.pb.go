@@ -1629,7 +1629,7 @@ const file_gestor_v1_tenant_proto_rawDesc = "" +
 	"\x10TENANT_PLAN_FREE\x10\x01\x12\x15\n" +
 	"\x11TENANT_PLAN_BASIC\x10\x02\x12\x13\n" +
 	"\x0fTENANT_PLAN_PRO\x10\x03\x12\x1a\n" +
-	"\x16TENANT_PLAN_ENTERPRISE\x10\x042\xfb\b\n" +
+	"\x16TENANT_PLAN_ENTERPRISE\x10\x042\xfd\b\n" +
 	"\rTenantService\x12W\n" +
 	"\vListTenants\x12\x1d.gestor.v1.ListTenantsRequest\x1a\x1e.gestor.v1.ListTenantsResponse\"\t\xa2\xbb\x18\x02\b5\x90\x02\x01\x12Q\n" +
 	"\tGetTenant\x12\x1b.gestor.v1.GetTenantRequest\x1a\x1c.gestor.v1.GetTenantResponse\"\t\xa2\xbb\x18\x02\b5\x90\x02\x01\x12h\n" +
@@ -1640,8 +1640,8 @@ const file_gestor_v1_tenant_proto_rawDesc = "" +
 	"\fCancelTenant\x12\x1e.gestor.v1.CancelTenantRequest\x1a\x1f.gestor.v1.CancelTenantResponse\"\x17\xa2\xbb\x18\x13\b5\x12\rtenant.cancel \x01\x12j\n" +
 	"\fDeleteTenant\x12\x1e.gestor.v1.DeleteTenantRequest\x1a\x1f.gestor.v1.DeleteTenantResponse\"\x19\xa2\xbb\x18\x15\b5\x12\rtenant.delete\x18\x01 \x01\x12l\n" +
 	"\rRestoreTenant\x12\x1f.gestor.v1.RestoreTenantRequest\x1a .gestor.v1.RestoreTenantResponse\"\x18\xa2\xbb\x18\x14\b5\x12\x0etenant.restore \x01\x12Z\n" +
-	"\fGetOwnTenant\x12\x1e.gestor.v1.GetOwnTenantRequest\x1a\x1f.gestor.v1.GetOwnTenantResponse\"\t\xa2\xbb\x18\x02\b\r\x90\x02\x01\x12r\n" +
-	"\x0fUpdateOwnTenant\x12!.gestor.v1.UpdateOwnTenantRequest\x1a\".gestor.v1.UpdateOwnTenantResponse\"\x18\xa2\xbb\x18\x14\b\v\x12\x10tenant.configureB\x9d\x01\n" +
+	"\fGetOwnTenant\x12\x1e.gestor.v1.GetOwnTenantRequest\x1a\x1f.gestor.v1.GetOwnTenantResponse\"\t\xa2\xbb\x18\x02\b\r\x90\x02\x01\x12t\n" +
+	"\x0fUpdateOwnTenant\x12!.gestor.v1.UpdateOwnTenantRequest\x1a\".gestor.v1.UpdateOwnTenantResponse\"\x1a\xa2\xbb\x18\x16\b\v\x12\x10tenant.configure\x18\x01B\x9d\x01\n" +
 	"\rcom.gestor.v1B\vTenantProtoP\x01Z:github.com/saas-gestor/gestor/proto/gen/gestor/v1;gestorv1\xa2\x02\x03GXX\xaa\x02\tGestor.V1\xca\x02\tGestor\\V1\xe2\x02\x15Gestor\\V1\\GPBMetadata\xea\x02\n" +
 	"Gestor::V1b\x06proto3"
 
