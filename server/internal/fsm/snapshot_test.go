@@ -163,6 +163,7 @@ func story(t testing.TB) []command.Command {
 	t.Helper()
 	b := newBuild("bld_1", "app_1")
 	result := builtResult(t)
+	stamp := gestor.User{ID: "usr_a", Email: "a@example.com", PasswordHash: "$argon2id$2"}.Stamp()
 	ops := append(founding(),
 		command.CreateSession{Session: gestor.Session{ID: "ses_1", UserID: "usr_a", TokenHash: secret, ExpiresAt: start.Add(1e12)}},
 		command.RenewNode{ID: "nod_1", Generation: 1},
@@ -208,7 +209,7 @@ func story(t testing.TB) []command.Command {
 		command.UpdateUser{ID: "usr_b", Role: new(gestor.RoleDeveloper), Narrow: &gestor.Narrowing{Apps: []gestor.AppID{"app_1"}}},
 		command.ResetUserPassword{ID: "usr_b"},
 		command.SetPassword{UserID: "usr_a", PasswordHash: "$argon2id$2", Stamp: gestor.User{ID: "usr_a", Email: "a@example.com"}.Stamp()},
-		command.ConfirmEmail{UserID: "usr_a", Email: "a@example.com", Stamp: gestor.User{ID: "usr_a", Email: "a@example.com", PasswordHash: "$argon2id$2"}.Stamp()},
+		command.ConfirmEmail{UserID: "usr_a", Email: "a@example.com", Stamp: stamp},
 		command.DeleteUser{ID: "usr_b"},
 		command.RegisterKey{KeyID: "0000000a"},
 		command.UpdateEnv{AppID: "app_1", Set: map[string][]byte{"B": sealedWith(0x0a, "old")}},
@@ -224,13 +225,15 @@ func story(t testing.TB) []command.Command {
 		command.AddFactor{Factor: gestor.Factor{ID: "fac_1", UserID: "usr_a", Kind: gestor.FactorTOTP, Secret: []byte("sealed"), Step: 7}, Recovery: [][]byte{hashOf("r1")}},
 		command.SetRecoveryCodes{UserID: "usr_a", Hashes: [][]byte{hashOf("r1"), hashOf("r2")}},
 		command.RenameFactor{ID: "fac_1", Name: "Phone"},
-		command.SignIn{Session: newSession("ses_2"), Network: "192.0.2.0/24", Use: gestor.FactorUse{Factor: "fac_1", Step: 8}},
-		command.Reauthenticate{ID: "ses_2", Use: gestor.FactorUse{Recovery: hashOf("r1")}},
+		command.SignIn{Session: newSession("ses_2"), Network: "192.0.2.0/24", Use: gestor.FactorUse{Factor: "fac_1", Step: 8}, Stamp: stamp},
+		command.Reauthenticate{ID: "ses_2", Use: gestor.FactorUse{Recovery: hashOf("r1")}, Stamp: stamp},
 		command.TouchSessions{Touches: []gestor.Touch{{Session: "ses_2", At: start.Add(time.Hour), From: "192.0.2.1"}}},
 		command.AddFactor{Factor: gestor.Factor{ID: "fac_2", UserID: "usr_a", Kind: gestor.FactorPasskey, CredentialID: []byte("key"), Credential: []byte("{}")}},
 		command.RemoveFactor{ID: "fac_1"},
 		command.EndSessions{UserID: "usr_a", Except: "ses_2"},
 		command.ResetFactors{UserID: "usr_a"},
+		ofToken("tkn_1", "ci", nil),
+		command.DeleteToken{ID: "tkn_1"},
 		command.RaiseLevel{Level: 1},
 		command.Mark{ID: "mark_1"},
 		command.Prune{Before: start},
