@@ -286,9 +286,16 @@ func (s *ChannelService) ListDeliveries(ctx context.Context, req *gestorv1.ListD
 	}
 	out := &gestorv1.ListDeliveriesResponse{Page: pageOut(next)}
 	for _, d := range found {
-		out.Deliveries = append(out.Deliveries, deliveryOut(d))
+		if r.hears(d) {
+			out.Deliveries = append(out.Deliveries, deliveryOut(d))
+		}
 	}
 	return out, nil
+}
+
+// hears reports whether the caller may hear of what a delivery tells: of the installation, operators alone may.
+func (r reach) hears(d gestor.Delivery) bool {
+	return d.Event.TenantID != "" || r.caller.May(gestorv1.Permission_PERMISSION_SERVER_READ)
 }
 
 // RetryDelivery sends a delivery that failed again.
@@ -313,6 +320,9 @@ func (r reach) delivery(ctx context.Context, id string) (gestor.Delivery, error)
 	d, err := r.view.Delivery(ctx, gestor.DeliveryID(id))
 	if err == nil {
 		_, err = r.channel(ctx, string(d.ChannelID))
+	}
+	if err == nil && !r.hears(d) {
+		err = fault.KindNotFound
 	}
 	return d, absent(err, "delivery", id)
 }
