@@ -58,7 +58,72 @@ func anyOp(r *rapid.T, result []byte) command.Op {
 		command.DeleteServer{ID: gestor.ServerID("srv_" + n("server"))},
 		command.Prune{Before: start.Add(time.Duration(fence) * time.Second)},
 	}
+	if rapid.Bool().Draw(r, "people") {
+		return anyOpOfPeople(r, n)
+	}
 	return rapid.SampledFrom(ops).Draw(r, "op")
+}
+
+// anyOpOfPeople draws an op of those that came with level 2, also over few ids.
+func anyOpOfPeople(r *rapid.T, n func(what string) string) command.Op {
+	user, tenant := gestor.UserID("usr_"+n("user")), gestor.TenantID("ten_"+n("tenant"))
+	app, dep := gestor.AppID("app_"+n("app")), gestor.DeploymentID("dep_"+n("deployment"))
+	email, invitation := "p"+n("address")+"@example.com", gestor.InvitationID("inv_"+n("invitation"))
+	key, channel := "0000000"+n("key"), gestor.ChannelID("chn_"+n("channel"))
+	role := rapid.SampledFrom([]gestor.Role{gestor.RoleAdmin, gestor.RoleDevOps, gestor.RoleViewer}).Draw(r, "role")
+	status := rapid.SampledFrom([]string{gestor.StatusActive, gestor.StatusInactive, gestor.StatusBlocked}).Draw(r, "status")
+	life := rapid.SampledFrom([]string{gestor.StatusActive, gestor.StatusSuspended, gestor.StatusTrash}).Draw(r, "life")
+	version := rapid.Int64Range(1, 5).Draw(r, "version")
+	ops := []command.Op{
+		command.CreateInvitation{Invitation: newInvitation(invitation, email, role)},
+		command.RenewInvitation{ID: invitation, SecretHash: hashOf("again"), ExpiresAt: start.Add(time.Hour)},
+		command.AcceptInvitation{SecretHash: hashOf("again"), UserID: user, PasswordHash: "$argon2id$1"},
+		command.RevokeInvitation{ID: invitation},
+		command.UpdateUser{ID: user, Role: &role, Status: &status},
+		command.DeleteUser{ID: user},
+		command.CreateSession{Session: newSession(gestor.SessionID("ses_" + n("session"))), Network: "192.0.2." + n("network")},
+		command.EndSessions{UserID: "usr_a"},
+		ofToken("tkn_"+n("token"), "ci"+n("name"), nil),
+		command.DeleteToken{ID: gestor.TokenID("tkn_" + n("token"))},
+		command.CreateTenant{Tenant: gestor.Tenant{ID: tenant, Name: "T", Plan: gestor.PlanFree}},
+		command.SetTenantStatus{ID: tenant, Status: life, Reason: "because"},
+		command.RestoreTenant{ID: tenant},
+		command.PurgeTenant{ID: tenant},
+		command.ShareNode{ID: gestor.NodeID("nod_" + n("node")), Shared: role == gestor.RoleAdmin, Owner: tenant},
+		command.RegisterKey{KeyID: key},
+		command.RotateKey{KeyID: key, Again: true},
+		command.ActivateKey{KeyID: key},
+		command.FinishRotation{KeyID: key},
+		command.DropKeys{},
+		command.UpdateEnv{AppID: app, Set: map[string][]byte{"A": sealedWith(1, n("a")), "B": sealedWith(2, n("b")), "C": sealedWith(3, n("c"))}},
+		command.RollbackEnv{AppID: app, Version: version},
+		command.CreateChannel{Channel: newChannel(channel, "calls"+n("name"))},
+		command.DeleteChannel{ID: channel},
+		command.RecordEvent{Event: newEvent("thing.broke", "thing_"+n("thing"))},
+		command.RecordDelivery{ID: gestor.NewDeliveryID(uint64(version)+5, 0), State: gestor.DeliverySent},
+		command.MarkEventsRead{UserID: "usr_a", UpTo: gestor.NewEventID(uint64(version)+5, 0)},
+		command.UpdateProtection{Protection: gestor.Protection{Environment: "production", RequireApproval: role == gestor.RoleAdmin, Approvals: 1}},
+		command.HoldDeployment{ID: dep, Waiting: "waits", Approval: true},
+		command.ApproveDeployment{ID: dep},
+		command.RejectDeployment{ID: dep},
+		command.OverrideFreeze{ID: dep},
+		command.RecordAudit{Entries: []gestor.AuditEntry{attempt(start.AddDate(int(version)/4, 0, 0))}},
+		command.CreateProvider{Provider: newProvider("prv_"+gestor.ProviderID(n("provider")), "Company"+n("name"), "firm"+n("domain")+".example")},
+		admission("prv_"+gestor.ProviderID(n("provider")), uint64(version)+5, "s"+n("subject"), email, n("nonce")),
+	}
+	return rapid.SampledFrom(ops).Draw(r, "op")
+}
+
+// later is a second after a time, or, now and then, so much later that what waits in the trash may go.
+func later(r *rapid.T, at time.Time) time.Time {
+	if rapid.IntRange(0, 39).Draw(r, "leap") == 0 {
+		return at.Add(gestor.TrashTime)
+	}
+	return at.Add(time.Second)
+}
+
+func anyActor(r *rapid.T) gestor.Actor {
+	return rapid.SampledFrom([]gestor.Actor{alice, alice, olga, system, {Kind: "user", ID: "usr_1", Name: "b", TenantID: "ten_a"}}).Draw(r, "actor")
 }
 
 // fewer lowers the number of random stories, of which each makes three databases, unless somebody asks for a number.
@@ -85,8 +150,10 @@ func TestRandomCommands_GiveEqualStatesAlsoAcrossSnapshots(t *testing.T) {
 			}
 		}()
 		entries := make([]Entry, rapid.IntRange(1, 80).Draw(r, "entries"))
+		at := start
 		for i := range entries {
-			c := command.Command{At: start.Add(time.Duration(i) * time.Second), Actor: alice, Op: anyOp(r, result)}
+			at = later(r, at)
+			c := command.Command{At: at, Actor: anyActor(r), Op: anyOp(r, result)}
 			c.RequestID = fmt.Sprint("r", rapid.IntRange(0, 200).Draw(r, "request"))
 			c.Actor.Action = "test"
 			entries[i] = Entry{Index: one.index + uint64(i) + 1, Data: entryOf(t, c)}

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"slices"
 	"testing"
-	"time"
 
 	"pgregory.net/rapid"
 
@@ -22,15 +21,17 @@ func anyScript(t *testing.T, r *rapid.T, first uint64) script {
 	result := builtResult(t)
 	var s script
 	var known []command.Command
+	at := start
 	for i := range rapid.IntRange(1, 60).Draw(r, "entries") {
 		var entry []command.Command
 		for range rapid.IntRange(1, 4).Draw(r, "commands") {
-			c := command.Command{At: start.Add(time.Duration(i) * time.Second), Actor: alice, Op: anyOp(r, result)}
+			at = later(r, at)
+			c := command.Command{At: at, Actor: anyActor(r), Op: anyOp(r, result)}
 			c.Actor.Action = "test"
 			switch {
 			case len(known) > 0 && rapid.IntRange(0, 4).Draw(r, "again") == 0:
 				old := rapid.SampledFrom(known).Draw(r, "command")
-				c.RequestID, c.Op = old.RequestID, old.Op
+				c.RequestID, c.Op, c.Actor = old.RequestID, old.Op, old.Actor
 			case rapid.IntRange(0, 9).Draw(r, "anonymous") > 0:
 				c.RequestID = fmt.Sprint("r", len(known))
 				known = append(known, c)
