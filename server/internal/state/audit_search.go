@@ -26,8 +26,7 @@ type AuditFilter struct {
 // auditAtOnce is how many entries a search looks at before it returns what it has.
 const auditAtOnce = 20_000
 
-// condition is the filter as SQL, and its arguments. Entries of level 1 have neither year, severity nor outcome; nobody
-// searches them by those before the state has level 2.
+// condition is the filter as SQL, and its arguments. Entries of level 1 have neither year, severity nor outcome; see seesAudit.
 func (f AuditFilter) condition() (string, []any) {
 	var sql strings.Builder
 	var args []any
@@ -72,13 +71,18 @@ func (f AuditFilter) Chooses(l *auditlog.Line) bool {
 }
 
 // seesAudit reports whether a scope sees entries at all: one that is kept to some apps sees none, because an entry may be
-// about anything.
-func (v *View) seesAudit() bool { return v.scope.IsSystem() || len(v.scope.Narrow) == 0 }
+// about anything. Those of a state of level 1 have nothing of what later ones are chosen by.
+func (v *View) seesAudit(f AuditFilter) bool {
+	if v.from.level() < levelPeople && (f.Year != 0 || f.Outcome != "" || f.Severity != "") {
+		return false
+	}
+	return v.scope.IsSystem() || len(v.scope.Narrow) == 0
+}
 
 // SearchAudit are entries of the audit log, the newest first. It looks at so many at a time, so that a page may be short, even
 // empty, while there are more.
 func (v *View) SearchAudit(ctx context.Context, f AuditFilter, page gestor.Page) ([]gestor.AuditEntry, string, error) {
-	if !v.seesAudit() {
+	if !v.seesAudit(f) {
 		return nil, "", nil
 	}
 	size := page.Size
@@ -136,7 +140,7 @@ func (v *View) FollowAudit(ctx context.Context, f AuditFilter, seq int64, limit 
 	}
 	seq = max(seq, oldest-1)
 	to := min(newest, seq+auditAtOnce)
-	if !v.seesAudit() || to <= seq {
+	if !v.seesAudit(f) || to <= seq {
 		return nil, max(seq, to), nil
 	}
 	condition, args := f.condition()

@@ -88,7 +88,11 @@ func TestView_OfAStateOfTheFirstLevelFindsNothingOfTheNext(t *testing.T) {
 			all, next, err := v.Identities(ctx, "", page)
 			return three(len(all), next, err)
 		},
-		"linked people":   func(ctx context.Context) (int, error) { all, err := v.IdentityCounts(ctx); return len(all), err },
+		"linked people": func(ctx context.Context) (int, error) { all, err := v.IdentityCounts(ctx); return len(all), err },
+		"audit by outcome": func(ctx context.Context) (int, error) {
+			all, next, err := v.SearchAudit(ctx, AuditFilter{Outcome: gestor.OutcomeRefused, Year: 2026, Severity: gestor.AuditWarning}, page)
+			return three(len(all), next, err)
+		},
 		"tenants that go": func(ctx context.Context) (int, error) { all, err := v.TenantsInTrash(ctx); return len(all), err },
 		"operators":       func(ctx context.Context) (int, error) { all, err := v.Operators(ctx); return len(all), err },
 		"the last of kinds": func(ctx context.Context) (int, error) {
