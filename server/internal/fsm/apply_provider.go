@@ -184,6 +184,9 @@ func (c *change) admitIdentity(op command.AdmitIdentity) error {
 
 // link finds the user of an address that the provider has verified, or makes one.
 func (c *change) link(p gestor.Provider, op command.AdmitIdentity) error {
+	if err := unless(second(c.Identity(c.ctx, op.Identity)), startAgain()); err != nil {
+		return err
+	}
 	i := gestor.Identity{ID: op.Identity, TenantID: p.TenantID, ProviderID: p.ID, Subject: op.Subject, CreatedAt: c.at}
 	u, err := c.In(gestor.SystemScope()).UserByEmail(c.ctx, op.Email)
 	none, err := absent(err)
@@ -217,6 +220,9 @@ func (c *change) createFor(p gestor.Provider, op command.AdmitIdentity) (gestor.
 	}
 	if t.Status != gestor.StatusActive {
 		return gestor.User{}, fault.Denied("nobody can join %s now: the tenant is %s", t.Name, statusWords(t.Status))
+	}
+	if err := unless(second(c.User(c.ctx, op.User)), startAgain()); err != nil {
+		return gestor.User{}, err
 	}
 	u := gestor.User{
 		ID: op.User, TenantID: p.TenantID, Email: op.Email, Name: op.Name, Role: p.Role, Status: gestor.StatusActive, CreatedAt: c.at,

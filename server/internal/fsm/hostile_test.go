@@ -258,6 +258,7 @@ func TestApply_RefusesOrDoesWhateverIsInTheLog(t *testing.T) {
 }
 
 func applyHostile(t *testing.T, level uint32, seed uint64, n int) {
+	t.Helper()
 	h := newHostile(t, seed)
 	log, told := foundingAt(level), 0
 	for range n {
@@ -388,5 +389,18 @@ func TestPrune_RemovesTokensThatEndedLongAgo(t *testing.T) {
 	left, err := w.view().TokensByUser(t.Context(), "usr_a")
 	if err != nil || len(left) != 2 {
 		t.Errorf("%d tokens are left, %v", len(left), err)
+	}
+}
+
+func TestAdmitIdentity_TakesTheIDOfNobody(t *testing.T) {
+	w := newWorld(t)
+	revision := w.must(command.CreateProvider{Provider: newProvider("prv_1", "Company", "firm.example")}).Revision
+	w.must(admission("prv_1", revision, "s1", "dora@firm.example", "n1"))
+	user := admission("prv_1", revision, "s2", "eva@firm.example", "n2")
+	user.User = "usr_a"
+	identity := admission("prv_1", revision, "s3", "eva@firm.example", "n3")
+	identity.Identity = "idn_s1"
+	for _, op := range []command.Op{user, identity} {
+		w.refuses(fault.KindUnauthenticated, op)
 	}
 }
