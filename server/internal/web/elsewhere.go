@@ -11,6 +11,10 @@ import (
 func (w *Web) elsewhere(out http.ResponseWriter, r *http.Request) {
 	p := w.page(r, "sign_in")
 	p.CompanyEmail = r.FormValue("email")
+	if site := r.Header.Get("Sec-Fetch-Site"); site == "cross-site" || site == "same-site" {
+		w.show(out, "signin", p, nil) // another page wants this; only the reader may
+		return
+	}
 	start, err := w.options.Providers.Begin(r, p.CompanyEmail, p.Next)
 	if err != nil {
 		w.show(out, "signin", p, err)
