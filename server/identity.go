@@ -21,10 +21,7 @@ import (
 )
 
 // Where the roots' keys live, as sealed values.
-const (
-	serverRootPlace = "cluster/server_root"
-	agentRootPlace  = "cluster/agent_root"
-)
+const ()
 
 // Files in the data directory. People and scripts read the last two.
 const (

@@ -168,6 +168,7 @@ func doors() []door {
 }
 
 func claimWithSecret(t *testing.T, h *house) {
+	t.Helper()
 	h.secrets["the password"] = secretText("password")
 	setup := gestorv1connect.NewSetupServiceClient(h.client.HTTP, h.client.URL, h.options()...)
 	h.shown(func() error {
@@ -184,6 +185,7 @@ func (h *house) apps() gestorv1connect.AppServiceClient {
 }
 
 func putVariables(t *testing.T, h *house) {
+	t.Helper()
 	_ = must[*gestorv1.CreateAppResponse](t)(h.apps().CreateApp(t.Context(), &gestorv1.CreateAppRequest{
 		Slug: "shop", Settings: &gestorv1.AppSettings{Repository: "https://example.com/shop"},
 	}))
@@ -212,6 +214,7 @@ func putVariables(t *testing.T, h *house) {
 }
 
 func refusedVariables(t *testing.T, h *house) {
+	t.Helper()
 	h.secrets["a refused variable"] = secretText("refused")
 	for name, value := range map[string]string{"PATH": h.secrets["a refused variable"], "NUL": h.secrets["a refused variable"] + "\x00", "not a name": h.secrets["a refused variable"]} {
 		if _, err := h.apps().UpdateEnv(t.Context(), &gestorv1.UpdateEnvRequest{App: "shop", Set: map[string]string{name: value}}); err == nil {
@@ -233,6 +236,7 @@ func refusedVariables(t *testing.T, h *house) {
 }
 
 func wrongProofs(t *testing.T, h *house) {
+	t.Helper()
 	h.secrets["a wrong password"], h.secrets["a wrong token"] = secretText("wrong"), "gst_"+rand.Text()
 	sessions := gestorv1connect.NewSessionServiceClient(h.client.HTTP, h.client.URL, h.options()...)
 	for _, email := range []string{"ana@example.com", "nobody@example.com"} {
@@ -249,6 +253,7 @@ func wrongProofs(t *testing.T, h *house) {
 }
 
 func personalToken(t *testing.T, h *house) {
+	t.Helper()
 	tokens := gestorv1connect.NewTokenServiceClient(h.client.HTTP, h.client.URL, h.options()...)
 	h.shown(func() error {
 		res, err := tokens.CreateToken(t.Context(), &gestorv1.CreateTokenRequest{Settings: &gestorv1.TokenSettings{Name: "ci"}})
@@ -263,6 +268,7 @@ func personalToken(t *testing.T, h *house) {
 }
 
 func otherPassword(t *testing.T, h *house) {
+	t.Helper()
 	h.secrets["the second password"] = secretText("second")
 	accounts := gestorv1connect.NewAccountServiceClient(h.client.HTTP, h.client.URL, h.options()...)
 	_ = must[*gestorv1.ChangePasswordResponse](t)(accounts.ChangePassword(t.Context(), &gestorv1.ChangePasswordRequest{
@@ -271,6 +277,7 @@ func otherPassword(t *testing.T, h *house) {
 }
 
 func joinTokens(t *testing.T, h *house) {
+	t.Helper()
 	servers := gestorv1connect.NewServerServiceClient(h.client.HTTP, h.client.URL, h.options()...)
 	nodes := gestorv1connect.NewNodeServiceClient(h.client.HTTP, h.client.URL, h.options()...)
 	last := func(token string) string { return token[strings.LastIndexByte(token, '.')+1:] }
@@ -287,6 +294,7 @@ func joinTokens(t *testing.T, h *house) {
 }
 
 func channelSecret(t *testing.T, h *house) {
+	t.Helper()
 	h.secrets["the key of a channel"] = "signing-key-" + rand.Text()
 	channels := gestorv1connect.NewChannelServiceClient(h.client.HTTP, h.client.URL, h.options()...)
 	_ = must[*gestorv1.CreateChannelResponse](t)(channels.CreateChannel(t.Context(), &gestorv1.CreateChannelRequest{
@@ -297,6 +305,7 @@ func channelSecret(t *testing.T, h *house) {
 }
 
 func secondFactor(t *testing.T, h *house) {
+	t.Helper()
 	factors := gestorv1connect.NewFactorServiceClient(h.client.HTTP, h.client.URL, h.options()...)
 	h.shown(func() error {
 		begun, err := factors.BeginTOTP(t.Context(), &gestorv1.BeginTOTPRequest{})

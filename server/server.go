@@ -112,7 +112,7 @@ func (s *Server) open(ctx context.Context) error {
 	if err := s.openEngine(ctx); err != nil {
 		return err
 	}
-	if s.parts, err = wire(s); err != nil {
+	if s.parts, err = wire(s); err != nil { //nolint:contextcheck // what notices ask later is in memory
 		return err
 	}
 	if err := s.settle(ctx); err != nil {

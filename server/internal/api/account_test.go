@@ -33,8 +33,8 @@ func TestAccount_ShowsAndNamesOneself(t *testing.T) {
 func TestChangePassword_EndsAllOtherSessions(t *testing.T) {
 	c := newCompany(t)
 	here, there := c.as(t, "usr_viewer"), c.as(t, "usr_viewer")
-	change := func(old, new string) error {
-		_, err := here.account.ChangePassword(t.Context(), &gestorv1.ChangePasswordRequest{OldPassword: old, NewPassword: new})
+	change := func(old, next string) error {
+		_, err := here.account.ChangePassword(t.Context(), &gestorv1.ChangePasswordRequest{OldPassword: old, NewPassword: next})
 		return err
 	}
 	wantKind(t, change("wrong horse battery", "a new horse battery"), fault.KindInvalid)

@@ -156,7 +156,7 @@ func (s *AppService) ExportEnv(ctx context.Context, req *gestorv1.ExportEnvReque
 	if err := r.recordRead(ctx, string(app.ID), detail); err != nil {
 		return nil, err
 	}
-	return &gestorv1.ExportEnvResponse{File: file, Vars: int32(len(values))}, nil //nolint:gosec // at most MaxEnvVars
+	return &gestorv1.ExportEnvResponse{File: file, Vars: int32(len(values))}, nil
 }
 
 // recipientsIn reads public keys.

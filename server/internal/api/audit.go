@@ -287,7 +287,7 @@ func (s *AuditService) ListAuditYears(ctx context.Context, _ *gestorv1.ListAudit
 	out := &gestorv1.ListAuditYearsResponse{}
 	for _, y := range years {
 		out.Years = append(out.Years, &gestorv1.AuditYear{
-			Year: int32(y.Year), FirstSeq: y.FirstSeq, LastSeq: y.LastSeq, Entries: y.Entries, Head: hex.EncodeToString(y.Head), //nolint:gosec // a year
+			Year: int32(y.Year), FirstSeq: y.FirstSeq, LastSeq: y.LastSeq, Entries: y.Entries, Head: hex.EncodeToString(y.Head),
 			Digest: y.Digest, Bytes: y.Bytes, ArchivedAt: timeOut(y.ArchivedAt),
 		})
 	}

@@ -72,7 +72,7 @@ func auditEntriesOut(entries []gestor.AuditEntry) []*gestorv1.AuditEntry {
 
 func auditLineOut(l *auditlog.Line) *gestorv1.AuditEntry {
 	return &gestorv1.AuditEntry{
-		Seq: l.Seq, Year: int32(l.Year), At: timestamppb.New(l.At), TenantId: l.Tenant, //nolint:gosec // a year
+		Seq: l.Seq, Year: int32(l.Year), At: timestamppb.New(l.At), TenantId: l.Tenant,
 		Actor: &gestorv1.AuditActor{
 			Kind: l.Kind, Id: l.Actor, Name: l.Name, SessionId: l.Session, TokenId: l.Token, Address: l.Address, UserAgent: l.UserAgent,
 			Reference: l.Reference, Operator: l.Operator,

@@ -45,7 +45,9 @@ func domainName[K ~string, V comparable](names map[K]V, v V) K {
 
 func channelKindIn(k gestorv1.ChannelKind) gestor.ChannelKind { return domainName(channelKinds, k) }
 
-func deliveryStateIn(s gestorv1.DeliveryState) gestor.DeliveryState { return domainName(deliveryStates, s) }
+func deliveryStateIn(s gestorv1.DeliveryState) gestor.DeliveryState {
+	return domainName(deliveryStates, s)
+}
 
 // usualRepeat is for how long the same thing is not told again if nobody said otherwise.
 const usualRepeat = 15 * time.Minute
@@ -198,7 +200,7 @@ func channelOut(ch gestor.Channel) *gestorv1.Channel {
 		Settings: &gestorv1.ChannelSettings{
 			Name:         ch.Name,
 			Address:      ch.Address,
-			Severity:     gestorv1.EventSeverity(ch.Rules.Severity), //nolint:gosec // the same four numbers
+			Severity:     gestorv1.EventSeverity(ch.Rules.Severity),
 			Kinds:        ch.Rules.Kinds,
 			Apps:         apps,
 			Environments: ch.Rules.Narrow.Environments,
@@ -219,10 +221,10 @@ func quietOut(q gestor.QuietHours) *gestorv1.QuietHours {
 		return nil
 	}
 	out := &gestorv1.QuietHours{
-		TimeZone: q.Zone, FromMinute: int32(q.From), ToMinute: int32(q.To), CriticalPasses: q.CriticalPasses, //nolint:gosec // minutes of a day
+		TimeZone: q.Zone, FromMinute: int32(q.From), ToMinute: int32(q.To), CriticalPasses: q.CriticalPasses,
 	}
 	for _, d := range q.Days {
-		out.Days = append(out.Days, int32(d)) //nolint:gosec // 0 to 6
+		out.Days = append(out.Days, int32(d))
 	}
 	return out
 }
@@ -234,7 +236,7 @@ func deliveryOut(d gestor.Delivery) *gestorv1.Delivery {
 		Event:     eventOut(d.Event),
 		More:      d.More,
 		State:     deliveryStates[d.State],
-		Attempts:  int32(d.Attempts), //nolint:gosec // tried for a day at most
+		Attempts:  int32(d.Attempts),
 		NextAt:    timeOut(d.NextAt),
 		Error:     d.Error,
 		CreatedAt: timeOut(d.CreatedAt),

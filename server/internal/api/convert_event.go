@@ -17,7 +17,7 @@ func eventsOut(events []gestor.Event, reads gestor.EventReads) []*gestorv1.Event
 func eventOut(e gestor.Event) *gestorv1.Event {
 	return &gestorv1.Event{
 		Id:           string(e.ID),
-		Severity:     gestorv1.EventSeverity(e.Severity), //nolint:gosec // the same four numbers
+		Severity:     gestorv1.EventSeverity(e.Severity),
 		Kind:         e.Kind,
 		ObjectKind:   e.ObjectKind,
 		ObjectId:     e.ObjectID,

@@ -73,7 +73,7 @@ func (n *newsroom) happen(t *testing.T, tenant gestor.TenantID, kind string, app
 	n.do(t, command.RecordEvent{Event: gestor.Event{TenantID: tenant, Severity: gestor.SeverityError, Kind: kind, Title: kind, AppID: app}})
 }
 
-func (n *newsroom) kinds(t *testing.T, ctx context.Context, f *gestorv1.EventFilter) string {
+func (n *newsroom) kinds(ctx context.Context, t *testing.T, f *gestorv1.EventFilter) string {
 	t.Helper()
 	res, err := n.events.ListEvents(ctx, &gestorv1.ListEventsRequest{Filter: f})
 	if err != nil {
@@ -104,7 +104,7 @@ func TestListEvents_ShowsWhatTheCallerMaySee(t *testing.T) {
 		"one of other apps": {as(t, "ten_1", gestor.User{ID: "usr_3", Narrow: gestor.Narrowing{Apps: []gestor.AppID{"app_9"}}}), ""},
 		"another tenant":    {as(t, "ten_2", gestor.User{ID: "usr_2"}), "tenant.two"},
 	} {
-		if got := n.kinds(t, c.ctx, nil); got != c.want {
+		if got := n.kinds(c.ctx, t, nil); got != c.want {
 			t.Errorf("%s sees %q, want %q", name, got, c.want)
 		}
 	}
@@ -112,7 +112,7 @@ func TestListEvents_ShowsWhatTheCallerMaySee(t *testing.T) {
 	for want, f := range map[string]*gestorv1.EventFilter{
 		"app.one": {App: "shop"}, "tenant.one": {Kind: "tenant"}, "": {Severity: gestorv1.EventSeverity_EVENT_SEVERITY_CRITICAL},
 	} {
-		if got := n.kinds(t, member, f); got != want {
+		if got := n.kinds(member, t, f); got != want {
 			t.Errorf("%v shows %q, want %q", f, got, want)
 		}
 	}
@@ -133,7 +133,7 @@ func TestMarkRead_CountsForTheReaderAlone(t *testing.T) {
 	}
 	newest := listed.GetEvents()[0].GetId()
 	res, err := n.events.MarkRead(reader, &gestorv1.MarkReadRequest{Ids: []string{newest}})
-	if err != nil || res.GetUnread().GetError() != 1 || n.kinds(t, reader, &gestorv1.EventFilter{Unread: true}) != "a.a" {
+	if err != nil || res.GetUnread().GetError() != 1 || n.kinds(reader, t, &gestorv1.EventFilter{Unread: true}) != "a.a" {
 		t.Errorf("got %v, %v", res, err)
 	}
 	if res, err := n.events.GetUnread(other, &gestorv1.GetUnreadRequest{}); err != nil || res.GetUnread().GetError() != 2 {
@@ -165,7 +165,7 @@ func TestWatchEvents_SendsWhatIsThereThenWhatComesAndWhatWasRead(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
 	client := gestorv1connect.NewEventServiceClient(server.Client(), server.URL)
-	next := watching(t, ctx, client, 0)
+	next := watching(ctx, t, client, 0)
 	first := next()
 	if got := titles(first); got != "a.a b.b" || first.GetUnread().GetError() != 2 || first.GetRevision() == 0 {
 		t.Fatalf("got %v", first)
@@ -185,13 +185,13 @@ func TestWatchEvents_SendsWhatIsThereThenWhatComesAndWhatWasRead(t *testing.T) {
 	if titles(read) != "b.b" || !read.GetEvents()[0].GetRead() || read.GetUnread().GetError() != 2 {
 		t.Fatalf("got %v", read)
 	}
-	again := watching(t, ctx, client, third.GetRevision())() // as after a connection that broke
+	again := watching(ctx, t, client, third.GetRevision())() // as after a connection that broke
 	if titles(again) != "b.b" || !again.GetEvents()[0].GetRead() {
 		t.Errorf("resumed: got %v", again)
 	}
 }
 
-func watching(t *testing.T, ctx context.Context, c gestorv1connect.EventServiceClient, after uint64) func() *gestorv1.WatchEventsResponse {
+func watching(ctx context.Context, t *testing.T, c gestorv1connect.EventServiceClient, after uint64) func() *gestorv1.WatchEventsResponse {
 	t.Helper()
 	stream, err := c.WatchEvents(ctx, &gestorv1.WatchEventsRequest{AfterRevision: after})
 	if err != nil {

@@ -35,11 +35,11 @@ const (
 
 // link is what a link says.
 type link struct {
-	Purpose linkPurpose
-	User    gestor.UserID
-	Stamp   []byte
-	Email   string // who has the link has read this mailbox; empty if it was shown to somebody else
-	Ends    time.Time
+	Purpose linkPurpose   `json:"purpose"`
+	User    gestor.UserID `json:"user"`
+	Stamp   []byte        `json:"stamp"`
+	Email   string        `json:"email"` // who has the link has read this mailbox; empty if it was shown to somebody else
+	Ends    time.Time     `json:"ends"`
 }
 
 // path is where the page for a link is.

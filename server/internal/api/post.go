@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/saas-gestor/gestor/server/internal/gestor"
@@ -43,7 +44,7 @@ const ignoreMail = "\n\nIf you did not expect this, you need not do anything: wi
 
 func invitationMail(i gestor.Invitation, tenant, link string) mail.Message {
 	return mail.Message{
-		To: i.Email, Subject: mail.Subject("You are invited to %s", tenant), Key: string(i.ID) + "-" + fmt.Sprint(i.ExpiresAt.Unix()),
+		To: i.Email, Subject: mail.Subject("You are invited to %s", tenant), Key: string(i.ID) + "-" + strconv.FormatInt(i.ExpiresAt.Unix(), 10),
 		Text: fmt.Sprintf("%s invites you to %s on Gestor, as %s.\n\nOpen this link to choose a password, until %s:\n\n  %s\n\nor in a terminal:\n\n  gestor accept '%s'\n\nThe link is for you alone and works once.%s",
 			i.Inviter, tenant, i.Role, until(i.ExpiresAt), link, link, ignoreMail),
 	}

@@ -108,7 +108,7 @@ func (s *SessionService) BeginReauthentication(
 	}
 	out := &gestorv1.BeginReauthenticationResponse{Methods: methods, Password: caller.User.PasswordHash != ""}
 	if !slices.Contains(methods, gestorv1.FactorKind_FACTOR_KIND_PASSKEY) || s.deps.Passkeys.Possible() != nil {
-		return out, nil
+		return out, nil //nolint:nilerr // where there can be no passkeys, none is asked for
 	}
 	p := auth.Pending{
 		Purpose: auth.PendingReauthenticate, User: caller.User.ID, Session: caller.Session.ID, Network: networkOf(ctx), At: s.deps.Now(),

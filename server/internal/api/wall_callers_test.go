@@ -1,6 +1,7 @@
 package api
 
 import (
+	"slices"
 	"time"
 
 	"connectrpc.com/connect"
@@ -72,12 +73,7 @@ var wallRoles = map[string]gestor.Role{
 // holds is what the matrix says of a role, told apart from how package auth asks it.
 func holds(role gestor.Role, operator bool, p gestorv1.Permission) bool {
 	h, _ := auth.HoldersOf(p)
-	for _, r := range h.Roles {
-		if r == role {
-			return true
-		}
-	}
-	return operator && h.Operator
+	return slices.Contains(h.Roles, role) || operator && h.Operator
 }
 
 // verdict is what the wall must say to a caller before any handler is asked; "" lets the call through. It is worked out

@@ -66,13 +66,13 @@ func Check(ctx context.Context, from Source, blobs Blobs, noted *Head, report fu
 func (c *check) year(ctx context.Context, from Source, blobs Blobs, y gestor.AuditYear) error {
 	before := c.chain.Checked + c.chain.Without
 	if len(c.chain.Head) > 0 && string(c.chain.Head) != string(y.Previous) {
-		c.found(y.FirstSeq, "the year %d does not follow the one before it", y.Year)
+		c.foundf(y.FirstSeq, "the year %d does not follow the one before it", y.Year)
 	}
 	var err error
 	if y.Digest != "" {
 		err = ReadArchive(blobs, y, func(l *auditlog.Line) error { return c.add(ctx, l) })
 		if err != nil && ctx.Err() == nil {
-			c.found(y.FirstSeq, "%v", err)
+			c.foundf(y.FirstSeq, "%v", err)
 			c.chain.After(y.LastSeq, y.Head, y.Year)
 			return nil
 		}
@@ -83,10 +83,10 @@ func (c *check) year(ctx context.Context, from Source, blobs Blobs, y gestor.Aud
 		return err
 	}
 	if n := c.chain.Checked + c.chain.Without - before; n < y.Entries {
-		c.found(y.LastSeq, "the year %d has %d entries, and should have %d", y.Year, n, y.Entries)
+		c.foundf(y.LastSeq, "the year %d has %d entries, and should have %d", y.Year, n, y.Entries)
 	}
 	if c.chain.Seq == y.LastSeq && string(c.chain.Head) != string(y.Head) {
-		c.found(y.LastSeq, "the year %d does not end as it did", y.Year)
+		c.foundf(y.LastSeq, "the year %d does not end as it did", y.Year)
 	}
 	return nil
 }
@@ -117,12 +117,12 @@ func (c *check) rows(ctx context.Context, from Source, y gestor.AuditYear) error
 
 func (c *check) add(ctx context.Context, l *auditlog.Line) error {
 	for _, p := range c.chain.Add(l) {
-		c.found(p.Seq, "%s", p.What)
+		c.foundf(p.Seq, "%s", p.What)
 	}
 	if c.noted != nil && l.Seq == c.noted.Seq {
 		c.passed = true
 		if string(l.Hash) != string(c.noted.Hash) {
-			c.found(l.Seq, "its hash is %s, and was %s when it was noted: the entries up to it are others now", l.Hash, c.noted.Hash)
+			c.foundf(l.Seq, "its hash is %s, and was %s when it was noted: the entries up to it are others now", l.Hash, c.noted.Hash)
 		}
 	}
 	if c.now.Checked++; c.now.Checked%atOnce == 0 {
@@ -131,7 +131,7 @@ func (c *check) add(ctx context.Context, l *auditlog.Line) error {
 	return nil
 }
 
-func (c *check) found(seq int64, format string, args ...any) {
+func (c *check) foundf(seq int64, format string, args ...any) {
 	c.now.Count++
 	if c.now.Count <= mostProblems {
 		c.now.Problems = append(c.now.Problems, auditlog.Problem{Seq: seq, What: fmt.Sprintf(format, args...)})
@@ -151,7 +151,7 @@ func (c *check) tell(ctx context.Context) error {
 // end looks for what is behind the last year the state knows, and for the noted head.
 func (c *check) end(ctx context.Context, from Source, years []gestor.AuditYear) error {
 	if c.noted != nil && !c.passed {
-		c.found(c.chain.Seq, "the log ends here, or begins later: the entry %d, which was noted, is not there", c.noted.Seq)
+		c.foundf(c.chain.Seq, "the log ends here, or begins later: the entry %d, which was noted, is not there", c.noted.Seq)
 	}
 	if err := c.behind(ctx, from, years); err != nil {
 		return err
@@ -174,7 +174,7 @@ func (c *check) behind(ctx context.Context, from Source, years []gestor.AuditYea
 		return err
 	}
 	if n := len(now); n == 0 || now[n-1].LastSeq < entries[0].Seq { // it was not written meanwhile
-		c.found(entries[0].Seq, "it stands behind the end of the log")
+		c.foundf(entries[0].Seq, "it stands behind the end of the log")
 	}
 	return nil
 }

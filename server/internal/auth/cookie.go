@@ -15,7 +15,7 @@ func Cookie(token string) *http.Cookie {
 
 // NoCookie has a browser forget its session.
 func NoCookie() *http.Cookie {
-	c := Cookie("")
+	c := Cookie("") //nolint:gosec // has all its attributes from there
 	c.MaxAge = -1
 	return c
 }

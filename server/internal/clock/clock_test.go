@@ -29,9 +29,9 @@ func newThree() *three {
 
 func (s *three) hear(server string, off time.Duration) {
 	asked := time.Now()
-	time.Sleep(2 * time.Millisecond)
+	<-time.After(2 * time.Millisecond)
 	says := time.Now().Add(off)
-	time.Sleep(2 * time.Millisecond)
+	<-time.After(2 * time.Millisecond)
 	s.Heard(server, says, asked, time.Now())
 }
 
@@ -56,7 +56,7 @@ func TestNow_IsWhatTwoOfThreeSayWhateverTheThirdDoes(t *testing.T) {
 			s.own.off = 0
 			s.hear("b", off)
 			near(t, "after another's clock was set", s.Now(), 0)
-			time.Sleep(10 * time.Minute)
+			<-time.After(10 * time.Minute)
 			near(t, "later", s.Now(), 0)
 		})
 	}
@@ -82,7 +82,7 @@ func TestNow_StandsStillForMomentsAndGoesBackForMore(t *testing.T) {
 		if now := c.Now(); !now.Equal(before) {
 			t.Errorf("it went back by %s", before.Sub(now))
 		}
-		time.Sleep(1100 * time.Millisecond)
+		<-time.After(1100 * time.Millisecond)
 		if now := c.Now(); !now.After(before) {
 			t.Error("it still stands")
 		}
@@ -102,7 +102,7 @@ func TestNow_ForgetsWhoLeftAndWhoWasNotHeardForLong(t *testing.T) {
 		s.Members([]string{"b", "c"})
 		s.hear("b", 0)
 		s.hear("c", 0)
-		time.Sleep(2 * time.Hour)
+		<-time.After(2 * time.Hour)
 		near(t, "hours without a word", s.Now(), time.Minute)
 	})
 }
@@ -141,11 +141,11 @@ func TestDoubt_IsThereUntilAMajorityAgreesAndAnHourAfterAJump(t *testing.T) {
 		doubts("its own is off", "differ by 59m59s")
 		s.own.off = 0
 		doubts("it was put right", "believed after")
-		time.Sleep(50 * time.Minute)
+		<-time.After(50 * time.Minute)
 		s.hear("b", 0)
 		s.hear("c", 0)
 		doubts("not yet an hour later", "believed after")
-		time.Sleep(40 * time.Minute)
+		<-time.After(40 * time.Minute)
 		doubts("an hour and a half later", "")
 	})
 }
@@ -161,7 +161,7 @@ func TestDoubt_OfAServerThatIsAloneIsOfItsPast(t *testing.T) {
 		if d := c.Doubt(); !strings.Contains(d, "believed after") {
 			t.Errorf("a month ahead: %q", d)
 		}
-		time.Sleep(time.Hour)
+		<-time.After(time.Hour)
 		if d := c.Doubt(); d != "" {
 			t.Errorf("an hour later: %q", d)
 		}

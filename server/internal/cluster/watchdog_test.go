@@ -22,14 +22,17 @@ func TestMain(m *testing.M) {
 	if os.Getenv("GESTOR_TEST_PAUSED") == "" {
 		os.Exit(m.Run())
 	}
-	dog := &watchdog{limit: paused, onStall: func(string) { fmt.Println("hung") }}
+	dog := &watchdog{limit: paused, onStall: func(string) { say("hung") }}
 	done := dog.watch("write log")
-	fmt.Println("begun")
+	say("begun")
 	_, _ = bufio.NewReader(os.Stdin).ReadString('\n')
 	<-time.After(paused / 4) // the disk answers soon after the pause
 	done()
-	fmt.Println("came back")
+	say("came back")
 }
+
+// say tells the parent.
+func say(text string) { _, _ = fmt.Fprintln(os.Stdout, text) }
 
 func TestWatchdog_DoesNotTakeAPauseOfTheMachineForAHungDisk(t *testing.T) {
 	child := exec.CommandContext(t.Context(), os.Args[0])

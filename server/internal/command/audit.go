@@ -45,14 +45,14 @@ func decodeRecordAudit(m *raftv1.RecordAudit) RecordAudit {
 	return op
 }
 
-// ArchiveAudit says that a year of the audit log is in an artifact. Of Year, Year, Digest, Bytes, Entries and Head count.
+// ArchiveAudit says that a year of the audit log is in an artifact. What counts of it is the number, Digest, Bytes, Entries and Head count.
 type ArchiveAudit struct{ Year gestor.AuditYear }
 
 func (ArchiveAudit) needs() uint32 { return 2 }
 
 func (op ArchiveAudit) encode(m *raftv1.Command) error {
 	m.Op = &raftv1.Command_ArchiveAudit{ArchiveAudit: &raftv1.ArchiveAudit{
-		Year:    int32(op.Year.Year), //nolint:gosec // a year
+		Year:    int32(op.Year.Year),
 		Digest:  op.Year.Digest,
 		Bytes:   op.Year.Bytes,
 		Entries: op.Year.Entries,
@@ -68,8 +68,8 @@ func (DropAudit) needs() uint32 { return 2 }
 
 func (op DropAudit) encode(m *raftv1.Command) error {
 	m.Op = &raftv1.Command_DropAudit{DropAudit: &raftv1.DropAudit{
-		Year: int32(op.Year), //nolint:gosec // a year
-		Most: int32(op.Most), //nolint:gosec // some thousand
+		Year: int32(op.Year),
+		Most: int32(op.Most),
 	}}
 	return nil
 }

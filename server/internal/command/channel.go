@@ -71,7 +71,7 @@ func (RecordDelivery) needs() uint32 { return 2 }
 func (op RecordDelivery) encode(m *raftv1.Command) error {
 	m.Op = &raftv1.Command_RecordDelivery{RecordDelivery: &raftv1.RecordDelivery{
 		Id:       string(op.ID),
-		Attempts: int32(op.Attempts), //nolint:gosec // an hour apart at most, for a day
+		Attempts: int32(op.Attempts),
 		State:    deliveryStates.encode(op.State),
 		NextAt:   stamp(op.NextAt),
 		Error:    op.Error,
@@ -140,10 +140,10 @@ func encodeChannel(c gestor.Channel) *raftv1.ChannelRecord {
 func encodeQuiet(q gestor.QuietHours) *gestorv1.QuietHours {
 	var days []int32
 	for _, d := range q.Days {
-		days = append(days, int32(d)) //nolint:gosec // 0 to 6
+		days = append(days, int32(d))
 	}
 	return &gestorv1.QuietHours{
-		TimeZone: q.Zone, FromMinute: int32(q.From), ToMinute: int32(q.To), Days: days, CriticalPasses: q.CriticalPasses, //nolint:gosec // minutes of a day
+		TimeZone: q.Zone, FromMinute: int32(q.From), ToMinute: int32(q.To), Days: days, CriticalPasses: q.CriticalPasses,
 	}
 }
 

@@ -81,7 +81,7 @@ func encodeDay(d time.Weekday) gestorv1.Weekday {
 }
 
 func decodeDay(d gestorv1.Weekday) time.Weekday {
-	switch d {
+	switch d { //nolint:exhaustive // the others have the numbers of package time
 	case gestorv1.Weekday_WEEKDAY_SUNDAY:
 		return time.Sunday
 	case gestorv1.Weekday_WEEKDAY_UNSPECIFIED:

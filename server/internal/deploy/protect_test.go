@@ -39,7 +39,7 @@ func (s *system) join(user string, role gestor.Role) {
 	s.by("usr_1", command.AcceptInvitation{SecretHash: secret[:], UserID: gestor.UserID(user), Name: user, PasswordHash: "x"})
 }
 
-// waits waits until a deployment waits for a reason that holds a text.
+// waits returns once a deployment has a reason to wait that holds a text.
 func (s *system) waits(id gestor.DeploymentID, why string) {
 	s.t.Helper()
 	s.Await(s.t, "it to say "+why, func(v *state.View) bool {

@@ -16,7 +16,7 @@ import (
 )
 
 // snapshot is all that decide depends on.
-type snapshot struct {
+type snapshot struct { //nolint:recvcheck // what only asks takes a copy
 	Deployment gestor.Deployment
 	App        gestor.App
 	Build      *gestor.Build   // nil if it waits for none

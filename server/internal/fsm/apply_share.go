@@ -41,10 +41,10 @@ func (c *change) mayName(a gestor.App) bool {
 }
 
 func runsForOthers(n gestor.Node, others int) error {
-	switch {
-	case others == 0:
+	switch others {
+	case 0:
 		return nil
-	case others == 1:
+	case 1:
 		return fault.Conflict("node %s is to run an app of another tenant", n.Name).WithFix("let its owner move it first")
 	}
 	return fault.Conflict("node %s is to run %d apps of other tenants", n.Name, others).WithFix("let their owners move them first")

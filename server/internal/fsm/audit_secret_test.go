@@ -43,7 +43,7 @@ func poison(m protoreflect.Message, word string) {
 func traces(word string) [][]byte {
 	return [][]byte{
 		[]byte(word), []byte(hex.EncodeToString([]byte(word))), []byte(base64.StdEncoding.EncodeToString([]byte(word))[:20]),
-		[]byte(base64.RawURLEncoding.EncodeToString([]byte(word))[:20]), []byte(fmt.Sprint([]byte(word))[1:40]),
+		[]byte(base64.RawURLEncoding.EncodeToString([]byte(word))[:20]), fmt.Append(nil, []byte(word))[1:40],
 	}
 }
 
@@ -68,7 +68,7 @@ func TestAudit_HoldsNoSecretOfAnyOp(t *testing.T) {
 		t.Fatalf("%d entries of %d commands", len(all), seen)
 	}
 	for _, a := range w.entries() {
-		text := []byte(fmt.Sprintf("%+v %s %s %s", a.Actor, a.Detail, a.Before, a.After))
+		text := fmt.Appendf(nil, "%+v %s %s %s", a.Actor, a.Detail, a.Before, a.After)
 		for _, trace := range append(traces(word), traces(string(secret))...) {
 			if bytes.Contains(text, trace) {
 				t.Errorf("the entry of %s about %s holds a secret: %s", a.Action, a.Object, text)

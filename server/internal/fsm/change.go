@@ -46,7 +46,7 @@ func (c *change) mine() *state.View {
 
 // atLeast reports whether the state has a level. What a level brought is done from that level on, and nothing of it before:
 // servers that do not know it must come to the same state.
-func (c *change) atLeast(level uint32) bool { return c.Txn.AtLeast(level) }
+func (c *change) atLeast(level uint32) bool { return c.AtLeast(level) }
 
 // absent turns the answer to a read into whether there is no such thing.
 func absent(err error) (bool, error) {

@@ -3,6 +3,7 @@ package fsm
 import (
 	"errors"
 	"fmt"
+	"strconv"
 
 	"github.com/saas-gestor/gestor/server/internal/gestor"
 )
@@ -96,7 +97,7 @@ func (c *change) buildTurned(b gestor.Build, t gestor.Task) error {
 	return c.event(gestor.Event{
 		TenantID: b.TenantID, Severity: gestor.SeverityError, Kind: gestor.EventBuildFailed, ObjectKind: "build", ObjectID: string(b.ID), AppID: b.AppID,
 		Title: fmt.Sprintf("build %d of %s failed: %s", b.Number, a.Slug, b.Error),
-		Data:  map[string]string{"app": a.Slug, "number": fmt.Sprint(b.Number), "by": b.TriggeredBy, "error": b.Error},
+		Data:  map[string]string{"app": a.Slug, "number": strconv.FormatInt(b.Number, 10), "by": b.TriggeredBy, "error": b.Error},
 	})
 }
 

@@ -73,7 +73,7 @@ func (h *hostile) learn(m protoreflect.Message) {
 }
 
 func (h *hostile) learnValue(f protoreflect.FieldDescriptor, v protoreflect.Value) {
-	switch f.Kind() {
+	switch f.Kind() { //nolint:exhaustive // nothing is learnt from the others
 	case protoreflect.MessageKind:
 		h.learn(v.Message())
 	case protoreflect.StringKind:
@@ -179,7 +179,7 @@ func (h *hostile) set(m protoreflect.Message, f protoreflect.FieldDescriptor, de
 
 func (h *hostile) value(f protoreflect.FieldDescriptor, depth int, made func() protoreflect.Value) protoreflect.Value {
 	whole := []int64{0, 1, -1, 2, 7, 14, 1000, math.MaxInt32, math.MinInt32, math.MaxInt64, math.MinInt64}[h.IntN(11)]
-	switch f.Kind() {
+	switch f.Kind() { //nolint:exhaustive // the contract has no others
 	case protoreflect.MessageKind:
 		return h.message(f, depth, made())
 	case protoreflect.EnumKind:

@@ -12,8 +12,6 @@ import (
 	"github.com/saas-gestor/gestor/server/internal/state"
 )
 
-func (w *world) all() *state.View { return w.store.View(gestor.SystemScope()) }
-
 // envAt are an app's values by name in a version, as they are in the state.
 func (w *world) envAt(version int64) map[string]string {
 	w.t.Helper()

@@ -67,7 +67,7 @@ const (
 	EventChannelFailing       = "channel.failing"
 	EventChannelTest          = "channel.test" // never stored: what a test sends
 	EventCertificateEnding    = "certificate.ending"
-	EventJoinTokenUsedByOther = "node.token_reused"
+	EventJoinTokenUsedByOther = "node.token_reused" //nolint:gosec // the name of an event
 )
 
 // Event is something that people want to hear of.

@@ -53,7 +53,7 @@ func (k SealingKey) With(id ServerID, problem string) SealingKey {
 // RotationPhase is how far the change to another key is.
 type RotationPhase string
 
-// The new key spreads to all servers; then all there is is sealed anew with it.
+// The new key spreads to all servers; then everything is sealed anew with it.
 const (
 	RotationNone      RotationPhase = ""
 	RotationSpreading RotationPhase = "spreading"

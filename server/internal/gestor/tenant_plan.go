@@ -3,6 +3,7 @@ package gestor
 import (
 	"cmp"
 	"fmt"
+	"slices"
 
 	"github.com/saas-gestor/gestor/proto/fault"
 )
@@ -117,15 +118,13 @@ func tenantTurns(from string) []string {
 
 // CanBecome refuses a status that a tenant cannot come to from the one it has.
 func (t Tenant) CanBecome(status string) error {
-	for _, next := range tenantTurns(t.Status) {
-		if next == status {
-			return nil
-		}
+	if slices.Contains(tenantTurns(t.Status), status) {
+		return nil
 	}
-	switch {
-	case t.Status == StatusTrash:
+	switch t.Status {
+	case StatusTrash:
 		return fault.Conflict("the tenant %s is in the trash", t.Name).WithFix("restore it first: gestor tenants restore %s", t.ID)
-	case t.Status == status:
+	case status:
 		return fault.Conflict("the tenant %s is %s already", t.Name, status)
 	}
 	return fault.Conflict("the tenant %s is %s and cannot become %s", t.Name, t.Status, status)

@@ -26,7 +26,7 @@ func (s *Service) Run(ctx context.Context) error {
 		if err := s.follow(ctx); err != nil && ctx.Err() == nil {
 			s.o.Log.Warn("the key ring does not follow yet", "err", err)
 		}
-		if notice := s.Notice(); notice != said {
+		if notice := s.Notice(); notice != said { //nolint:contextcheck // reads what is in memory
 			said = notice
 			s.warn(notice)
 		}

@@ -22,7 +22,7 @@ func TestSearch_FindsEveryFormItClaimsToAlsoInsideWhatIsCompressed(t *testing.T)
 	if err != nil {
 		t.Fatal(err)
 	}
-	packed := z.EncodeAll([]byte("before "+secret+" after, and more that can be packed packed packed packed"), []byte("a header "))
+	packed := z.EncodeAll([]byte("before "+secret+" after, and more that can be packed, packed and packed again, packed"), []byte("a header "))
 	planted := map[string][]byte{
 		"plain": []byte("x" + secret + "y"), "json": quoted, "hex": []byte(hex.EncodeToString([]byte("ab" + secret + "c"))),
 		"query": []byte("?a=" + url.QueryEscape(secret)), "packed": packed,

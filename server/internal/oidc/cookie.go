@@ -53,7 +53,7 @@ func (s *Service) cookie(w underWay) (*http.Cookie, error) {
 	if err != nil {
 		return nil, fmt.Errorf("keep a sign-in: %w", err)
 	}
-	c := NoCookie()
+	c := NoCookie() //nolint:gosec // has all its attributes from there
 	c.Value, c.MaxAge = base64.RawURLEncoding.EncodeToString(s.o.Sealer.Seal(text, place)), int(gestor.ProviderAnswerTime.Seconds())
 	return c, nil
 }

@@ -153,7 +153,7 @@ func (c *cache) fetch(ctx context.Context, address string, into any) error {
 		}
 		return down("the provider %s does not answer", req.URL.Hostname()).WithCause(err)
 	}
-	defer res.Body.Close()
+	defer func() { _ = res.Body.Close() }() // it was only read
 	if res.StatusCode != http.StatusOK {
 		return down("the provider answers %d at %s", res.StatusCode, req.URL.Hostname()+req.URL.Path).
 			WithFix("check the issuer: the provider describes itself below it")

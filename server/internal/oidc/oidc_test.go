@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -131,9 +132,7 @@ func describe(t *testing.T, said func(base string) map[string]any) (*cache, gest
 			return
 		}
 		d := map[string]any{"issuer": server.URL, "authorization_endpoint": server.URL + "/a", "token_endpoint": server.URL + "/t", "jwks_uri": server.URL + "/k"}
-		for k, v := range said(server.URL) {
-			d[k] = v
-		}
+		maps.Copy(d, said(server.URL))
 		if err := json.NewEncoder(w).Encode(d); err != nil {
 			t.Error(err)
 		}

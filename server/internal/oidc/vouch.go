@@ -228,7 +228,7 @@ func (s *Service) askMore(ctx context.Context, there *elsewhere, token *oauth2.T
 		}
 		return down("the provider does not answer").WithCause(err)
 	}
-	defer res.Body.Close()
+	defer func() { _ = res.Body.Close() }() // it was only read
 	var more claims
 	if err := json.NewDecoder(res.Body).Decode(&more); err != nil || res.StatusCode != http.StatusOK || more.Subject != c.Subject {
 		return down("the provider does not say which address you have").WithFix("an administrator must let it give the scope email")

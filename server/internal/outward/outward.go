@@ -151,7 +151,7 @@ func (c *Client) Post(ctx context.Context, rawURL string, header http.Header, bo
 	if err != nil {
 		return Answer{}, explain(u.Hostname(), err)
 	}
-	defer res.Body.Close()
+	defer func() { _ = res.Body.Close() }()         // it was only read
 	_, _ = io.CopyN(io.Discard, res.Body, mostBody) // what is answered does not count
 	return Answer{Status: res.StatusCode, RetryAfter: retryAfter(res.Header.Get("Retry-After"))}, nil
 }

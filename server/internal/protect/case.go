@@ -16,7 +16,7 @@ import (
 )
 
 // Case is all that decides whether a deployment may switch.
-type Case struct {
+type Case struct { //nolint:recvcheck // what only asks takes a copy
 	Deployment gestor.Deployment
 	// Protections are those the deployment must satisfy: of the environment it was made for and of the one its app is in now.
 	Protections []gestor.Protection

@@ -22,7 +22,7 @@ const (
 )
 
 // CredentialName is what the credential is called: LoadCredential=gestor-keyring:/…
-const CredentialName = "gestor-keyring"
+const CredentialName = "gestor-keyring" //nolint:gosec // a name
 
 // Variable is the environment variable that may hold a ring.
 const Variable = "GESTOR_KEYRING"

@@ -75,7 +75,7 @@ func TestLoad_ChangesNoRingThatItCannotWrite(t *testing.T) {
 func TestTakeVariable_WipesItOutOfTheProcess(t *testing.T) {
 	const value = "deadbeef c2VjcmV0"
 	if os.Getenv("GESTOR_TEST_CHILD") == "" {
-		child := exec.Command(os.Args[0], "-test.run", t.Name(), "-test.v")
+		child := exec.CommandContext(t.Context(), os.Args[0], "-test.run", t.Name(), "-test.v")
 		child.Env = append(os.Environ(), "GESTOR_TEST_CHILD=1", secret.Variable+"="+value)
 		if out, err := child.CombinedOutput(); err != nil {
 			t.Fatalf("%v\n%s", err, out)

@@ -86,5 +86,5 @@ func (x *Txn) chain(ctx context.Context, a *gestor.AuditEntry) error {
 	if a.Hash, err = line.Sum(a.Previous); err != nil {
 		return err
 	}
-	return x.exec(ctx, putAuditHead, a.Year, a.Seq, a.Seq, append([]byte{}, a.Previous...), []byte(a.Hash))
+	return x.exec(ctx, putAuditHead, a.Year, a.Seq, a.Seq, append([]byte{}, a.Previous...), a.Hash)
 }

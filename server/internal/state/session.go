@@ -83,7 +83,7 @@ const (
 UPDATE sessions
 SET seen_at = ?, seen_from = ?
 WHERE id = ? AND seen_at < ?`
-	touchToken = `
+	touchMachine = `
 UPDATE tokens
 SET seen_at = ?, seen_from = ?
 WHERE id = ? AND seen_at < ?`
@@ -96,5 +96,5 @@ func (x *Txn) Touch(ctx context.Context, t gestor.Touch) error {
 		return x.exec(ctx, touchSession, nanos(t.At), t.From, string(t.Session), nanos(t.At))
 	}
 	x.touch(Tokens)
-	return x.exec(ctx, touchToken, nanos(t.At), t.From, string(t.Token), nanos(t.At))
+	return x.exec(ctx, touchMachine, nanos(t.At), t.From, string(t.Token), nanos(t.At))
 }

@@ -44,8 +44,8 @@ func newAPI(handler http.Handler) api {
 type readerKey struct{}
 
 // in is the context of a page's calls: they come from where the reader comes from, with the reader's session.
-func in(r *http.Request) context.Context {
-	return context.WithValue(r.Context(), readerKey{}, r)
+func in(ctx context.Context, r *http.Request) context.Context {
+	return context.WithValue(ctx, readerKey{}, r)
 }
 
 // straight hands calls to a handler of this process.

@@ -26,7 +26,7 @@ func (w *Web) acceptInvitation(out http.ResponseWriter, r *http.Request) {
 		w.linkAgain(out, r, "invite", err)
 		return
 	}
-	res, err := w.api.invitations.AcceptInvitation(in(r), &gestorv1.AcceptInvitationRequest{
+	res, err := w.api.invitations.AcceptInvitation(in(r.Context(), r), &gestorv1.AcceptInvitationRequest{
 		Secret: r.PostFormValue("secret"), Password: r.PostFormValue("password"), Name: r.PostFormValue("name"),
 	})
 	if err != nil {
@@ -43,7 +43,7 @@ func (w *Web) resetPassword(out http.ResponseWriter, r *http.Request) {
 		w.linkAgain(out, r, "reset", err)
 		return
 	}
-	res, err := w.api.accounts.ConfirmPasswordReset(in(r), &gestorv1.ConfirmPasswordResetRequest{
+	res, err := w.api.accounts.ConfirmPasswordReset(in(r.Context(), r), &gestorv1.ConfirmPasswordResetRequest{
 		Secret: r.PostFormValue("secret"), Password: r.PostFormValue("password"),
 	})
 	if err != nil {
@@ -56,7 +56,7 @@ func (w *Web) resetPassword(out http.ResponseWriter, r *http.Request) {
 }
 
 func (w *Web) confirmEmail(out http.ResponseWriter, r *http.Request) {
-	res, err := w.api.accounts.ConfirmEmail(in(r), &gestorv1.ConfirmEmailRequest{Secret: r.PostFormValue("secret")})
+	res, err := w.api.accounts.ConfirmEmail(in(r.Context(), r), &gestorv1.ConfirmEmailRequest{Secret: r.PostFormValue("secret")})
 	if err != nil {
 		w.linkAgain(out, r, "confirm", err)
 		return
@@ -74,7 +74,7 @@ func (w *Web) forgottenForm(out http.ResponseWriter, r *http.Request) {
 func (w *Web) forgotten(out http.ResponseWriter, r *http.Request) {
 	p := w.page(r, "forgotten")
 	p.Email = r.PostFormValue("email")
-	_, err := w.api.accounts.RequestPasswordReset(in(r), &gestorv1.RequestPasswordResetRequest{Email: p.Email})
+	_, err := w.api.accounts.RequestPasswordReset(in(r.Context(), r), &gestorv1.RequestPasswordResetRequest{Email: p.Email})
 	if err != nil {
 		w.show(out, "forgotten", p, err)
 		return
@@ -97,11 +97,11 @@ func (w *Web) addPasskey(out http.ResponseWriter, r *http.Request) {
 	var err error
 	if r.PostFormValue("credential") == "" {
 		var res *gestorv1.BeginPasskeyResponse
-		res, err = w.api.factors.BeginPasskey(in(r), &gestorv1.BeginPasskeyRequest{})
+		res, err = w.api.factors.BeginPasskey(in(r.Context(), r), &gestorv1.BeginPasskeyRequest{})
 		answer = map[string]string{"pending": res.GetPending(), "options": res.GetOptions()}
 	} else {
 		var res *gestorv1.ConfirmPasskeyResponse
-		res, err = w.api.factors.ConfirmPasskey(in(r), &gestorv1.ConfirmPasskeyRequest{
+		res, err = w.api.factors.ConfirmPasskey(in(r.Context(), r), &gestorv1.ConfirmPasskeyRequest{
 			Pending: r.PostFormValue("pending"), Credential: r.PostFormValue("credential"), Name: r.PostFormValue("name"),
 		})
 		answer = map[string]any{"done": true, "codes": res.GetRecoveryCodes()}
@@ -113,5 +113,5 @@ func (w *Web) addPasskey(out http.ResponseWriter, r *http.Request) {
 		out.WriteHeader(statusOf(err))
 		answer = map[string]string{"error": text, "fix": fix, "reason": string(fault.ReasonOf(err))}
 	}
-	_ = json.NewEncoder(out).Encode(answer) // the reader is gone if this fails
+	_ = json.NewEncoder(out).Encode(answer) //nolint:errchkjson // text and claims; the reader is gone if this fails
 }

@@ -12,7 +12,7 @@ import (
 
 // home shows who is signed in, and what second factors they have.
 func (w *Web) home(out http.ResponseWriter, r *http.Request) {
-	session, err := w.api.sessions.GetSession(in(r), &gestorv1.GetSessionRequest{})
+	session, err := w.api.sessions.GetSession(in(r.Context(), r), &gestorv1.GetSessionRequest{})
 	if fault.KindOf(err) == fault.KindUnauthenticated {
 		toSignIn(out, r)
 		return
@@ -20,7 +20,7 @@ func (w *Web) home(out http.ResponseWriter, r *http.Request) {
 	p := w.page(r, "account")
 	if err == nil {
 		var factors *gestorv1.ListFactorsResponse
-		factors, err = w.api.factors.ListFactors(in(r), &gestorv1.ListFactorsRequest{})
+		factors, err = w.api.factors.ListFactors(in(r.Context(), r), &gestorv1.ListFactorsRequest{})
 		p.Data = account{Session: session.GetSession(), Missing: session.GetSecondFactorMissing(), Factors: factors}
 	}
 	w.show(out, "account", p, err)
@@ -34,7 +34,7 @@ type account struct {
 
 func (w *Web) signInForm(out http.ResponseWriter, r *http.Request) {
 	p := w.page(r, "sign_in")
-	setup, err := w.api.setup.GetSetup(in(r), &gestorv1.GetSetupRequest{})
+	setup, err := w.api.setup.GetSetup(in(r.Context(), r), &gestorv1.GetSetupRequest{})
 	if err == nil && !setup.GetClaimed() {
 		w.show(out, "unclaimed", p, nil)
 		return
@@ -46,7 +46,7 @@ func (w *Web) signInForm(out http.ResponseWriter, r *http.Request) {
 func (w *Web) signIn(out http.ResponseWriter, r *http.Request) {
 	p := w.page(r, "sign_in")
 	p.Email = r.PostFormValue("email")
-	res, err := w.api.sessions.CreateSession(in(r), &gestorv1.CreateSessionRequest{Email: p.Email, Password: r.PostFormValue("password")})
+	res, err := w.api.sessions.CreateSession(in(r.Context(), r), &gestorv1.CreateSessionRequest{Email: p.Email, Password: r.PostFormValue("password")})
 	switch {
 	case err != nil:
 		w.show(out, "signin", p, err)
@@ -90,7 +90,7 @@ func (w *Web) completeSignIn(out http.ResponseWriter, r *http.Request) {
 	default:
 		req.Proof = &gestorv1.CompleteSessionRequest_TotpCode{TotpCode: strings.ReplaceAll(r.PostFormValue("code"), " ", "")}
 	}
-	res, err := w.api.sessions.CompleteSession(in(r), req)
+	res, err := w.api.sessions.CompleteSession(in(r.Context(), r), req)
 	if err != nil {
 		f := factor{Pending: req.GetPending(), TOTP: r.PostFormValue("totp") != "", Recovery: r.PostFormValue("may_recover") != "", Action: "/signin/factor"}
 		if !f.TOTP && !f.Recovery {
@@ -106,7 +106,7 @@ func (w *Web) completeSignIn(out http.ResponseWriter, r *http.Request) {
 
 // signOut ends the session at the server, and in the browser whatever the server says.
 func (w *Web) signOut(out http.ResponseWriter, r *http.Request) {
-	_, err := w.api.sessions.DeleteSession(in(r), &gestorv1.DeleteSessionRequest{})
+	_, err := w.api.sessions.DeleteSession(in(r.Context(), r), &gestorv1.DeleteSessionRequest{})
 	if err != nil && fault.KindOf(err) != fault.KindUnauthenticated {
 		w.options.Log.Warn("session not ended", "err", err)
 	}
@@ -117,7 +117,7 @@ func (w *Web) signOut(out http.ResponseWriter, r *http.Request) {
 // approveForm shows who asks to be signed in.
 func (w *Web) approveForm(out http.ResponseWriter, r *http.Request) {
 	p := w.page(r, "approve")
-	asked, err := w.api.logins.GetLogin(in(r), &gestorv1.GetLoginRequest{Request: r.FormValue("request")})
+	asked, err := w.api.logins.GetLogin(in(r.Context(), r), &gestorv1.GetLoginRequest{Request: r.FormValue("request")})
 	if fault.KindOf(err) == fault.KindUnauthenticated {
 		toSignIn(out, r)
 		return
@@ -126,7 +126,7 @@ func (w *Web) approveForm(out http.ResponseWriter, r *http.Request) {
 		w.show(out, "message", p, err)
 		return
 	}
-	session, err := w.api.sessions.GetSession(in(r), &gestorv1.GetSessionRequest{})
+	session, err := w.api.sessions.GetSession(in(r.Context(), r), &gestorv1.GetSessionRequest{})
 	p.Data = approval{Login: asked, Request: r.FormValue("request"), Session: session.GetSession()}
 	w.show(out, "approve", p, err)
 }
@@ -141,7 +141,7 @@ type approval struct {
 func (w *Web) approve(out http.ResponseWriter, r *http.Request) {
 	p := w.page(r, "approve")
 	request := r.PostFormValue("request")
-	_, err := w.api.logins.ApproveLogin(in(r), &gestorv1.ApproveLoginRequest{Request: request})
+	_, err := w.api.logins.ApproveLogin(in(r.Context(), r), &gestorv1.ApproveLoginRequest{Request: request})
 	switch {
 	case fault.KindOf(err) == fault.KindUnauthenticated:
 		toSignIn(out, r)
@@ -163,7 +163,7 @@ func (w *Web) againForm(out http.ResponseWriter, r *http.Request) {
 
 func (w *Web) askAgain(out http.ResponseWriter, r *http.Request, refusal error) {
 	p := w.page(r, "again")
-	res, err := w.api.sessions.BeginReauthentication(in(r), &gestorv1.BeginReauthenticationRequest{})
+	res, err := w.api.sessions.BeginReauthentication(in(r.Context(), r), &gestorv1.BeginReauthenticationRequest{})
 	if fault.KindOf(err) == fault.KindUnauthenticated {
 		toSignIn(out, r)
 		return
@@ -190,9 +190,9 @@ func (w *Web) again(out http.ResponseWriter, r *http.Request) {
 	case r.PostFormValue("code") != "":
 		req.Proof = &gestorv1.ReauthenticateSessionRequest_TotpCode{TotpCode: strings.ReplaceAll(r.PostFormValue("code"), " ", "")}
 	}
-	if _, err := w.api.sessions.ReauthenticateSession(in(r), req); err != nil {
+	if _, err := w.api.sessions.ReauthenticateSession(in(r.Context(), r), req); err != nil {
 		w.askAgain(out, r, err)
 		return
 	}
-	http.Redirect(out, r, nextOf(r), http.StatusSeeOther)
+	http.Redirect(out, r, nextOf(r), http.StatusSeeOther) //nolint:gosec // a path of this server, or none
 }

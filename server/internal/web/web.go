@@ -172,7 +172,7 @@ func (w *Web) show(out http.ResponseWriter, name string, p page, refusal error) 
 	}
 	out.Header().Set("Content-Type", "text/html; charset=utf-8")
 	out.WriteHeader(status)
-	_, _ = out.Write(b.Bytes()) //nolint:gosec // html/template escaped it; the reader is gone if this fails
+	_, _ = out.Write(b.Bytes())
 }
 
 // nextOf is where a reader wanted to go, if that is a page of this server.
