@@ -90,9 +90,11 @@ type Cluster struct {
 	done       chan struct{}
 }
 
-// What a snapshot is taken after, what stays in the log behind it, and how many are kept.
+// What a snapshot is taken after, how often that is looked at, what stays in the log behind it, and how many are kept. A server
+// that was killed applies what came after its last snapshot before it serves again, some thousand entries a second at best.
 const (
-	snapshotThreshold = 65536
+	snapshotThreshold = 16384
+	snapshotInterval  = 20 * time.Second
 	trailingLogs      = 20480
 	retainSnapshots   = 3
 )
@@ -165,6 +167,7 @@ func (o Options) raftConfig() *raft.Config {
 		c.CommitTimeout = o.commitTimeout
 	}
 	c.SnapshotThreshold = snapshotThreshold
+	c.SnapshotInterval = snapshotInterval
 	c.TrailingLogs = trailingLogs
 	if o.SnapshotAfter > 0 {
 		c.SnapshotThreshold, c.TrailingLogs, c.SnapshotInterval = o.SnapshotAfter, o.SnapshotAfter/2, time.Second
