@@ -190,6 +190,7 @@ func (c *chrome) sees(texts ...string) {
 
 // within is as long as a page may take.
 func within(t *testing.T) context.Context {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), pageTime)
 	t.Cleanup(cancel)
 	return ctx
