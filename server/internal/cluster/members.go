@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"time"
@@ -70,14 +71,24 @@ func (c *Cluster) changed(what string, future raft.IndexFuture) error {
 // this server no longer leads.
 func (c *Cluster) TransferLeader(id string) error {
 	if id == "" {
-		return translate(c.raft.LeadershipTransfer().Error())
+		return handedOver(c.raft.LeadershipTransfer())
 	}
 	for _, m := range c.Members() {
 		if m.ID == id {
-			return translate(c.raft.LeadershipTransferToServer(raft.ServerID(id), raft.ServerAddress(m.Address)).Error())
+			return handedOver(c.raft.LeadershipTransferToServer(raft.ServerID(id), raft.ServerAddress(m.Address)))
 		}
 	}
 	return fault.NotFound("server %s is no member", id)
+}
+
+// handedOver waits for a transfer. One that did not come about changed nothing: this server goes on leading.
+func handedOver(f raft.Future) error {
+	err := translate(f.Error())
+	if _, told := errors.AsType[*fault.Error](err); err == nil || told {
+		return err
+	}
+	return fault.Unavailable("the other server did not take the lead over in time, and nothing has changed").
+		WithFix("try again in a moment; it may be busy, or catching up").WithRetryAfter(time.Second).WithCause(err)
 }
 
 // ReadIndex returns an index that holds everything committed before the call; a majority has confirmed that this server
