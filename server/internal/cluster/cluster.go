@@ -94,7 +94,7 @@ type Cluster struct {
 // that was killed applies what came after its last snapshot before it serves again, some thousand entries a second at best.
 const (
 	snapshotThreshold = 16384
-	snapshotInterval  = 20 * time.Second
+	snapshotInterval  = 5 * time.Second
 	trailingLogs      = 20480
 	retainSnapshots   = 3
 )
